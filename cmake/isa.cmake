@@ -1,0 +1,31 @@
+# The one table of instruction sets: file suffix in src/kernels -> compiler flags. A kernel file holds one ISA; every other
+# file is compiled for the baseline. (-Wno-*uninitialized: false alarms of GCC 12 in avx512fintrin.h.)
+set(_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mfma -mavx2 -mf16c
+    -Wno-uninitialized -Wno-maybe-uninitialized)
+set(ZEROPOINT_ISA_x86_avx2 -mavx2 -mfma -mf16c)
+set(ZEROPOINT_ISA_x86_avx2vnni -mavx2 -mfma -mavxvnni)
+set(ZEROPOINT_ISA_x86_avx512vnni ${_avx512} -mavx512vnni)
+set(ZEROPOINT_ISA_x86_amxint8 ${_avx512} -mavx512vnni -mamx-tile -mamx-int8)
+set(ZEROPOINT_ISA_arm_neon "")
+set(ZEROPOINT_ISA_arm_neondot -march=armv8.2-a+dotprod)
+set(ZEROPOINT_ISA_arm_neoni8mm -march=armv8.2-a+dotprod+i8mm)
+
+# Gives each source its ISA's flags and drops the files of other architectures from the list.
+function(zeropoint_apply_isa sources_variable)
+  set(kept "")
+  foreach(source IN LISTS ${sources_variable})
+    get_filename_component(stem ${source} NAME_WE)
+    if(stem MATCHES "^(x86|arm)_" AND NOT stem MATCHES "_test$|_bench$")
+      if((stem MATCHES "^x86_" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64") OR
+         (stem MATCHES "^arm_" AND NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64"))
+        continue()
+      endif()
+      if(NOT DEFINED ZEROPOINT_ISA_${stem})
+        message(FATAL_ERROR "${source}: '${stem}' names no instruction set of cmake/isa.cmake")
+      endif()
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${ZEROPOINT_ISA_${stem}}")
+    endif()
+    list(APPEND kept ${source})
+  endforeach()
+  set(${sources_variable} ${kept} PARENT_SCOPE)
+endfunction()

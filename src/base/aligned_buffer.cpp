@@ -1,0 +1,24 @@
+#include "base/aligned_buffer.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <new>
+
+namespace zeropoint {
+
+void AlignedDelete::operator()(std::byte* data) const noexcept { std::free(data); }
+
+AlignedBuffer allocate_aligned(std::size_t bytes) {
+  constexpr std::size_t kLine = 64, kHugePage = std::size_t{2} << 20;
+  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
+  const std::size_t rounded = (bytes + kLine) / kLine * kLine;
+  void* data = nullptr;
+  if (::posix_memalign(&data, alignment, rounded) != 0) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+  if (alignment == kHugePage) ::madvise(data, rounded, MADV_HUGEPAGE);
+#endif
+  return AlignedBuffer(static_cast<std::byte*>(data));
+}
+
+}  // namespace zeropoint

@@ -1,0 +1,95 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "zeropoint/error.h"
+
+namespace zeropoint {
+namespace {
+
+[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int code) {
+  throw Error(ErrorCode::kIo, path.string(), what + ": " + std::strerror(code));
+}
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+  int close() { return ::close(std::exchange(fd_, -1)); }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) fail(path, "cannot open", errno);
+  struct stat facts {};
+  if (::fstat(file.get(), &facts) != 0) fail(path, "cannot read", errno);
+  if (S_ISDIR(facts.st_mode)) throw Error(ErrorCode::kIo, path.string(), "is a folder, not a file");
+  if (!S_ISREG(facts.st_mode)) throw Error(ErrorCode::kIo, path.string(), "is not a regular file");
+  auto mapped = std::shared_ptr<MappedFile>(new MappedFile);
+  mapped->size_ = static_cast<std::size_t>(facts.st_size);
+  if (mapped->size_ > 0) {
+    void* data = ::mmap(nullptr, mapped->size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (data == MAP_FAILED) {
+      mapped->size_ = 0;
+      fail(path, "cannot map", errno);
+    }
+    mapped->data_ = static_cast<const std::byte*>(data);
+  }
+  return mapped;
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  const auto bytes = file->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  std::string name = path.string() + ".XXXXXX";
+  Descriptor file(::mkostemp(name.data(), O_CLOEXEC));
+  if (file.get() < 0) fail(path, "cannot write", errno);
+  const auto give_up = [&](const std::string& what) {
+    const int code = errno;
+    ::unlink(name.c_str());
+    fail(path, what, code);
+  };
+  for (std::size_t done = 0; done < bytes.size();) {
+    constexpr std::size_t kChunk = std::size_t{1} << 30;
+    const ssize_t wrote = ::write(file.get(), bytes.data() + done, std::min(kChunk, bytes.size() - done));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) give_up("cannot write");
+    done += static_cast<std::size_t>(wrote);
+  }
+  const mode_t mask = ::umask(0);
+  ::umask(mask);
+  if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 || file.close() != 0) give_up("cannot write");
+  if (::rename(name.c_str(), path.c_str()) != 0) give_up("cannot replace");
+}
+
+void write_file(const std::filesystem::path& path, const std::string& text) {
+  write_file(path, std::as_bytes(std::span(text)));
+}
+
+}  // namespace zeropoint

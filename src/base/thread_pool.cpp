@@ -1,0 +1,76 @@
+#include "base/thread_pool.h"
+
+#include <algorithm>
+#include <cfenv>
+
+namespace zeropoint {
+namespace {
+
+constexpr int kSpins = 4000;  // about 20 us: longer than the gap between two operators, shorter than a time slice
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+class DefaultFloatEnvironment {
+ public:
+  DefaultFloatEnvironment() {
+    std::fegetenv(&saved_);
+    std::fesetenv(FE_DFL_ENV);
+  }
+  ~DefaultFloatEnvironment() { std::fesetenv(&saved_); }
+
+ private:
+  std::fenv_t saved_;
+};
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_ = true;
+  region_.fetch_add(1);
+  region_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(void* context, Call call) noexcept {
+  const DefaultFloatEnvironment environment;
+  if (workers_.empty()) return call(context, 0);
+  context_ = context;
+  call_ = call;
+  running_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
+  region_.fetch_add(1, std::memory_order_release);
+  region_.notify_all();
+  call(context, 0);
+  for (int spin = 0; spin < kSpins && running_.load(std::memory_order_acquire) != 0; ++spin) relax();
+  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) running_.wait(left);
+}
+
+void ThreadPool::work(int worker) noexcept {
+  std::fesetenv(FE_DFL_ENV);
+  std::uint32_t seen = 0;
+  while (true) {
+    for (int spin = 0; spin < kSpins && region_.load(std::memory_order_acquire) == seen; ++spin) relax();
+    while (region_.load(std::memory_order_acquire) == seen) region_.wait(seen);
+    ++seen;
+    if (stop_.load()) return;
+    call_(context_, worker);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+  }
+}
+
+Range64 partition(std::int64_t count, int worker, int workers, std::int64_t grain) {
+  const std::int64_t blocks = (count + grain - 1) / grain;
+  const auto edge = [&](std::int64_t part) { return std::min(count, blocks * part / workers * grain); };
+  return {edge(worker), edge(worker + 1)};
+}
+
+}  // namespace zeropoint

@@ -1,0 +1,50 @@
+// A fixed team of threads for short parallel regions.
+//
+// run(task) calls task(worker) once on each of `threads()` workers, the caller being worker 0, and returns when all are done.
+// Work is split statically by the task itself, so results never depend on timing. Workers spin for some microseconds between
+// regions and then sleep. Inside a region every worker has the default floating-point environment (round to nearest even, no
+// flush to zero), whatever the caller had; the caller's is restored. One region at a time: not for use by two threads.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace zeropoint {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  template <class Task>
+  void run(const Task& task) noexcept {
+    run(const_cast<void*>(static_cast<const void*>(&task)),
+        [](void* context, int worker) { (*static_cast<const Task*>(context))(worker); });
+  }
+
+ private:
+  using Call = void (*)(void* context, int worker);
+  void run(void* context, Call call) noexcept;
+  void work(int worker) noexcept;
+
+  std::vector<std::thread> workers_;
+  void* context_ = nullptr;
+  Call call_ = nullptr;
+  alignas(64) std::atomic<std::uint32_t> region_{0};
+  alignas(64) std::atomic<std::uint32_t> running_{0};
+  std::atomic<bool> stop_{false};
+};
+
+// The part of [0, count) that belongs to `worker` of `workers`, in multiples of `grain` (but the last).
+struct Range64 {
+  std::int64_t begin, end;
+};
+Range64 partition(std::int64_t count, int worker, int workers, std::int64_t grain = 1);
+
+}  // namespace zeropoint

@@ -1,0 +1,148 @@
+#include "zeropoint/tensor.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "base/aligned_buffer.h"
+#include "zeropoint/error.h"
+
+namespace zeropoint {
+namespace {
+
+struct DTypeFacts {
+  std::string_view name;
+  int bits;
+};
+constexpr std::array<DTypeFacts, 19> kFacts = {{{"undefined", 0}, {"b8", 8},   {"f16", 16}, {"bf16", 16}, {"f32", 32},
+                                                {"f64", 64},      {"s64", 64}, {"u64", 64}, {"s32", 32},  {"u32", 32},
+                                                {"s16", 16},      {"u16", 16}, {"s8", 8},   {"u8", 8},    {"s4", 4},
+                                                {"u4", 4},        {"s2", 2},   {"u2", 2},   {"opaque", 0}}};
+const DTypeFacts& facts(DType dtype) { return kFacts[static_cast<std::size_t>(dtype)]; }
+
+bool is_signed(DType dtype) {
+  switch (dtype) {
+    case DType::s64: case DType::s32: case DType::s16: case DType::s8: case DType::s4: case DType::s2: return true;
+    default: return false;
+  }
+}
+
+}  // namespace
+
+std::string_view name(DType dtype) { return facts(dtype).name; }
+
+std::optional<DType> parse_dtype(std::string_view text) {
+  for (std::size_t i = 0; i < kFacts.size(); ++i)
+    if (kFacts[i].name == text) return static_cast<DType>(i);
+  return std::nullopt;
+}
+
+int bits(DType dtype) { return facts(dtype).bits; }
+bool is_integer(DType dtype) { return dtype >= DType::s64 && dtype <= DType::u2; }
+bool is_float(DType dtype) { return dtype >= DType::f16 && dtype <= DType::f64; }
+std::int64_t lowest(DType dtype) { return is_signed(dtype) ? -(std::int64_t{1} << (bits(dtype) - 1)) : 0; }
+std::int64_t highest(DType dtype) { return (std::int64_t{1} << (bits(dtype) - (is_signed(dtype) ? 1 : 0))) - 1; }
+
+std::int64_t element_count(std::span<const std::int64_t> dims) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 62;
+  std::int64_t count = 1;
+  bool empty = false;
+  for (const std::int64_t dim : dims) {
+    if (dim < 0) throw Error(ErrorCode::kLimit, "", "a dimension is negative: " + to_string(dims));
+    if (dim == 0) empty = true;
+    if (dim > 0 && count > kMost / dim) throw Error(ErrorCode::kLimit, "", "too many elements: " + to_string(dims));
+    count *= std::max<std::int64_t>(dim, 1);
+  }
+  return empty ? 0 : count;
+}
+
+std::string to_string(std::span<const std::int64_t> dims) {
+  std::string text = "[";
+  for (std::size_t i = 0; i < dims.size(); ++i) text += (i ? "," : "") + std::to_string(dims[i]);
+  return text + "]";
+}
+
+Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)), size_(element_count(dims_)) {
+  constexpr std::int64_t kMostBytes = std::int64_t{1} << 46;
+  if (size_ > kMostBytes / 8) throw Error(ErrorCode::kLimit, "", "a tensor of " + to_string(dims_) + " is too large");
+  byte_size_ = (static_cast<std::size_t>(size_) * static_cast<std::size_t>(bits(dtype)) + 7) / 8;
+  if (byte_size_ == 0) return;
+  std::shared_ptr<std::byte[]> buffer = allocate_aligned(byte_size_);
+  data_ = buffer.get();
+  std::memset(data_, 0, byte_size_);
+  owner_ = std::move(buffer);
+}
+
+Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  Tensor tensor;
+  tensor.dtype_ = dtype;
+  tensor.dims_ = std::move(dims);
+  tensor.size_ = element_count(tensor.dims_);
+  const std::size_t expected = (static_cast<std::size_t>(tensor.size_) * static_cast<std::size_t>(zeropoint::bits(dtype)) + 7) / 8;
+  if (bytes.size() != expected)
+    throw Error(ErrorCode::kBadShape, "", std::to_string(bytes.size()) + " bytes for " + std::string(zeropoint::name(dtype)) +
+                                              to_string(tensor.dims_) + ", which takes " + std::to_string(expected));
+  const std::size_t alignment = std::max<std::size_t>(1, static_cast<std::size_t>(zeropoint::bits(dtype)) / 8);
+  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignment != 0) {
+    Tensor copy(dtype, tensor.dims_);
+    copy.assign(bytes);
+    return copy;
+  }
+  tensor.byte_size_ = bytes.size();
+  tensor.data_ = const_cast<std::byte*>(bytes.data());  // never written through: mutable_bytes copies borrowed bytes
+  tensor.owner_ = std::move(owner);
+  tensor.borrowed_ = true;
+  return tensor;
+}
+
+Tensor Tensor::opaque(Dims dims, std::string bytes) {
+  Tensor tensor;
+  tensor.dtype_ = DType::opaque;
+  tensor.dims_ = std::move(dims);
+  tensor.size_ = element_count(tensor.dims_);
+  const auto owner = std::make_shared<const std::string>(std::move(bytes));
+  tensor.byte_size_ = owner->size();
+  tensor.data_ = reinterpret_cast<std::byte*>(const_cast<char*>(owner->data()));
+  tensor.owner_ = owner;
+  tensor.borrowed_ = true;
+  return tensor;
+}
+
+std::span<std::byte> Tensor::mutable_bytes() {
+  if (byte_size_ > 0 && (borrowed_ || owner_.use_count() != 1)) {
+    std::shared_ptr<std::byte[]> buffer = allocate_aligned(byte_size_);
+    std::memcpy(buffer.get(), data_, byte_size_);
+    data_ = buffer.get();
+    owner_ = std::move(buffer);
+    borrowed_ = false;
+  }
+  return {data_, byte_size_};
+}
+
+void Tensor::assign(std::span<const std::byte> bytes) {
+  if (bytes.size() != byte_size_)
+    throw Error(ErrorCode::kBadShape, "", std::to_string(bytes.size()) + " bytes for a tensor of " + to_string(dims_));
+  if (byte_size_ > 0) std::memcpy(mutable_bytes().data(), bytes.data(), byte_size_);
+}
+
+void Tensor::check_type(DType expected) const {
+  if (dtype_ != expected)
+    throw Error(ErrorCode::kBadType, "",
+                "a tensor of " + std::string(zeropoint::name(dtype_)) + " is read as " + std::string(zeropoint::name(expected)));
+}
+
+Tensor Tensor::reshaped(Dims dims) const {
+  if (element_count(dims) != size_)
+    throw Error(ErrorCode::kBadShape, "", to_string(dims_) + " cannot be reshaped to " + to_string(dims));
+  Tensor tensor = *this;
+  tensor.dims_ = std::move(dims);
+  return tensor;
+}
+
+bool operator==(const Tensor& a, const Tensor& b) {
+  return a.dtype_ == b.dtype_ && a.dims_ == b.dims_ && a.byte_size_ == b.byte_size_ &&
+         (a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.byte_size_) == 0);
+}
+
+}  // namespace zeropoint

@@ -1,0 +1,65 @@
+// The operators that zeropoint knows: one file each, with its shape rule and its readable reference.
+//
+// A reference is the definition: row-major, ONNX layout, plain loops, one fp32 rounding an operation in the order of the
+// operator's text. Faster code (kernels, engine) is tested against it. Operators that are not here pass through untouched.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "zeropoint/graph.h"
+
+namespace zeropoint::ops {
+
+// What a shape rule sees. `constants[i]` is input i when its value is known, else null. Absent optional inputs have dtype
+// undefined and null.
+struct ShapeArgs {
+  const Node& node;
+  std::int64_t opset;                                        // of the node's domain
+  std::span<const TensorType> inputs;
+  std::span<const Tensor* const> constants;
+};
+// Types of the outputs; a missing shape or dtype undefined where they cannot be known. Throws Error kBadShape, kBadType or
+// kBadAttribute (where = describe(node)) for what ONNX forbids.
+using ShapeRule = std::vector<TensorType> (*)(const ShapeArgs& args);
+
+struct ComputeArgs {
+  const Node& node;
+  std::int64_t opset;
+  std::span<const Tensor> inputs;                            // absent optional: !defined()
+};
+using Reference = std::vector<Tensor> (*)(const ComputeArgs& args);
+// Multiply-accumulates at fixed shapes; null means none.
+using CountMacs = std::int64_t (*)(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs);
+
+struct Operator {
+  std::string_view domain;                                   // "" is ai.onnx
+  std::string_view op_type;
+  std::int64_t since = 1;                                    // first opset whose meaning this implements
+  ShapeRule shape = nullptr;
+  Reference reference = nullptr;
+  CountMacs macs = nullptr;
+};
+
+// Null when the operator is unknown.
+const Operator* find(std::string_view domain, std::string_view op_type);
+inline const Operator* find(const Node& node) { return find(node.domain, node.op_type); }
+std::span<const Operator> all();
+
+// Fills graph.types for every value that the rules reach (declared types win where the rules know nothing, and are checked
+// where they know). Carries small constant and symbolic integer values through Shape, Gather, Concat, ... so that exporters'
+// reshape arithmetic resolves. `input_shapes` fixes the dimensions of inputs first.
+void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes = {});
+
+// Runs the whole graph by the references. Returns every value asked for (`values` empty: the graph's outputs, in order).
+// Throws Error kUnsupported naming the node when an operator is unknown.
+std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Tensor>& feeds,
+                             std::span<const std::string> values = {});
+// One node by its reference.
+std::vector<Tensor> evaluate(const Graph& graph, const Node& node, std::span<const Tensor> inputs);
+
+std::int64_t macs(const Graph& graph, const Node& node);     // 0 when unknown
+
+}  // namespace zeropoint::ops
