@@ -60,7 +60,7 @@ done_with() { fingerprint "${@:2}" > "$STAMPS/$1"; }
 fingerprint() { { readlink -f "$VENV/bin/python" || true; cat "$@"; } | sha256sum; }
 
 pip_install() {
-  "$VENV/bin/python" -m pip install -q --disable-pip-version-check --no-input --retries 5 -c tools/constraints.txt "$@"
+  "$VENV/bin/python" -m pip install -qq --disable-pip-version-check --no-input --retries 5 -c tools/constraints.txt "$@"
 }
 
 # pip_list NAME: installs tools/requirements-NAME.txt unless that very list is installed already.
@@ -96,7 +96,7 @@ step_competitors() {
 step_models() {
   step_python
   pip_list models
-  if ! up_to_date packages tools/requirements-packages.txt; then
+  if [[ ! -d $PACKAGES ]] || ! up_to_date packages tools/requirements-packages.txt; then
     say "pip: tools/requirements-packages.txt"
     rm -rf "$PACKAGES"
     pip_install --no-deps --ignore-requires-python --target "$PACKAGES" -r tools/requirements-packages.txt
