@@ -1,0 +1,34 @@
+// Histogram of fp32 values for calibration: what one instruction set offers. Safe to include in files of any ISA.
+//
+// The bin of a value is its sign, exponent and top 8 mantissa bits: bits >> 15, 17 bits. An octave is 256 bins of one sign and
+// exponent: bin >> 8, 512 octaves (256... are negative). +0 and -0 have no bin but are counted in `zeros` (bins 0 and 0x10000
+// hold the tiniest subnormals); NaN and infinities are counted apart. Everything here is a function of the multiset of values.
+#pragma once
+
+#include <cstdint>
+
+namespace zeropoint::kernels {
+
+inline constexpr int kHistogramBins = 1 << 17;
+inline constexpr int kHistogramOctaves = 512, kHistogramOctaveBins = 256;
+// Counts are spread over several tables: two increments of one address in a row would wait for each other.
+inline constexpr int kHistogramTables = 4;
+
+// A worker's accumulator. Reuse it for one tensor after another; it is 2 MB of address space, of which only octaves that occur
+// are touched. Caller: zero all, set low/high/magnitudes by reset_histogram().
+struct HistogramState {
+  std::uint32_t* counts;  // [kHistogramTables][kHistogramBins]
+  std::int64_t pending;   // values since the last drain; below 2^32 - 1: caller's duty
+  std::uint64_t zeros, nans, infinities;
+  float low, high;                  // of the finite values, zeros included; +inf, -inf if none
+  std::uint32_t smallest, largest;  // bits of |x| over finite non-zero values: which octaves are touched
+};
+
+struct HistogramFunctions {
+  void (*accumulate)(HistogramState& state, const float* values, std::int64_t count) noexcept;
+
+  // maxima[c] = max(maxima[c], |x[r][c]|) over `rows` rows of `channels` (channel-last, dense); NaN is passed over.
+  void (*channel_abs_max)(const float* values, std::int64_t rows, std::int64_t channels, float* maxima) noexcept;
+};
+
+}  // namespace zeropoint::kernels
