@@ -23,9 +23,14 @@ if(NOT ZEROPOINT_ONNX_PROTO)
   message(FATAL_ERROR "onnx-ml.proto not found: run tools/setup.sh, or pip install onnx and pass -DPython_EXECUTABLE=...")
 endif()
 get_filename_component(onnx_proto_folder ${ZEROPOINT_ONNX_PROTO} DIRECTORY)
-add_library(zeropoint_onnx_proto STATIC)
-protobuf_generate(TARGET zeropoint_onnx_proto LANGUAGE cpp PROTOS ${ZEROPOINT_ONNX_PROTO}
-                  IMPORT_DIRS ${onnx_proto_folder} PROTOC_OUT_DIR ${CMAKE_CURRENT_BINARY_DIR}/proto)
+# Not protobuf_generate(): it derives the output's folder from the schema's place relative to this project.
+set(onnx_proto_sources ${CMAKE_CURRENT_BINARY_DIR}/proto/onnx-ml.pb.cc ${CMAKE_CURRENT_BINARY_DIR}/proto/onnx-ml.pb.h)
+file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/proto)
+add_custom_command(
+  OUTPUT ${onnx_proto_sources}
+  COMMAND protobuf::protoc --cpp_out ${CMAKE_CURRENT_BINARY_DIR}/proto -I ${onnx_proto_folder} ${ZEROPOINT_ONNX_PROTO}
+  DEPENDS ${ZEROPOINT_ONNX_PROTO} VERBATIM)
+add_library(zeropoint_onnx_proto STATIC ${onnx_proto_sources})
 target_include_directories(zeropoint_onnx_proto SYSTEM PUBLIC ${CMAKE_CURRENT_BINARY_DIR}/proto)
 target_link_libraries(zeropoint_onnx_proto PUBLIC protobuf::libprotobuf-lite)
 target_compile_options(zeropoint_onnx_proto PRIVATE -w -fno-sanitize=undefined)
