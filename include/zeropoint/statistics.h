@@ -28,15 +28,14 @@ namespace zeropoint {
 // one bin of their own. Octaves (sign and exponent) exist once a value fell into them.
 class Histogram {
  public:
-  static constexpr int kBins = 256;     // of an octave
-  static constexpr int kOctaves = 510;  // sign << 8 | exponent, without those of infinity and NaN
+  static constexpr int kBins = 256;  // of an octave
   using Octave = std::array<std::uint64_t, kBins>;
 
   void add(float value, std::uint64_t times = 1);  // NaN and infinity are not counted: the caller's to keep apart
   void add(std::span<const float> values);
   void add_zeros(std::uint64_t times);
-  // Adds to the octave sign << 8 | exponent; an octave that stays empty is not made.
-  void add_octave(int octave, std::span<const std::uint32_t, kBins> counts);
+  // Adds to the octave sign << 8 | exponent (0 ... 254, 256 ... 510); one that stays empty is not made.
+  void add_octave(int octave, std::span<const std::uint64_t, kBins> counts);
   void merge(const Histogram& other);  // throws Error kLimit when a count passes 2^63
 
   std::uint64_t count() const { return count_; }  // zeros included
