@@ -29,7 +29,11 @@ def export(model: nn.Module, path: Path, *, keep_batchnorm: bool, constant_pads:
     with torch.no_grad():
         expected = model(images).numpy()
     mode = torch.onnx.TrainingMode.PRESERVE if keep_batchnorm else torch.onnx.TrainingMode.EVAL
-    with warnings.catch_warnings(), torch.no_grad(), _constant_pads(model) if constant_pads else contextlib.nullcontext():
+    with (
+        warnings.catch_warnings(),
+        torch.no_grad(),
+        _constant_pads(model) if constant_pads else contextlib.nullcontext(),
+    ):
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model,
@@ -50,7 +54,9 @@ def check(path: Path, images: np.ndarray, expected: np.ndarray, tolerance: float
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(None, {"images": images})
     difference, largest = np.abs(logits - expected).max(), np.abs(expected).max()
-    print(f"   {path.name}: {path.stat().st_size / 1e6:.1f} MB, differs from torch by {difference:.1e} of {largest:.3g}")
+    print(
+        f"   {path.name}: {path.stat().st_size / 1e6:.1f} MB, differs from torch by {difference:.1e} of {largest:.3g}"
+    )
     if not difference <= tolerance * max(1, largest):
         raise SystemExit(f"{path}: the exported network does not compute what torch does")
 
@@ -87,8 +93,9 @@ def merge_pads(path: Path) -> None:
     """Moves each zero Pad in front of a Conv into the Conv's own pads."""
     model = onnx.load(path)
     graph = model.graph
-    constants = {node.output[0]: numpy_helper.to_array(node.attribute[0].t)
-                 for node in graph.node if node.op_type == "Constant"}
+    constants = {
+        node.output[0]: numpy_helper.to_array(node.attribute[0].t) for node in graph.node if node.op_type == "Constant"
+    }
     producer = {output: node for node in graph.node for output in node.output}
     merged = []
     for conv in graph.node:

