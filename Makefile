@@ -1,0 +1,52 @@
+# zeropoint from a bare Debian 12 machine: `make demo` and `make test` install, build and run everything they need.
+# All of it lands in build/ (except Debian's packages), and a second run is quick.
+
+VENV := build/venv
+PYTHON := $(VENV)/bin/python
+ZEROPOINT := build/release/zeropoint
+JOBS ?= $(shell nproc)
+
+# The build takes the schema of ONNX files, oneDNN and nanobind out of the Python environment.
+CONFIGURE := -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON) -DCMAKE_PREFIX_PATH=$(CURDIR)/$(VENV) \
+             $(if $(wildcard python/CMakeLists.txt),-DZEROPOINT_PYTHON=ON)
+# The module as built, without installing it.
+export PYTHONPATH := $(CURDIR)/build/release/python
+
+.PHONY: help setup build test demo bench format clean distclean
+.NOTPARALLEL:
+
+help:  ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup:  ## install what building, tests, demo and benches need
+	tools/setup.sh
+
+build:  ## build/release/zeropoint and the Python module
+	tools/setup.sh build python
+	cmake --preset release $(CONFIGURE)
+	cmake --build --preset release --parallel $(JOBS)
+
+test: setup build  ## build, then run every test
+	ctest --preset release --parallel $(JOBS)
+	$(PYTHON) -m pytest -q $(wildcard tests python/tests)
+
+demo: build  ## quantize a real network on real photographs, run it, compare it with float
+	tools/setup.sh models
+	ZEROPOINT=$(ZEROPOINT) examples/demo.sh
+
+bench: setup build  ## remake the published figures (takes several minutes)
+	$(PYTHON) bench/fashion_mnist.py
+	$(PYTHON) bench/accuracy.py
+	$(PYTHON) bench/quantizers.py build/models/efficientnet_lite0_bn.onnx --data build/data/photos.npz --out build/bench
+	$(PYTHON) bench/peers.py build/models/efficientnet_lite0_bn.onnx build/bench/efficientnet_lite0_bn.*.onnx \
+	  build/bench/efficientnet_lite0_bn.*.xml --data build/data/photos.npz
+
+format:  ## format C++ and Python
+	git ls-files '*.h' '*.cpp' | xargs -r clang-format-19 -i
+	$(VENV)/bin/ruff format $(wildcard bench python tests tools)
+
+clean:  ## remove what was built; keep environment, models and data
+	rm -rf build/release build/bench build/demo
+
+distclean:  ## remove everything that was made
+	rm -rf build
