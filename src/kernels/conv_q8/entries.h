@@ -1,0 +1,22 @@
+// The functions behind the rows of the kernel table, one block an instruction set; for table.cpp and the kernel files.
+#pragma once
+
+#include "kernels/conv_q8/conv_args.h"
+
+namespace zeropoint::kernels {
+
+bool supports_any_conv(const ConvShape& shape);
+bool supports_blocked_conv(const ConvShape& shape);
+std::size_t no_workspace(const ConvShape& shape, int workers);
+
+std::size_t packed_bytes_plain(const ConvShape& shape);
+void pack_plain(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void conv_u8s8s32_reference(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
+// Blocks of 16 output channels; in a block [tap][channels / 4][16 outputs][4 channels] s8, channels padded with zeros to 4.
+std::size_t packed_bytes_dwords(const ConvShape& shape);
+void pack_dwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& shape, int workers);
+void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
+}  // namespace zeropoint::kernels

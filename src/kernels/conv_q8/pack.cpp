@@ -1,0 +1,53 @@
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv_q8/entries.h"
+#include "kernels/conv_q8/packed.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr std::int64_t kBlock = 16;  // output channels of a block: the s32 lanes of a zmm register
+
+// Writes header and zero points, in slots of whole blocks a group; returns where the weights go.
+std::byte* pack_header(const ConvShape& s, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t outputs = s.o / s.groups, slots = round_up(outputs, kBlock);
+  auto* header = static_cast<PackedHeader*>(packed);
+  *header = {};
+  header->has_weight_zero_points =
+      weight_zero_points && std::any_of(weight_zero_points, weight_zero_points + s.o, [](std::int32_t z) { return z != 0; });
+  auto* slot = reinterpret_cast<std::int32_t*>(header + 1);
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t i = 0; i < slots; ++i)
+      *slot++ = weight_zero_points && i < outputs ? weight_zero_points[g * outputs + i] : 0;
+  return static_cast<std::byte*>(packed) + weights_offset(s.groups * slots);
+}
+
+}  // namespace
+
+bool supports_blocked_conv(const ConvShape& s) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 30;  // pixel numbers are computed in s32 lanes
+  return (s.n * s.h + s.pad_top + s.kh * s.dilation_h + s.oh * s.stride_h) *
+                 (s.w + s.pad_left + s.kw * s.dilation_w + s.ow * s.stride_w) <
+             kMost &&
+         s.n * s.oh * s.ow < kMost;
+}
+
+std::size_t packed_bytes_dwords(const ConvShape& s) {
+  const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
+  return static_cast<std::size_t>(weights_offset(slots) + slots * s.kh * s.kw * round_up(s.c / s.groups, 4));
+}
+
+void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
+  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, weight_zero_points, packed));
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kBlock)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t c = 0; c < channels; c += 4)
+          for (std::int64_t o = block; o < block + kBlock; ++o)
+            for (std::int64_t k = c; k < c + 4; ++k)
+              *out++ = o < outputs && k < channels ? weights[((g * outputs + o) * channels + k) * taps + tap] : std::int8_t{0};
+}
+
+}  // namespace zeropoint::kernels

@@ -1,0 +1,41 @@
+// What every packed weight buffer of this family starts with, and how work is cut; for files of any instruction set.
+// Everything here has internal linkage: each file owns its copy, compiled with its own flags.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/conv_q8/conv_args.h"
+
+namespace zeropoint::kernels {
+
+// A packed buffer is this header, then the zero points s32[slots], then the weights from weights_offset(slots) on.
+// slots = groups * output channels of a group, rounded up to whole blocks.
+struct PackedHeader {
+  std::int32_t has_weight_zero_points;
+  std::int32_t unused[15];
+};
+
+namespace {
+
+constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
+
+[[maybe_unused]] constexpr std::int64_t weights_offset(std::int64_t slots) {
+  return static_cast<std::int64_t>(sizeof(PackedHeader)) + round_up(slots * 4, 64);
+}
+
+// Part `index` of `count` things cut into `parts` runs whose lengths differ by one at most.
+struct Part {
+  std::int64_t begin, end;
+};
+[[maybe_unused]] constexpr Part part(std::int64_t count, std::int64_t index, std::int64_t parts) {
+  return {count * index / parts, count * (index + 1) / parts};
+}
+
+[[maybe_unused]] constexpr bool is_matrix_product(const ConvShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.pad_top == 0 && s.pad_left == 0 && s.oh == s.h &&
+         s.ow == s.w;
+}
+
+}  // namespace
+}  // namespace zeropoint::kernels

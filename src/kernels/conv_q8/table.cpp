@@ -1,0 +1,38 @@
+#include "kernels/conv_q8/conv_q8.h"
+#include "kernels/conv_q8/entries.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr ConvKernel kKernels[] = {
+#if defined(__x86_64__)
+    {.name = "conv_u8s8s32_14x32x4_avx512vnni",
+     .needs = Isa::avx512vnni,
+     .limits = "fewer than 2^30 pixels",
+     .supports = &supports_blocked_conv,
+     .packed_bytes = &packed_bytes_dwords,
+     .pack = &pack_dwords,
+     .workspace_bytes = &conv_workspace_14x32x4_avx512vnni,
+     .run = &conv_u8s8s32_14x32x4_avx512vnni},
+#endif
+    {.name = "conv_u8s8s32_reference",
+     .needs = Isa::scalar,
+     .limits = "any shape; not vectorized",
+     .supports = &supports_any_conv,
+     .packed_bytes = &packed_bytes_plain,
+     .pack = &pack_plain,
+     .workspace_bytes = &no_workspace,
+     .run = &conv_u8s8s32_reference},
+};
+
+}  // namespace
+
+std::span<const ConvKernel> conv_q8_kernels() { return kKernels; }
+
+const ConvKernel* select_conv_q8(const ConvShape& shape, IsaSet isas) {
+  for (const ConvKernel& kernel : conv_q8_kernels())
+    if (isas.contains(kernel.needs) && kernel.supports(shape)) return &kernel;
+  return &conv_q8_kernels().back();
+}
+
+}  // namespace zeropoint::kernels
