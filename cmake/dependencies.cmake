@@ -38,7 +38,7 @@ target_compile_options(zeropoint_onnx_proto PRIVATE -w -fno-sanitize=undefined)
 set(ZEROPOINT_ONEDNN_LIBRARY "")
 if(ZEROPOINT_WITH_ONEDNN)
   find_package(dnnl 3 CONFIG REQUIRED)
-  set(ZEROPOINT_ONEDNN_LIBRARY DNNL::dnnl)
+  set(ZEROPOINT_ONEDNN_LIBRARY DNNL::dnnl gomp)  # gomp: its thread count is set while a primitive is made
 endif()
 if(ZEROPOINT_DEVELOPER)
   find_package(GTest REQUIRED)

@@ -33,15 +33,13 @@ enum class UnaryOp : std::uint8_t {
   reciprocal,
   floor,
   ceil,
-  round,
+  round,  // half to even
   exp,
   log,
   tanh,
   erf,
   sigmoid,
   leaky_relu,    // x < 0 ? alpha * x : x
-  elu,           // x < 0 ? alpha * (exp(x) - 1) : x
-  softplus,      // log(exp(x) + 1)
   hard_sigmoid,  // max(0, min(1, alpha * x + beta))
   hard_swish,    // x * max(0, min(1, alpha * x + beta)), alpha = 1/6, beta = 0.5
 };
@@ -65,5 +63,9 @@ struct ElementwiseF32Functions {
   void (*clamp)(float low, float high, const float* src, float* dst, std::int64_t count) noexcept;
   void (*unary)(const UnaryF32& params, const float* src, float* dst, std::int64_t count) noexcept;
 };
+
+// One a file; table.cpp lists them.
+extern const ElementwiseF32Functions elementwise_f32_reference, elementwise_f32_avx2, elementwise_f32_avx512vnni,
+    elementwise_f32_neon;
 
 }  // namespace zeropoint::kernels

@@ -85,4 +85,7 @@ struct ElementwiseQ8Functions {
   void (*min_max_f32)(const float* src, std::int64_t count, float* low, float* high) noexcept;
 };
 
+// One a file; table.cpp lists them.
+extern const ElementwiseQ8Functions elementwise_q8_reference, elementwise_q8_avx2, elementwise_q8_avx512vnni, elementwise_q8_neon;
+
 }  // namespace zeropoint::kernels

@@ -31,4 +31,7 @@ struct HistogramFunctions {
   void (*channel_abs_max)(const float* values, std::int64_t rows, std::int64_t channels, float* maxima) noexcept;
 };
 
+// One a file; table.cpp lists them.
+extern const HistogramFunctions histogram_reference, histogram_avx2, histogram_avx512vnni, histogram_neon;
+
 }  // namespace zeropoint::kernels

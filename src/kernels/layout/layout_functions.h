@@ -35,4 +35,7 @@ struct LayoutFunctions {
   void (*strided_copy)(const StridedCopy& copy, const void* src, void* dst, int worker, int workers) noexcept;
 };
 
+// One a file; table.cpp lists them.
+extern const LayoutFunctions layout_reference, layout_avx2, layout_avx512vnni, layout_neon;
+
 }  // namespace zeropoint::kernels

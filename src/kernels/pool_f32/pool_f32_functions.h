@@ -18,4 +18,7 @@ struct PoolF32Functions {
   void (*average)(const PoolShape& shape, const float* src, float* dst, int worker, int workers) noexcept;
 };
 
+// One a file; table.cpp lists them.
+extern const PoolF32Functions pool_f32_reference, pool_f32_avx2, pool_f32_avx512vnni, pool_f32_neon;
+
 }  // namespace zeropoint::kernels

@@ -23,4 +23,7 @@ struct PoolQ8Functions {
                       int workers) noexcept;  // v itself
 };
 
+// One a file; table.cpp lists them.
+extern const PoolQ8Functions pool_q8_reference, pool_q8_avx2, pool_q8_avx512vnni, pool_q8_neon;
+
 }  // namespace zeropoint::kernels

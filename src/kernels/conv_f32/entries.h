@@ -1,0 +1,16 @@
+// How each entry of the fp32 convolution table is made; private to the family.
+#pragma once
+
+#include <memory>
+
+#include "kernels/conv_f32/conv_f32.h"
+
+namespace zeropoint::kernels {
+
+std::unique_ptr<ConvF32> create_conv_f32_reference(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
+                                                   const float* weights, const float* bias, int threads);
+bool onednn_supports(const ConvF32Shape& shape);
+std::unique_ptr<ConvF32> create_conv_f32_onednn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
+                                                const float* weights, const float* bias, int threads);
+
+}  // namespace zeropoint::kernels

@@ -1,0 +1,181 @@
+// fp32 convolution by oneDNN, channel-last, primitive and packed weights made once.
+#if defined(ZEROPOINT_WITH_ONEDNN)
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <vector>
+
+#include "kernels/conv_f32/entries.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+using dnnl::memory;
+
+dnnl::engine& cpu() {
+  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  return engine;
+}
+
+// A primitive runs for ever on as many threads as were set when it was created. The setting belongs to the calling thread but
+// is seen by every user of OpenMP in the process (torch, for one): put it back.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads) : old_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~ThreadCount() { omp_set_num_threads(old_); }
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int old_;
+};
+
+// [N, C, H, W] in oneDNN's order of axes, channel-last in memory, with a pixel stride.
+memory::desc pixels(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, std::int64_t stride) {
+  return {{n, c, h, w}, memory::data_type::f32, memory::dims{h * w * stride, 1, w * stride, stride}};
+}
+
+class OneDnn final : public ConvF32 {
+ public:
+  OneDnn(const ConvF32Shape& s, const ConvF32Epilogue& epilogue, const float* weights, const float* bias, int threads)
+      : threads_(threads), bias_(static_cast<std::size_t>(s.oc)) {
+    if (bias != nullptr) bias_.assign(bias, bias + s.oc);
+    const ThreadCount set(threads);
+
+    const std::int64_t channels = s.ic / s.groups, filters = s.oc / s.groups;
+    const memory::dims plain_dims = s.groups == 1 ? memory::dims{s.oc, channels, s.kernel_h, s.kernel_w}
+                                                  : memory::dims{s.groups, filters, channels, s.kernel_h, s.kernel_w};
+    const memory::desc plain(plain_dims, memory::data_type::f32,
+                             s.groups == 1 ? memory::format_tag::oihw : memory::format_tag::goihw);
+    const memory::desc any(plain_dims, memory::data_type::f32, memory::format_tag::any);
+    const memory::desc bias_desc({s.oc}, memory::data_type::f32, memory::format_tag::x);
+    const memory::desc src = pixels(s.n, s.ic, s.h, s.w, s.src_pixel_stride);
+    const memory::desc dst = pixels(s.n, s.oc, s.oh, s.ow, s.dst_pixel_stride);
+
+    dnnl::post_ops post_ops;
+    if (epilogue.residual)
+      post_ops.append_binary(dnnl::algorithm::binary_add, pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride));
+    constexpr float kInfinity = std::numeric_limits<float>::infinity(), kLargest = std::numeric_limits<float>::max();
+    if (epilogue.low == 0 && epilogue.high == kInfinity)
+      post_ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
+    else if (epilogue.low != -kInfinity || epilogue.high != kInfinity)
+      post_ops.append_eltwise(dnnl::algorithm::eltwise_clip, std::max(epilogue.low, -kLargest),
+                              std::min(epilogue.high, kLargest));
+
+    dnnl::primitive_attr attr;
+    attr.set_post_ops(post_ops);
+    attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // the library's own is not for use from several threads
+    attr.set_fpmath_mode(dnnl::fpmath_mode::strict);        // an environment variable may ask for bf16 otherwise
+
+    // The far padding follows from the output size (a floor leaves some of the stated padding unused).
+    const auto far_padding = [](std::int64_t out, std::int64_t in, std::int64_t kernel, std::int64_t stride,
+                                std::int64_t dilation, std::int64_t near_padding) {
+      return (out - 1) * stride + (kernel - 1) * dilation + 1 - in - near_padding;
+    };
+    const memory::dims padding_far = {far_padding(s.oh, s.h, s.kernel_h, s.stride_h, s.dilation_h, s.pad_top),
+                                      far_padding(s.ow, s.w, s.kernel_w, s.stride_w, s.dilation_w, s.pad_left)};
+    const dnnl::convolution_forward::primitive_desc desc(
+        cpu(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, any, bias_desc, dst,
+        {s.stride_h, s.stride_w}, {s.dilation_h - 1, s.dilation_w - 1}, {s.pad_top, s.pad_left}, padding_far, attr);
+    name_ = std::string("onednn ") + desc.impl_info_str();
+    scratch_desc_ = desc.scratchpad_desc();
+    src_desc_ = src;
+    dst_desc_ = dst;
+    if (epilogue.residual) residual_desc_ = pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride);
+
+    packed_ = memory(desc.weights_desc(), cpu());
+    memory given(plain, cpu(), const_cast<float*>(weights));
+    dnnl::stream stream(cpu());
+    dnnl::reorder(given, packed_).execute(stream, given, packed_);
+    stream.wait();
+    bias_memory_ = memory(bias_desc, cpu(), bias_.data());
+    primitive_ = dnnl::convolution_forward(desc);
+    idle_.push_back(std::make_unique<Arguments>(*this));  // the first run allocates nothing
+  }
+
+  std::string_view name() const noexcept override { return name_; }
+  std::size_t scratch_bytes() const noexcept override { return scratch_desc_.get_size(); }
+  bool own_threads() const noexcept override { return true; }
+
+  void run(const float* src, const float* residual, float* dst, void* scratch, int worker, int) const noexcept override {
+    if (worker != 0) return;
+    const ThreadCount set(threads_);
+    std::unique_ptr<Arguments> arguments = borrow();
+    arguments->src.set_data_handle(const_cast<float*>(src));
+    arguments->dst.set_data_handle(dst);
+    arguments->scratch.set_data_handle(scratch);
+    if (residual_desc_) arguments->residual.set_data_handle(const_cast<float*>(residual));
+    dnnl_primitive_execute(primitive_.get(), arguments->stream.get(), arguments->count, arguments->list.data());
+    arguments->stream.wait();
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(arguments));
+  }
+
+ private:
+  // oneDNN's handles of one run's buffers. Making them costs more than a small convolution: kept, one set a concurrent run.
+  struct Arguments {
+    explicit Arguments(const OneDnn& conv)
+        : stream(cpu()),
+          src(conv.src_desc_, cpu(), nullptr),
+          dst(conv.dst_desc_, cpu(), nullptr),
+          scratch(conv.scratch_desc_, cpu(), nullptr) {
+      list = {{{DNNL_ARG_SRC, src.get()},
+               {DNNL_ARG_WEIGHTS, conv.packed_.get()},
+               {DNNL_ARG_BIAS, conv.bias_memory_.get()},
+               {DNNL_ARG_SCRATCHPAD, scratch.get()},
+               {DNNL_ARG_DST, dst.get()},
+               {}}};
+      if (!conv.residual_desc_) return;
+      residual = memory(conv.residual_desc_, cpu(), nullptr);
+      list[static_cast<std::size_t>(count++)] = {DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, residual.get()};
+    }
+    dnnl::stream stream;
+    memory src, dst, scratch, residual;
+    std::array<dnnl_exec_arg_t, 6> list;
+    int count = 5;
+  };
+
+  std::unique_ptr<Arguments> borrow() const {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!idle_.empty()) {
+        std::unique_ptr<Arguments> arguments = std::move(idle_.back());
+        idle_.pop_back();
+        return arguments;
+      }
+    }
+    return std::make_unique<Arguments>(*this);
+  }
+
+  int threads_;
+  std::string name_;
+  std::vector<float> bias_;
+  memory::desc src_desc_, dst_desc_, residual_desc_, scratch_desc_;
+  memory packed_, bias_memory_;
+  dnnl::convolution_forward primitive_;
+  mutable std::mutex mutex_;
+  mutable std::vector<std::unique_ptr<Arguments>> idle_;
+};
+
+}  // namespace
+
+bool onednn_supports(const ConvF32Shape&) { return true; }
+
+std::unique_ptr<ConvF32> create_conv_f32_onednn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
+                                                const float* weights, const float* bias, int threads) {
+  try {
+    return std::make_unique<OneDnn>(shape, epilogue, weights, bias, threads);
+  } catch (const dnnl::error&) {
+    return nullptr;  // a shape it has no implementation for
+  }
+}
+
+}  // namespace zeropoint::kernels
+
+#endif

@@ -1,0 +1,40 @@
+#include "kernels/conv_f32/conv_f32.h"
+#include "kernels/conv_f32/entries.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr ConvF32Kernel kKernels[] = {
+#if defined(ZEROPOINT_WITH_ONEDNN)
+    {.name = "onednn", .needs = Isa::avx2, .library = true, .supports = onednn_supports, .create = create_conv_f32_onednn},
+#endif
+    {.name = "conv_f32_reference",
+     .needs = Isa::scalar,
+     .library = false,
+     .supports = [](const ConvF32Shape&) { return true; },
+     .create = create_conv_f32_reference},
+};
+
+bool fits(const ConvF32Kernel& kernel, const ConvF32Shape& shape, IsaSet isas, bool library) {
+  return isas.contains(kernel.needs) && (library || !kernel.library) && kernel.supports(shape);
+}
+
+}  // namespace
+
+std::span<const ConvF32Kernel> conv_f32_kernels() { return kKernels; }
+
+const ConvF32Kernel& select_conv_f32(const ConvF32Shape& shape, IsaSet isas, bool library) {
+  for (const ConvF32Kernel& kernel : kKernels)
+    if (fits(kernel, shape, isas, library)) return kernel;
+  return *(std::end(kKernels) - 1);
+}
+
+std::unique_ptr<ConvF32> create_conv_f32(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights,
+                                         const float* bias, int threads, IsaSet isas, bool library) {
+  for (const ConvF32Kernel& kernel : kKernels)
+    if (fits(kernel, shape, isas, library))
+      if (auto conv = kernel.create(shape, epilogue, weights, bias, threads)) return conv;
+  return create_conv_f32_reference(shape, epilogue, weights, bias, threads);
+}
+
+}  // namespace zeropoint::kernels

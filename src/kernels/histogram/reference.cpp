@@ -1,0 +1,47 @@
+// The definition of the histogram family.
+#include <cstring>
+
+#include "kernels/histogram/histogram_functions.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+using std::int64_t, std::uint32_t;
+
+constexpr uint32_t kMagnitude = 0x7FFFFFFF, kInfinity = 0x7F800000;
+
+void accumulate(HistogramState& state, const float* values, int64_t count) noexcept {
+  state.pending += count;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    const uint32_t magnitude = bits & kMagnitude;
+    if (magnitude >= kInfinity) {
+      ++(magnitude == kInfinity ? state.infinities : state.nans);
+      continue;
+    }
+    if (values[i] < state.low) state.low = values[i];
+    if (values[i] > state.high) state.high = values[i];
+    if (magnitude == 0) {
+      ++state.zeros;
+      continue;
+    }
+    if (magnitude < state.smallest) state.smallest = magnitude;
+    if (magnitude > state.largest) state.largest = magnitude;
+    ++state.counts[bits >> 15];
+  }
+}
+
+void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < channels; ++c) {
+      const float x = values[r * channels + c], magnitude = x < 0 ? -x : x;
+      if (magnitude > maxima[c]) maxima[c] = magnitude;
+    }
+}
+
+}  // namespace
+
+const HistogramFunctions histogram_reference = {.accumulate = accumulate, .channel_abs_max = channel_abs_max};
+
+}  // namespace zeropoint::kernels
