@@ -1,0 +1,90 @@
+// Every kernel on every convolution of bench/shapes_conv.txt, on one core:
+//   kernels_bench --benchmark_filter=conv_q8/efficientnet_lite0
+// GOP/s counts two operations a multiplication. conv_q8_network runs all layers of a network in turn, each with weights and
+// activations of its own, by the kernels that select_conv_q8 takes under the named instruction set.
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+
+#include <fstream>
+#include <map>
+#include <memory>
+#include <sstream>
+
+#include "kernels/conv_q8/conv_q8.h"
+#include "kernels/conv_q8/conv_q8_testing.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+struct Layer {
+  ConvShape shape;
+  int times;
+};
+
+std::map<std::string, std::vector<Layer>> read_layers() {
+  std::map<std::string, std::vector<Layer>> networks;
+  std::ifstream file(ZEROPOINT_SOURCE_DIR "/bench/shapes_conv.txt");
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    std::istringstream fields(line);
+    std::string network;
+    ConvSize z;
+    Layer layer{};
+    fields >> network >> z.h >> z.w >> z.c >> z.o >> z.kh >> z.stride_h >> z.pad_top >> z.pad_bottom >> z.groups >> layer.times;
+    z.kw = z.kh, z.stride_w = z.stride_h, z.pad_left = z.pad_top, z.pad_right = z.pad_bottom;
+    layer.shape = make_shape(z);
+    networks[network].push_back(layer);
+  }
+  return networks;
+}
+
+void report(benchmark::State& state, double operations) {
+  state.counters["GOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void run_kernel(benchmark::State& state, const ConvKernel& kernel, const ConvShape& shape) {
+  ConvProblem problem(shape, {.values = ConvOptions::Values::bell}, 1);
+  problem.prepare(kernel, 1);
+  for (auto _ : state) problem.run(0, 1);
+  report(state, problem.operations());
+}
+
+void run_network(benchmark::State& state, const std::vector<Layer>& layers, IsaSet isas) {
+  std::vector<std::unique_ptr<ConvProblem>> problems;
+  double operations = 0;
+  for (const Layer& layer : layers)
+    for (int i = 0; i < layer.times; ++i) {
+      const ConvOptions options{.values = ConvOptions::Values::bell};
+      problems.push_back(std::make_unique<ConvProblem>(layer.shape, options, problems.size()));
+      problems.back()->prepare(*select_conv_q8(layer.shape, isas), 1);
+      operations += problems.back()->operations();
+    }
+  for (auto _ : state)
+    for (auto& problem : problems) problem->run(0, 1);
+  report(state, operations);
+}
+
+const bool kRegistered = [] {
+  for (const auto& [network, layers] : read_layers()) {
+    for (const Isa isa : {Isa::amxint8, Isa::avx512vnni, Isa::avx2vnni, Isa::avx2, Isa::neoni8mm, Isa::neondot, Isa::neon}) {
+      if (!detected_isas().contains(isa)) continue;
+      benchmark::RegisterBenchmark(fmt::format("conv_q8_network/{}/{}", network, name(isa)).c_str(),
+                                   [&layers = *new std::vector<Layer>(layers), isa](benchmark::State& state) {
+                                     run_network(state, layers, implied_isas(isa));
+                                   })
+          ->Unit(benchmark::kMicrosecond);
+    }
+    for (const Layer& layer : layers)
+      for (const ConvKernel& kernel : conv_q8_kernels()) {
+        if (kernel.needs == Isa::scalar || !detected_isas().contains(kernel.needs) || !kernel.supports(layer.shape)) continue;
+        benchmark::RegisterBenchmark(
+            fmt::format("conv_q8/{}/{}/{}", network, describe(layer.shape), kernel.name).c_str(),
+            [&kernel, shape = layer.shape](benchmark::State& state) { run_kernel(state, kernel, shape); })
+            ->Unit(benchmark::kMicrosecond);
+      }
+  }
+  return true;
+}();
+
+}  // namespace
+}  // namespace zeropoint::kernels
