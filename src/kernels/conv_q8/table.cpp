@@ -1,5 +1,9 @@
+#include <iterator>
+#include <vector>
+
 #include "kernels/conv_q8/conv_q8.h"
 #include "kernels/conv_q8/entries.h"
+#include "kernels/depthwise_q8/depthwise_q8.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -27,7 +31,15 @@ constexpr ConvKernel kKernels[] = {
 
 }  // namespace
 
-std::span<const ConvKernel> conv_q8_kernels() { return kKernels; }
+std::span<const ConvKernel> conv_q8_kernels() {
+  static const std::vector<ConvKernel> all = [] {
+    const auto depthwise = depthwise_q8_kernels();
+    std::vector<ConvKernel> kernels(depthwise.begin(), depthwise.end());
+    kernels.insert(kernels.end(), std::begin(kKernels), std::end(kKernels));
+    return kernels;
+  }();
+  return all;
+}
 
 const ConvKernel* select_conv_q8(const ConvShape& shape, IsaSet isas) {
   for (const ConvKernel& kernel : conv_q8_kernels())

@@ -8,6 +8,7 @@
 
 #include "kernels/conv_q8/entries.h"
 #include "kernels/conv_q8/packed.h"
+#include "kernels/conv_q8/x86_avx512_requantize.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -32,39 +33,6 @@ struct Tile {
   const ConvShape* shape;
   const ConvArgs* args;
 };
-
-struct Requantize {
-  __m512 high;
-  __m512i zero_point, lowest, highest, order;
-  bool bounded;  // |v| < 2^31 for certain, so that the upper limit may wait until after the conversion
-
-  // 4 vectors of v = float(sum) * scale -> their 64 bytes in order. Limits are whole numbers, so clamping after rounding is
-  // the same; what is below s32 converts to its least value, which is clamped too.
-  __m512i operator()(__m512 v0, __m512 v1, __m512 v2, __m512 v3) const {
-    if (!bounded) {
-      v0 = _mm512_min_ps(v0, high), v1 = _mm512_min_ps(v1, high), v2 = _mm512_min_ps(v2, high), v3 = _mm512_min_ps(v3, high);
-    }
-    const __m512i a = _mm512_packs_epi32(_mm512_cvtps_epi32(v0), _mm512_cvtps_epi32(v1));
-    const __m512i b = _mm512_packs_epi32(_mm512_cvtps_epi32(v2), _mm512_cvtps_epi32(v3));
-    __m512i q = _mm512_packus_epi16(_mm512_adds_epi16(a, zero_point), _mm512_adds_epi16(b, zero_point));
-    q = _mm512_min_epu8(_mm512_max_epu8(q, lowest), highest);
-    return _mm512_permutexvar_epi32(order, q);  // packs work in 128-bit lanes
-  }
-};
-
-Requantize make_requantize(const ConvArgs& a) {
-  const auto zero_point = a.dst_zero_point;
-  const auto lowest = static_cast<char>(static_cast<std::int32_t>(a.low) + zero_point);
-  const auto highest = static_cast<char>(static_cast<std::int32_t>(a.high) + zero_point);
-  return {.high = _mm512_set1_ps(a.high),
-          .zero_point = _mm512_set1_epi16(static_cast<short>(zero_point)),
-          .lowest = _mm512_set1_epi8(lowest),
-          .highest = _mm512_set1_epi8(highest),
-          .order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
-          .bounded = false};
-}
-
-__mmask64 first(int count) { return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
 
 // Stores `rows` x `blocks` finished sums as f32 or s32. Not the hot path.
 __attribute__((noinline)) void store_wide(const Tile& t, const __m512i* sums, int blocks) {
@@ -129,7 +97,7 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
     store_wide(t, sums, kBlocks);
     return;
   }
-  Requantize requantize = make_requantize(*t.args);
+  Requantize requantize(*t.args);
   __m512 scale[kBlocks];
   __mmask16 large = 0;
 #pragma GCC unroll 4
@@ -148,11 +116,11 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
   if constexpr (kBlocks >= 3) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r)
-      if (r < t.rows) _mm512_mask_storeu_epi8(out + r * stride, mask, requantize(v(r, 0), v(r, 1), v(r, 2), v(r, 3)));
+      if (r < t.rows) _mm512_mask_storeu_epi8(out + r * stride, mask, requantize.in_order(v(r, 0), v(r, 1), v(r, 2), v(r, 3)));
   } else if constexpr (kBlocks == 2) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r += 2) {
-      const __m512i q = requantize(v(r, 0), v(r, 1), v(r + 1, 0), v(r + 1, 1));
+      const __m512i q = requantize.in_order(v(r, 0), v(r, 1), v(r + 1, 0), v(r + 1, 1));
       const auto mask32 = static_cast<__mmask32>(mask);
       if (r < t.rows) _mm256_mask_storeu_epi8(out + r * stride, mask32, _mm512_castsi512_si256(q));
       if (r + 1 < t.rows) _mm256_mask_storeu_epi8(out + (r + 1) * stride, mask32, _mm512_extracti64x4_epi64(q, 1));
@@ -160,7 +128,7 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
   } else {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; r += 4) {
-      const __m512i q = requantize(v(r, 0), v(r + 1, 0), v(r + 2, 0), v(r + 3, 0));
+      const __m512i q = requantize.in_order(v(r, 0), v(r + 1, 0), v(r + 2, 0), v(r + 3, 0));
       const auto mask16 = static_cast<__mmask16>(mask);
       if (r < t.rows) _mm_mask_storeu_epi8(out + r * stride, mask16, _mm512_castsi512_si128(q));
       if (r + 1 < t.rows) _mm_mask_storeu_epi8(out + (r + 1) * stride, mask16, _mm512_extracti32x4_epi32(q, 1));
@@ -235,7 +203,7 @@ void sum_inputs(const std::uint8_t* const* pointers, std::int64_t taps, std::int
     __m512i acc = _mm512_setzero_si512();
     for (std::int64_t tap = 0; tap < taps; ++tap)
       for (std::int64_t c = 0; c < channels; c += 64) {
-        const __mmask64 mask = first(channels - c > 64 ? 64 : static_cast<int>(channels - c));
+        const __mmask64 mask = first(channels - c);
         acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(mask, pointers[tap * kPointerPitch + r] + c), ones);
       }
     sums[r] = _mm512_reduce_add_epi32(acc);

@@ -1,0 +1,56 @@
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/conv_q8/packed.h"
+#include "kernels/depthwise_q8/entries.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr std::int64_t channel_of(std::int64_t strip, std::int64_t q, std::int64_t lane) {
+  return 64 * strip + 16 * (lane / 4) + 4 * q + lane % 4;
+}
+
+}  // namespace
+
+bool supports_depthwise(const ConvShape& s) { return s.groups == s.c && s.c == s.o; }
+
+std::size_t packed_bytes_depthwise_dwords(const ConvShape& s) {
+  const std::int64_t strips = depthwise_strips(s);
+  return static_cast<std::size_t>(weights_offset(64 * strips) +
+                                  strips * (depthwise_block_strip_bytes(s) + depthwise_single_strip_bytes(s)));
+}
+
+void pack_depthwise_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points,
+                           void* packed) {
+  const std::int64_t strips = depthwise_strips(s), taps = s.kh * s.kw;
+  std::memset(packed, 0, packed_bytes_depthwise_dwords(s));
+  auto* header = static_cast<PackedHeader*>(packed);
+  header->has_weight_zero_points =
+      weight_zero_points && std::any_of(weight_zero_points, weight_zero_points + s.o, [](std::int32_t z) { return z != 0; });
+  if (weight_zero_points) std::memcpy(header + 1, weight_zero_points, static_cast<std::size_t>(s.o) * 4);
+
+  auto* out = static_cast<std::int8_t*>(packed) + weights_offset(64 * strips);
+  const DepthwiseBlock block = depthwise_block(s);
+  const std::int64_t row_groups = ((block.rows - 1) * block.stride + block.kernel + 3) / 4;
+  for (std::int64_t strip = 0; strip < strips && block.rows; ++strip)
+    for (std::int64_t q = 0; q < 4; ++q)
+      for (std::int64_t group = 0; group < row_groups; ++group)
+        for (std::int64_t x = 0; x < s.kw; ++x)
+          for (std::int64_t row = 0; row < block.rows; ++row)
+            for (std::int64_t lane = 0; lane < 16; ++lane)
+              for (std::int64_t j = 0; j < 4; ++j, ++out) {
+                const std::int64_t c = channel_of(strip, q, lane), y = 4 * group + j - block.stride * row;
+                if (c < s.c && y >= 0 && y < s.kh) *out = weights[c * taps + y * s.kw + x];
+              }
+  for (std::int64_t strip = 0; strip < strips; ++strip)
+    for (std::int64_t tap = 0; tap < taps; tap += 4)
+      for (std::int64_t q = 0; q < 4; ++q)
+        for (std::int64_t lane = 0; lane < 16; ++lane)
+          for (std::int64_t j = 0; j < 4; ++j, ++out) {
+            const std::int64_t c = channel_of(strip, q, lane);
+            if (c < s.c && tap + j < taps) *out = weights[c * taps + tap + j];
+          }
+}
+
+}  // namespace zeropoint::kernels

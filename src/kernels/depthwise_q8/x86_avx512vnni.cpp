@@ -1,0 +1,315 @@
+// Depthwise convolution by AVX-512 VNNI, 64 channels at a time.
+//
+// vpdpbusd sums 4 products of a lane, so the bytes of 4 vertically adjacent pixels are unpacked into dwords, one lane a
+// channel. A block of rows x columns outputs lives in registers (32 channels at a time); each column of input is unpacked once
+// and feeds every output that touches it; two output rows use the same dwords with shifted weights (w0 w1 w2 0) and (0 w0 w1
+// w2). Packing the results within 128-bit lanes undoes the unpacking, so nothing is permuted. Blocks at the left and right
+// border read a small copy of their inputs with padding in it; rows above and below the picture read a row of zero points.
+// Bound by ports 0 and 5: 3x3, 64 outputs: 6 unpacks, 12 vpdpbusd and the epilogue.
+#include <immintrin.h>
+
+#include "kernels/conv_q8/packed.h"
+#include "kernels/conv_q8/x86_avx512_requantize.h"
+#include "kernels/depthwise_q8/entries.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr std::int64_t kStrip = 64;
+constexpr int kMostColumns = 12, kMostRows = 8;  // of a block's input
+
+std::int64_t outside_bytes(const ConvShape& s) {
+  // As a row of zero points it is read by a block's columns; as a pixel, by all strips.
+  return round_up(kMostColumns * s.src_stride + 2 * kStrip, 64);
+}
+
+std::int64_t worker_bytes(const ConvShape& s) {
+  return depthwise_strips(s) * kStrip * 8 + outside_bytes(s) + kMostRows * kMostColumns * kStrip +
+         round_up((s.kh * s.kw + 4) * 8, 64);
+}
+
+struct Work {
+  const ConvShape& shape;
+  const ConvArgs& args;
+  const PackedHeader* header;
+  const std::int8_t *block_weights, *single_weights;
+  std::int32_t* comp;  // [strip][q][lane], the order of the registers
+  float* scale;
+  std::uint8_t* outside;  // zero points
+  std::uint8_t* patch;    // a border block's inputs
+  const std::uint8_t** pointers;
+  bool bounded;  // all scales are below 1
+};
+
+Work make_work(const ConvShape& s, const ConvArgs& a, int worker) {
+  const std::int64_t strips = depthwise_strips(s);
+  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + worker_bytes(s) * worker;
+  const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(kStrip * strips);
+  Work work{.shape = s,
+            .args = a,
+            .header = static_cast<const PackedHeader*>(a.packed),
+            .block_weights = weights,
+            .single_weights = weights + strips * depthwise_block_strip_bytes(s),
+            .comp = reinterpret_cast<std::int32_t*>(scratch),
+            .scale = reinterpret_cast<float*>(scratch + strips * kStrip * 4),
+            .outside = scratch + strips * kStrip * 8,
+            .patch = scratch + strips * kStrip * 8 + outside_bytes(s),
+            .pointers = reinterpret_cast<const std::uint8_t**>(scratch + strips * kStrip * 8 + outside_bytes(s) +
+                                                               kMostRows * kMostColumns * kStrip),
+            .bounded = true};
+  for (std::int64_t i = 0; i < strips * kStrip; i += 4) {
+    const std::int64_t c = i / 64 * 64 + i % 16 * 4 + i / 16 % 4 * 4;
+    const auto mask = static_cast<__mmask8>(first(s.c > c ? s.c - c : 0));
+    _mm_store_si128(reinterpret_cast<__m128i*>(work.comp + i), _mm_maskz_loadu_epi32(mask, a.comp + c));
+    if (!a.scale) continue;
+    const __m128 scale = _mm_maskz_loadu_ps(mask, a.scale + c);
+    _mm_store_ps(work.scale + i, scale);
+    work.bounded = work.bounded && _mm_movemask_ps(_mm_cmpge_ps(scale, _mm_set1_ps(1.0F))) == 0;
+  }
+  __builtin_memset(work.outside, a.src_zero_point, static_cast<std::size_t>(outside_bytes(s)));
+  return work;
+}
+
+// A block's inputs: `rows` addresses of its first column, and the distance from column to column.
+struct BlockInputs {
+  const std::uint8_t* rows[kMostRows];
+  std::int64_t pitch;
+};
+
+template <int kKernel, int kStride, int kRows, int kColumns>
+__attribute__((always_inline)) inline void compute_block(const BlockInputs& in, const std::int8_t* weights,
+                                                         const std::int32_t* comp, const float* scale,
+                                                         const Requantize& requantize, __m512i (&out)[kRows][kColumns]) {
+  constexpr int kInRows = (kRows - 1) * kStride + kKernel, kGroups = (kInRows + 3) / 4;
+  constexpr int kInColumns = (kColumns - 1) * kStride + kKernel;
+  static_assert(kInRows <= kMostRows && kInColumns <= kMostColumns);
+  __m512i low_half[kRows][kColumns];
+#pragma GCC unroll 2
+  for (int half = 0; half < 2; ++half) {  // channels of the low and the high 8 bytes of each 128-bit lane
+    // GCC otherwise computes the addresses of all unrolled accesses in advance and spills them.
+    asm volatile("" : "+r"(weights), "+r"(comp), "+r"(scale));
+    __m512i acc[kRows][kColumns][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+      for (int x = 0; x < kColumns; ++x) {
+        acc[r][x][0] = _mm512_load_si512(comp + 32 * half);
+        acc[r][x][1] = _mm512_load_si512(comp + 32 * half + 16);
+      }
+#pragma GCC unroll 4
+    for (int group = 0; group < kGroups; ++group) {
+      const std::uint8_t* row[4];
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) row[j] = in.rows[4 * group + j < kInRows ? 4 * group + j : kInRows - 1];
+      asm volatile("" : "+r"(row[0]), "+r"(row[1]), "+r"(row[2]), "+r"(row[3]));
+#pragma GCC unroll 16
+      for (int column = 0; column < kInColumns; ++column) {
+        const auto load = [&](int j) __attribute__((always_inline)) {
+          return 4 * group + j < kInRows ? _mm512_loadu_si512(row[j]) : _mm512_setzero_si512();
+        };
+        const __m512i b0 = load(0), b1 = load(1), b2 = load(2), b3 = load(3);
+        const __m512i b01 = half ? _mm512_unpackhi_epi8(b0, b1) : _mm512_unpacklo_epi8(b0, b1);
+        const __m512i b23 = half ? _mm512_unpackhi_epi8(b2, b3) : _mm512_unpacklo_epi8(b2, b3);
+        const __m512i dwords[2] = {_mm512_unpacklo_epi16(b01, b23), _mm512_unpackhi_epi16(b01, b23)};
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) row[j] += in.pitch;
+        asm volatile("" : "+r"(row[0]));
+#pragma GCC unroll 8
+        for (int r = 0; r < kRows; ++r) {
+          if (4 * group + 3 < r * kStride || 4 * group >= r * kStride + kKernel) continue;  // all weights are padding
+#pragma GCC unroll 2
+          for (int e = 0; e < 2; ++e)
+#pragma GCC unroll 8
+            for (int x = 0; x < kColumns; ++x) {
+              const int tap = column - x * kStride;
+              if (tap < 0 || tap >= kKernel) continue;
+              const int index = (((2 * half + e) * kGroups + group) * kKernel + tap) * kRows + r;
+              acc[r][x][e] = _mm512_dpbusd_epi32(acc[r][x][e], dwords[e], _mm512_load_si512(weights + 64 * index));
+            }
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+      for (int x = 0; x < kColumns; ++x) {
+        const __m512 v0 = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][x][0]), _mm512_load_ps(scale + 32 * half));
+        const __m512 v1 = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][x][1]), _mm512_load_ps(scale + 32 * half + 16));
+        const __m512i words = requantize.words(v0, v1);
+        if (half == 0) {
+          low_half[r][x] = words;
+        } else {
+          out[r][x] = requantize.bytes(low_half[r][x], words);
+        }
+      }
+  }
+}
+
+// Output rows [y, y + kRows) of an image, all columns, channels of one strip.
+template <int kKernel, int kStride, int kRows, int kColumns>
+void compute_rows(const Work& work, const Requantize& requantize, std::int64_t image, std::int64_t y, std::int64_t strip) {
+  constexpr int kInRows = (kRows - 1) * kStride + kKernel, kInColumns = (kColumns - 1) * kStride + kKernel;
+  const ConvShape& s = work.shape;
+  const std::int64_t first_channel = strip * kStrip;
+  const __mmask64 channels = first(s.c - first_channel);
+  const std::int8_t* weights = work.block_weights + strip * depthwise_block_strip_bytes(s);
+  const __m512i zero_points = _mm512_set1_epi8(static_cast<char>(work.args.src_zero_point));
+
+  const std::uint8_t* rows[kInRows];  // the strip's channels of the first pixel, or null outside
+  for (int j = 0; j < kInRows; ++j) {
+    const std::int64_t iy = y * kStride - s.pad_top + j;
+    rows[j] = iy >= 0 && iy < s.h ? work.args.src + (image * s.h + iy) * s.w * s.src_stride + first_channel : nullptr;
+  }
+  auto* dst = static_cast<std::uint8_t*>(work.args.dst) + (image * s.oh + y) * s.ow * s.dst_stride + first_channel;
+  const int stored_rows = s.oh - y < kRows ? static_cast<int>(s.oh - y) : kRows;
+  const int stored_columns = s.ow < kColumns ? static_cast<int>(s.ow) : kColumns;
+
+  for (std::int64_t next = 0; next < s.ow; next += kColumns) {
+    // The last block overlaps the one before it: computing some outputs twice is cheaper than a narrower block.
+    const std::int64_t x = next + kColumns > s.ow && s.ow >= kColumns ? s.ow - kColumns : next;
+    const std::int64_t ix = x * kStride - s.pad_left;
+    BlockInputs in;
+    if (ix >= 0 && ix + kInColumns <= s.w) {
+      in.pitch = s.src_stride;
+      for (int j = 0; j < kInRows; ++j) in.rows[j] = rows[j] ? rows[j] + ix * s.src_stride : work.outside;
+    } else {
+      in.pitch = kStrip;
+      for (int j = 0; j < kInRows; ++j) {
+        std::uint8_t* out = work.patch + j * kInColumns * kStrip;
+        in.rows[j] = out;
+        for (int column = 0; column < kInColumns; ++column, out += kStrip) {
+          const bool inside = rows[j] && ix + column >= 0 && ix + column < s.w;
+          _mm512_store_si512(out, inside ? _mm512_loadu_si512(rows[j] + (ix + column) * s.src_stride) : zero_points);
+        }
+      }
+    }
+    __m512i q[kRows][kColumns];
+    compute_block<kKernel, kStride, kRows, kColumns>(in, weights, work.comp + strip * kStrip, work.scale + strip * kStrip,
+                                                     requantize, q);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 8
+      for (int column = 0; column < kColumns; ++column)
+        if (r < stored_rows && column < stored_columns)
+          _mm512_mask_storeu_epi8(dst + (r * s.ow + x + column) * s.dst_stride, channels, q[r][column]);
+  }
+}
+
+template <int kKernel, int kStride, int kRows, int kColumns>
+void run_blocks(const Work& work, int worker, int workers) {
+  const ConvShape& s = work.shape;
+  Requantize requantize(work.args);
+  requantize.bounded = work.bounded;
+  const std::int64_t strips = depthwise_strips(s), row_blocks = (s.oh + kRows - 1) / kRows;
+  const Part units = part(s.n * row_blocks * strips, worker, workers);
+  for (std::int64_t unit = units.begin; unit < units.end; ++unit)
+    compute_rows<kKernel, kStride, kRows, kColumns>(work, requantize, unit / strips / row_blocks,
+                                                    unit / strips % row_blocks * kRows, unit % strips);
+}
+
+// One output pixel, 64 channels: taps in groups of 4, whatever their places.
+void compute_single(const Work& work, const Requantize& requantize, std::int64_t pixel, std::int64_t strip) {
+  const ConvShape& s = work.shape;
+  const ConvArgs& a = work.args;
+  const std::int64_t taps = s.kh * s.kw, first_channel = strip * kStrip, left = s.c - first_channel;
+  const std::int8_t* weights = work.single_weights + strip * depthwise_single_strip_bytes(s);
+  const std::int32_t* comp = work.comp + first_channel;
+  __m512i acc[4], sums[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) acc[q] = _mm512_load_si512(comp + 16 * q), sums[q] = _mm512_setzero_si512();
+  for (std::int64_t tap = 0; tap < taps; tap += 4, weights += 256) {
+    const std::uint8_t* const* p = work.pointers + tap;
+    const __m512i b0 = _mm512_loadu_si512(p[0] + first_channel), b1 = _mm512_loadu_si512(p[1] + first_channel);
+    const __m512i b2 = _mm512_loadu_si512(p[2] + first_channel), b3 = _mm512_loadu_si512(p[3] + first_channel);
+    const __m512i low01 = _mm512_unpacklo_epi8(b0, b1), low23 = _mm512_unpacklo_epi8(b2, b3);
+    const __m512i high01 = _mm512_unpackhi_epi8(b0, b1), high23 = _mm512_unpackhi_epi8(b2, b3);
+    const __m512i dwords[4] = {_mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
+                               _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)};
+#pragma GCC unroll 4
+    for (int q = 0; q < 4; ++q) acc[q] = _mm512_dpbusd_epi32(acc[q], dwords[q], _mm512_load_si512(weights + 64 * q));
+    if (work.header->has_weight_zero_points) {
+      const int present = taps - tap >= 4 ? 0x01010101 : (1 << 8 * (taps - tap)) / 0xFF;
+#pragma GCC unroll 4
+      for (int q = 0; q < 4; ++q) sums[q] = _mm512_dpbusd_epi32(sums[q], dwords[q], _mm512_set1_epi32(present));
+    }
+  }
+  if (work.header->has_weight_zero_points) {
+    const auto* zero_points = reinterpret_cast<const std::int32_t*>(work.header + 1) + first_channel;
+    for (int q = 0; q < 4; ++q) {
+      alignas(64) std::int32_t lanes[16];
+      for (int i = 0; i < 16; ++i) {
+        const int c = 16 * (i / 4) + 4 * q + i % 4;
+        lanes[i] = c < left ? zero_points[c] : 0;
+      }
+      acc[q] = _mm512_sub_epi32(acc[q], _mm512_mullo_epi32(_mm512_load_si512(lanes), sums[q]));
+    }
+  }
+
+  const std::int64_t index = pixel * s.dst_stride + first_channel;
+  if (a.output == ConvOutput::s32) {
+    for (int i = 0; i < 16; ++i) {  // runs of 4 channels
+      alignas(64) std::int32_t lanes[16];
+      _mm512_store_si512(lanes, acc[i % 4]);
+      const auto mask = static_cast<__mmask8>(first(left > 4 * i ? left - 4 * i : 0));
+      _mm_mask_storeu_epi32(static_cast<std::int32_t*>(a.dst) + index + 4 * i, mask,
+                            _mm_load_si128(reinterpret_cast<const __m128i*>(lanes + i / 4 * 4)));
+    }
+    return;
+  }
+  const float* scale = work.scale + first_channel;
+  __m512 v[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) v[q] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[q]), _mm512_load_ps(scale + 16 * q));
+  if (a.output == ConvOutput::u8) {
+    _mm512_mask_storeu_epi8(static_cast<std::uint8_t*>(a.dst) + index, first(left),
+                            requantize.bytes(requantize.words(v[0], v[1]), requantize.words(v[2], v[3])));
+    return;
+  }
+  for (int i = 0; i < 16; ++i) {
+    alignas(64) float lanes[16];
+    _mm512_store_ps(lanes, _mm512_min_ps(_mm512_max_ps(v[i % 4], _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high)));
+    const auto mask = static_cast<__mmask8>(first(left > 4 * i ? left - 4 * i : 0));
+    _mm_mask_storeu_ps(static_cast<float*>(a.dst) + index + 4 * i, mask, _mm_load_ps(lanes + i / 4 * 4));
+  }
+}
+
+void run_singles(const Work& work, int worker, int workers) {
+  const ConvShape& s = work.shape;
+  Requantize requantize(work.args);
+  requantize.bounded = work.bounded;
+  const std::int64_t strips = depthwise_strips(s), taps = s.kh * s.kw;
+  const Part units = part(s.n * s.oh * s.ow * strips, worker, workers);
+  for (std::int64_t unit = units.begin; unit < units.end;) {
+    const std::int64_t pixel = unit / strips, image = pixel / (s.oh * s.ow);
+    const std::int64_t y = pixel / s.ow % s.oh * s.stride_h - s.pad_top, x = pixel % s.ow * s.stride_w - s.pad_left;
+    const std::uint8_t** pointer = work.pointers;
+    for (std::int64_t i = 0; i < s.kh; ++i)
+      for (std::int64_t j = 0; j < s.kw; ++j) {
+        const std::int64_t iy = y + i * s.dilation_h, ix = x + j * s.dilation_w;
+        const bool inside = iy >= 0 && iy < s.h && ix >= 0 && ix < s.w;
+        *pointer++ = inside ? work.args.src + ((image * s.h + iy) * s.w + ix) * s.src_stride : work.outside;
+      }
+    for (std::int64_t i = taps; i % 4; ++i) *pointer++ = work.outside;
+    const std::int64_t end = (pixel + 1) * strips < units.end ? (pixel + 1) * strips : units.end;
+    for (; unit < end; ++unit) compute_single(work, requantize, pixel, unit % strips);
+  }
+}
+
+}  // namespace
+
+std::size_t depthwise_workspace_avx512vnni(const ConvShape& s, int workers) {
+  return static_cast<std::size_t>(worker_bytes(s) * workers);
+}
+
+void depthwise_u8s8s32_2x4x64_avx512vnni(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
+  const Work work = make_work(s, a, worker);
+  const DepthwiseBlock block = depthwise_block(s);
+  if (a.output != ConvOutput::u8 || work.header->has_weight_zero_points || !block.rows)
+    return run_singles(work, worker, workers);
+  if (block.kernel == 3 && block.stride == 1) return run_blocks<3, 1, 2, 4>(work, worker, workers);
+  if (block.kernel == 3) return run_blocks<3, 2, 1, 4>(work, worker, workers);
+  if (block.stride == 1) return run_blocks<5, 1, 2, 4>(work, worker, workers);
+  return run_blocks<5, 2, 1, 4>(work, worker, workers);
+}
+
+}  // namespace zeropoint::kernels
