@@ -1,6 +1,7 @@
 # zeropoint_layer(NAME DEPENDS folders... LIBRARIES targets...): src/NAME as a static library, its *_test.cpp as NAME_test and
 # its *_bench.cpp as NAME_bench.
-set(ZEROPOINT_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor)
+set(ZEROPOINT_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor
+    -Wno-missing-field-initializers)  # designated initializers leave the rest at its default on purpose
 if(ZEROPOINT_DEVELOPER)
   list(APPEND ZEROPOINT_WARNINGS -Werror)
 endif()

@@ -10,21 +10,21 @@ namespace zeropoint {
 
 enum class ErrorCode : std::uint8_t {
   kOk,
-  kIo,               // a file cannot be opened, read, written or renamed (also: disk full)
-  kBadFile,          // not the format it should be, truncated, or a checksum differs
-  kBadModel,         // a graph that breaks a rule: dangling input, duplicate name, cycle, bad opset
-  kBadAttribute,     // an attribute is missing, of the wrong type or out of range
-  kBadShape,         // shapes or ranks don't fit
-  kBadType,          // element types don't fit
-  kUnsupported,      // a valid thing that this version cannot run
-  kBadSample,        // a calibration or input sample is unusable
-  kNonFinite,        // NaN or infinity where a finite number is needed
-  kBadRecipe,        // a recipe is not valid; `where` holds the JSON pointer
-  kMismatch,         // two things that must belong together don't (statistics of another model, other ISA)
-  kLimit,            // larger than a documented limit
-  kBadArgument,      // a wrong argument of a call or of the command line
-  kInterrupted,      // the user stopped it
-  kInternal,         // our bug
+  kIo,            // a file cannot be opened, read, written or renamed (also: disk full)
+  kBadFile,       // not the format it should be, truncated, or a checksum differs
+  kBadModel,      // a graph that breaks a rule: dangling input, duplicate name, cycle, bad opset
+  kBadAttribute,  // an attribute is missing, of the wrong type or out of range
+  kBadShape,      // shapes or ranks don't fit
+  kBadType,       // element types don't fit
+  kUnsupported,   // a valid thing that this version cannot run
+  kBadSample,     // a calibration or input sample is unusable
+  kNonFinite,     // NaN or infinity where a finite number is needed
+  kBadRecipe,     // a recipe is not valid; `where` holds the JSON pointer
+  kMismatch,      // two things that must belong together don't (statistics of another model, other ISA)
+  kLimit,         // larger than a documented limit
+  kBadArgument,   // a wrong argument of a call or of the command line
+  kInterrupted,   // the user stopped it
+  kInternal,      // our bug
 };
 std::string_view name(ErrorCode code);
 

@@ -20,7 +20,7 @@ namespace zeropoint {
 // A dimension: a number, a named unknown ("N"), or an unknown without a name.
 struct Dim {
   Dim() = default;
-  Dim(std::int64_t number) : value(number) {}               // NOLINT: a number is a dimension
+  Dim(std::int64_t number) : value(number) {}  // NOLINT: a number is a dimension
   explicit Dim(std::string name) : symbol(std::move(name)) {}
   bool fixed() const { return value >= 0; }
   friend bool operator==(const Dim&, const Dim&) = default;
@@ -32,7 +32,7 @@ using Shape = std::vector<Dim>;
 bool fixed(const Shape& shape);
 std::optional<Dims> fixed_dims(const Shape& shape);
 Shape to_shape(const Dims& dims);
-std::string to_string(const Shape& shape);                   // "[N,3,224,224]", "?" for an unnamed unknown
+std::string to_string(const Shape& shape);  // "[N,3,224,224]", "?" for an unnamed unknown
 
 // Element type and shape of a value. No shape: the rank is unknown. dtype undefined: unknown, or not a tensor.
 struct TensorType {
@@ -40,7 +40,7 @@ struct TensorType {
   std::optional<Shape> shape;
   friend bool operator==(const TensorType&, const TensorType&) = default;
 };
-std::string to_string(const TensorType& type);               // "f32[N,3,224,224]"
+std::string to_string(const TensorType& type);  // "f32[N,3,224,224]"
 
 struct Graph;
 
@@ -56,10 +56,10 @@ using Attribute = std::variant<std::int64_t, float, std::string, Tensor, std::ve
 // Fields called `extra` carry what src/onnx read beyond the fields here (metadata, documentation, fields newer than itself),
 // so that writing gives it back. Nothing else looks into them.
 struct Node {
-  std::string name;                                          // may be empty or repeated
+  std::string name;  // may be empty or repeated
   std::string op_type;
-  std::string domain;                                        // "" is ai.onnx
-  std::vector<std::string> inputs, outputs;                  // "" is an absent optional
+  std::string domain;                        // "" is ai.onnx
+  std::vector<std::string> inputs, outputs;  // "" is an absent optional
   std::map<std::string, Attribute> attributes;
   std::string extra;
 
@@ -70,7 +70,7 @@ struct Node {
   std::string get_string(std::string_view attribute, std::string otherwise) const;
   std::vector<std::int64_t> get_ints(std::string_view attribute, std::vector<std::int64_t> otherwise = {}) const;
   std::vector<float> get_floats(std::string_view attribute, std::vector<float> otherwise = {}) const;
-  const std::string& input(std::size_t index) const;         // "" beyond the end
+  const std::string& input(std::size_t index) const;  // "" beyond the end
   bool is(std::string_view type) const { return op_type == type && domain.empty(); }
 };
 // "node 'conv1' (Conv)", or by its first output when it has no name: for messages.
@@ -84,34 +84,34 @@ struct ValueInfo {
 
 struct Graph {
   std::string name;
-  std::vector<ValueInfo> inputs;                             // without those that only name an initializer
+  std::vector<ValueInfo> inputs;  // without those that only name an initializer
   std::vector<ValueInfo> outputs;
-  std::vector<Node> nodes;                                   // in topological order
+  std::vector<Node> nodes;  // in topological order
   std::map<std::string, Tensor> initializers;
-  std::map<std::string, TensorType> types;                   // of inner values, as declared or inferred
+  std::map<std::string, TensorType> types;  // of inner values, as declared or inferred
   std::map<std::string, std::string> initializer_extras, type_extras;
   std::string extra;
 
   // Of the model; empty in subgraphs.
-  std::map<std::string, std::int64_t> opsets;                // domain -> version; "" is ai.onnx
+  std::map<std::string, std::int64_t> opsets;  // domain -> version; "" is ai.onnx
   std::int64_t ir_version = 0;
   std::map<std::string, std::string> metadata;
-  std::string model_extra;                                   // producer, functions, training info, ...
+  std::string model_extra;  // producer, functions, training info, ...
 
-  std::int64_t opset() const;                                // of ai.onnx; 0 when not imported
-  TensorType type_of(std::string_view value) const;          // of an input, initializer, inner value or output
-  const Tensor* constant(std::string_view value) const;      // an initializer, or null
+  std::int64_t opset() const;                            // of ai.onnx; 0 when not imported
+  TensorType type_of(std::string_view value) const;      // of an input, initializer, inner value or output
+  const Tensor* constant(std::string_view value) const;  // an initializer, or null
   bool is_output(std::string_view value) const;
 };
-bool operator==(const Graph& a, const Graph& b);             // equal in every field (NaNs by bits)
+bool operator==(const Graph& a, const Graph& b);  // equal in every field (NaNs by bits)
 
 // Who makes and who reads each value; subgraphs count as readers of the outer values that they name.
 struct Uses {
-  std::map<std::string, std::size_t, std::less<>> producer;                 // value -> node index
-  std::map<std::string, std::vector<std::size_t>, std::less<>> consumers;   // value -> node indices, ascending, once each
+  std::map<std::string, std::size_t, std::less<>> producer;                // value -> node index
+  std::map<std::string, std::vector<std::size_t>, std::less<>> consumers;  // value -> node indices, ascending, once each
 };
 Uses find_uses(const Graph& graph);
-std::set<std::string> outer_names(const Graph& subgraph);    // values that a subgraph takes from outside
+std::set<std::string> outer_names(const Graph& subgraph);  // values that a subgraph takes from outside
 
 // A name that no value of the graph has: `base`, or `base_1`, ...
 std::string unused_name(const Graph& graph, const std::string& base);
@@ -129,12 +129,12 @@ std::string to_text(const Graph& graph, std::int64_t max_elements = 64);
 Graph parse_graph(std::string_view text);
 
 // 128 bits over everything that decides what the graph computes (not names of nodes, documentation or metadata).
-std::string graph_hash(const Graph& graph);                  // 32 hexadecimal digits
+std::string graph_hash(const Graph& graph);  // 32 hexadecimal digits
 
 // model.onnx <-> Graph. Input bytes are untrusted: throws Error, never crashes.
 Graph load(const std::filesystem::path& path);
 Graph parse(std::span<const std::byte> onnx, const std::string& where = "model");
-void save(const Graph& graph, const std::filesystem::path& path);   // through a temporary file and a rename
+void save(const Graph& graph, const std::filesystem::path& path);  // through a temporary file and a rename
 std::string serialize(const Graph& graph);
 
 }  // namespace zeropoint

@@ -13,18 +13,18 @@ namespace zeropoint {
 // How one tensor becomes integers.
 struct Scheme {
   DType dtype = DType::u8;
-  Granularity granularity = PerTensor{};
-  bool symmetric = false;
-  std::string range = "min_max";                             // a range method: min_max percentile mse kl_divergence averaged_min_max
-  double parameter = 0;                                      // of the method (the percentile); 0 is the method's default
+  Granularity granularity = PerTensor{};  // weights, PerChannel: of the operator's output channels (axis stays 0)
+  bool symmetric = false;                 // zero point 0 and no lowest value: s8 holds -127 ... 127
+  std::string range = "min_max";          // activations: range_methods(), weights: weight_range_methods()
+  double parameter = 0;                   // of the method (percent kept by `percentile`); 0 is its default
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
 // "Quantize nodes of type `op_type` whose name matches `scope` with these schemes." Without schemes: keep them in float.
 struct Rule {
-  std::string scope = ".*";                                  // regular expression over the node's name, matched whole
+  std::string scope = ".*";  // regular expression over the node's name, matched whole
   std::string op_type = "*";
-  std::optional<Scheme> activation, weight;
+  std::optional<Scheme> activation{}, weight{};
   friend bool operator==(const Rule&, const Rule&) = default;
 };
 
@@ -37,23 +37,28 @@ struct Step {
 
 enum class Target : std::uint8_t { onnxruntime, openvino, zeropoint };
 std::string_view name(Target target);
+std::optional<Target> parse_target(std::string_view text);
+const std::vector<std::string>& target_names();
 
 struct Recipe {
   std::string name = "custom";
-  Target target = Target::onnxruntime;                       // whose fusions the placement of Q/DQ serves
-  std::vector<Rule> rules;                                   // last match wins
+  Target target = Target::onnxruntime;  // whose fusions the placement of Q/DQ serves
+  std::vector<Rule> rules;              // last match wins
   std::vector<Step> steps;
   friend bool operator==(const Recipe&, const Recipe&) = default;
 
-  Recipe& keep_float(std::string scope);
+  Recipe& keep_float(std::string scope);                             // adds a rule without schemes
+  Recipe& set_range(std::string_view method, double parameter = 0);  // of all activations; Error kBadRecipe when unknown
 };
 
-std::string to_json(const Recipe& recipe);                   // pretty, stable order
-Recipe parse_recipe(std::string_view json, const std::string& where = "recipe");  // Error kBadRecipe with the JSON pointer
+std::string to_json(const Recipe& recipe);  // pretty, stable order; parse_recipe gives the same recipe back
+// Throws Error kBadRecipe for anything but a recipe as docs/recipes.md defines it; its `where` is the JSON pointer of the
+// offending element ("/rules/0/weight/dtype"; "" is the whole text), `source` (a file's name) starts the message.
+Recipe parse_recipe(std::string_view json, const std::string& source = "recipe");
 
 namespace recipes {
 Recipe static_w8a8();
-Recipe named(std::string_view name);                         // Error kBadRecipe listing the names
+Recipe named(std::string_view name);  // Error kBadRecipe listing the names
 std::vector<std::string> names();
 }  // namespace recipes
 

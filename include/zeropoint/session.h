@@ -15,21 +15,21 @@
 namespace zeropoint {
 
 struct SessionOptions {
-  int threads = 0;                                           // 0: the physical cores that this process may use
-  std::optional<Isa> max_isa;                                // the environment's ZEROPOINT_MAX_ISA also caps
-  std::map<std::string, Dims> shapes;                        // fixes symbolic dimensions of inputs
-  bool profile = false;                                      // time every step
+  int threads = 0;                     // 0: the physical cores that this process may use
+  std::optional<Isa> max_isa;          // the environment's ZEROPOINT_MAX_ISA also caps
+  std::map<std::string, Dims> shapes;  // fixes symbolic dimensions of inputs
+  bool profile = false;                // time every step
 };
 
 // One step of the compiled plan, for explain(), profiles and reports.
 struct StepInfo {
-  std::string name;                                          // of the node(s) that it came from
-  std::string op;                                            // "Conv+Relu"
-  std::string kernel;                                        // "conv_u8s8_avx512vnni_14x32"
-  bool integer = false;                                      // arithmetic in integers
-  std::int64_t macs = 0;                                     // at the shapes of the last run, or of the declared ones
-  std::string reason;                                        // why not the faster way; empty when there is none
-  double seconds = 0;                                        // summed over runs, when profiled
+  std::string name;       // of the node(s) that it came from
+  std::string op;         // "Conv+Relu"
+  std::string kernel;     // "conv_u8s8_avx512vnni_14x32"
+  bool integer = false;   // arithmetic in integers
+  std::int64_t macs = 0;  // at the shapes of the last run, or of the declared ones
+  std::string reason;     // why not the faster way; empty when there is none
+  double seconds = 0;     // summed over runs, when profiled
 };
 
 class Session {
@@ -48,12 +48,13 @@ class Session {
   [[nodiscard]] ErrorCode run(std::span<const Tensor> in, std::span<Tensor> out) noexcept;
 
   std::vector<StepInfo> steps() const;
-  std::string explain() const;                               // a line a step, then coverage and float islands
-  double integer_coverage() const;                           // share of multiply-accumulates in integers, 0 ... 1
-  std::size_t arena_bytes() const;                           // planned activation memory of the last shape
+  std::string explain() const;      // a line a step, then coverage and float islands
+  double integer_coverage() const;  // share of multiply-accumulates in integers, 0 ... 1
+  std::size_t arena_bytes() const;  // planned activation memory of the last shape
 
  private:
   struct Impl;
+  explicit Session(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
   friend class TapSession;
 };

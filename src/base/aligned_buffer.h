@@ -10,6 +10,6 @@ struct AlignedDelete {
   void operator()(std::byte* data) const noexcept;
 };
 using AlignedBuffer = std::unique_ptr<std::byte[], AlignedDelete>;
-AlignedBuffer allocate_aligned(std::size_t bytes);           // throws std::bad_alloc
+AlignedBuffer allocate_aligned(std::size_t bytes);  // throws std::bad_alloc
 
 }  // namespace zeropoint

@@ -97,14 +97,22 @@ IsaSet detected_isas() {
 IsaSet implied_isas(Isa isa) {
   const IsaSet scalar;
   switch (isa) {
-    case Isa::scalar: return scalar;
-    case Isa::avx2: return scalar.with(Isa::avx2);
-    case Isa::avx2vnni: return scalar.with(Isa::avx2).with(Isa::avx2vnni);
-    case Isa::avx512vnni: return scalar.with(Isa::avx2).with(Isa::avx512vnni);
-    case Isa::amxint8: return implied_isas(Isa::avx512vnni).with(Isa::avx2vnni).with(Isa::amxint8);
-    case Isa::neon: return scalar.with(Isa::neon);
-    case Isa::neondot: return scalar.with(Isa::neon).with(Isa::neondot);
-    case Isa::neoni8mm: return implied_isas(Isa::neondot).with(Isa::neoni8mm);
+    case Isa::scalar:
+      return scalar;
+    case Isa::avx2:
+      return scalar.with(Isa::avx2);
+    case Isa::avx2vnni:
+      return scalar.with(Isa::avx2).with(Isa::avx2vnni);
+    case Isa::avx512vnni:
+      return scalar.with(Isa::avx2).with(Isa::avx512vnni);
+    case Isa::amxint8:
+      return implied_isas(Isa::avx512vnni).with(Isa::avx2vnni).with(Isa::amxint8);
+    case Isa::neon:
+      return scalar.with(Isa::neon);
+    case Isa::neondot:
+      return scalar.with(Isa::neon).with(Isa::neondot);
+    case Isa::neoni8mm:
+      return implied_isas(Isa::neondot).with(Isa::neoni8mm);
   }
   return scalar;
 }

@@ -39,7 +39,7 @@ class Descriptor {
 std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) fail(path, "cannot open", errno);
-  struct stat facts {};
+  struct stat facts{};
   if (::fstat(file.get(), &facts) != 0) fail(path, "cannot read", errno);
   if (S_ISDIR(facts.st_mode)) throw Error(ErrorCode::kIo, path.string(), "is a folder, not a file");
   if (!S_ISREG(facts.st_mode)) throw Error(ErrorCode::kIo, path.string(), "is not a regular file");

@@ -24,7 +24,7 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-std::string read_file(const std::filesystem::path& path);    // throws Error kIo
+std::string read_file(const std::filesystem::path& path);  // throws Error kIo
 
 // Writes beside `path` into a temporary file and renames it onto `path`: readers see the old file or the new one, whole.
 // Throws Error kIo (with the system's reason, such as a full disk) and removes the temporary file.

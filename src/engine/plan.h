@@ -24,29 +24,30 @@ enum class Place : std::uint8_t { arena, input, output, constant, alias };
 
 struct PlanValue {
   std::string name;
-  DType dtype = DType::undefined;                            // f32, or what ONNX says; s8 is held as u8, see `flipped`
-  bool flipped = false;                                      // an s8 value held as q ^ 0x80
-  Dims dims;                                                 // ONNX order
+  DType dtype = DType::undefined;  // f32, or what ONNX says; s8 is held as u8, see `flipped`
+  bool flipped = false;            // an s8 value held as q ^ 0x80
+  Dims dims;                       // ONNX order
   Layout layout = Layout::row_major;
   Place place = Place::arena;
-  std::size_t slot = 0;                                      // arena: offset; input, output: index
-  ValueId alias = kNoValue;                                  // place alias: the value whose bytes these are
-  Tensor constant;                                           // place constant
+  std::size_t slot = 0;      // arena: offset; input, output: index
+  ValueId alias = kNoValue;  // place alias: the value whose bytes these are
+  Tensor constant;           // place constant
   std::size_t bytes = 0;
 };
 
 struct RunContext {
-  std::byte* const* values;                                  // a pointer for each value
-  std::byte* scratch;                                        // scratch_bytes of the step, shared by its workers
+  std::byte* const* values;  // a pointer for each value
+  std::byte* scratch;        // scratch_bytes of the step, shared by its workers
   int worker, workers;
 };
 
 class Step {
  public:
   virtual ~Step() = default;
-  virtual void run(const RunContext& context) const noexcept = 0;
+  // Called once for each worker; must not throw, unless single_threaded().
+  virtual void run(const RunContext& context) const = 0;
   virtual std::size_t scratch_bytes(int /*workers*/) const { return 0; }
-  virtual bool single_threaded() const { return false; }     // run by the caller alone (a library that brings its own threads)
+  virtual bool single_threaded() const { return false; }  // run by the caller alone: references, libraries with own threads
 
   StepInfo info;
   std::vector<ValueId> inputs, outputs;
@@ -58,8 +59,14 @@ inline constexpr std::size_t kSlackBytes = 64;
 struct Plan {
   std::vector<PlanValue> values;
   std::vector<std::unique_ptr<Step>> steps;
-  std::vector<ValueId> inputs, outputs;                      // graph's order
-  std::vector<ValueId> taps;                                 // in the order asked for
+  std::vector<ValueId> inputs, outputs;  // graph's order
+  // What to show when: `after` is the index of the step that makes it, -1 for inputs and constants.
+  struct Tap {
+    std::size_t index;  // into LowerOptions::taps
+    ValueId value;
+    std::int64_t after;
+  };
+  std::vector<Tap> taps;  // ascending `after`
   std::size_t arena_bytes = 0;
   std::size_t scratch_bytes = 0;
   std::int64_t integer_macs = 0, total_macs = 0;

@@ -15,10 +15,10 @@ namespace zeropoint {
 // A value while it is fresh; the memory is reused after the callback. Only f32 values are shown (u8/s8 values of a quantized
 // graph are not tapped; tap the output of their DequantizeLinear).
 struct TapView {
-  std::size_t index;                                         // into the names given to the constructor
+  std::size_t index;  // into the names given to the constructor
   std::span<const float> values;
-  std::span<const std::int64_t> dims;                        // ONNX order: [N,C,H,W]
-  bool channel_last;                                         // memory is [N,H,W,C]; else row-major
+  std::span<const std::int64_t> dims;  // ONNX order: [N,C,H,W]
+  bool channel_last;                   // memory is [N,H,W,C]; else row-major
 };
 using Observe = std::function<void(const TapView&)>;
 

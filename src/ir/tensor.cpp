@@ -15,17 +15,46 @@ struct DTypeFacts {
   std::string_view name;
   int bits;
 };
-constexpr std::array<DTypeFacts, 19> kFacts = {{{"undefined", 0}, {"b8", 8},   {"f16", 16}, {"bf16", 16}, {"f32", 32},
-                                                {"f64", 64},      {"s64", 64}, {"u64", 64}, {"s32", 32},  {"u32", 32},
-                                                {"s16", 16},      {"u16", 16}, {"s8", 8},   {"u8", 8},    {"s4", 4},
-                                                {"u4", 4},        {"s2", 2},   {"u2", 2},   {"opaque", 0}}};
+constexpr std::array<DTypeFacts, 19> kFacts = {{{"undefined", 0},
+                                                {"b8", 8},
+                                                {"f16", 16},
+                                                {"bf16", 16},
+                                                {"f32", 32},
+                                                {"f64", 64},
+                                                {"s64", 64},
+                                                {"u64", 64},
+                                                {"s32", 32},
+                                                {"u32", 32},
+                                                {"s16", 16},
+                                                {"u16", 16},
+                                                {"s8", 8},
+                                                {"u8", 8},
+                                                {"s4", 4},
+                                                {"u4", 4},
+                                                {"s2", 2},
+                                                {"u2", 2},
+                                                {"opaque", 0}}};
 const DTypeFacts& facts(DType dtype) { return kFacts[static_cast<std::size_t>(dtype)]; }
 
 bool is_signed(DType dtype) {
   switch (dtype) {
-    case DType::s64: case DType::s32: case DType::s16: case DType::s8: case DType::s4: case DType::s2: return true;
-    default: return false;
+    case DType::s64:
+    case DType::s32:
+    case DType::s16:
+    case DType::s8:
+    case DType::s4:
+    case DType::s2:
+      return true;
+    default:
+      return false;
   }
+}
+
+// Throws Error kLimit for what no machine holds, so that no product of sizes overflows later.
+std::size_t byte_count(DType dtype, std::span<const std::int64_t> dims, std::int64_t elements) {
+  constexpr std::int64_t kMostElements = std::int64_t{1} << 43;
+  if (elements > kMostElements) throw Error(ErrorCode::kLimit, "", "a tensor of " + to_string(dims) + " is too large");
+  return (static_cast<std::size_t>(elements) * static_cast<std::size_t>(bits(dtype)) + 7) / 8;
 }
 
 }  // namespace
@@ -64,9 +93,7 @@ std::string to_string(std::span<const std::int64_t> dims) {
 }
 
 Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)), size_(element_count(dims_)) {
-  constexpr std::int64_t kMostBytes = std::int64_t{1} << 46;
-  if (size_ > kMostBytes / 8) throw Error(ErrorCode::kLimit, "", "a tensor of " + to_string(dims_) + " is too large");
-  byte_size_ = (static_cast<std::size_t>(size_) * static_cast<std::size_t>(bits(dtype)) + 7) / 8;
+  byte_size_ = byte_count(dtype_, dims_, size_);
   if (byte_size_ == 0) return;
   std::shared_ptr<std::byte[]> buffer = allocate_aligned(byte_size_);
   data_ = buffer.get();
@@ -79,10 +106,11 @@ Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, 
   tensor.dtype_ = dtype;
   tensor.dims_ = std::move(dims);
   tensor.size_ = element_count(tensor.dims_);
-  const std::size_t expected = (static_cast<std::size_t>(tensor.size_) * static_cast<std::size_t>(zeropoint::bits(dtype)) + 7) / 8;
+  const std::size_t expected = byte_count(dtype, tensor.dims_, tensor.size_);
   if (bytes.size() != expected)
-    throw Error(ErrorCode::kBadShape, "", std::to_string(bytes.size()) + " bytes for " + std::string(zeropoint::name(dtype)) +
-                                              to_string(tensor.dims_) + ", which takes " + std::to_string(expected));
+    throw Error(ErrorCode::kBadShape, "",
+                std::to_string(bytes.size()) + " bytes for " + std::string(zeropoint::name(dtype)) + to_string(tensor.dims_) +
+                    ", which takes " + std::to_string(expected));
   const std::size_t alignment = std::max<std::size_t>(1, static_cast<std::size_t>(zeropoint::bits(dtype)) / 8);
   if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignment != 0) {
     Tensor copy(dtype, tensor.dims_);
@@ -128,8 +156,9 @@ void Tensor::assign(std::span<const std::byte> bytes) {
 
 void Tensor::check_type(DType expected) const {
   if (dtype_ != expected)
-    throw Error(ErrorCode::kBadType, "",
-                "a tensor of " + std::string(zeropoint::name(dtype_)) + " is read as " + std::string(zeropoint::name(expected)));
+    throw Error(
+        ErrorCode::kBadType, "",
+        "a tensor of " + std::string(zeropoint::name(dtype_)) + " is read as " + std::string(zeropoint::name(expected)));
 }
 
 Tensor Tensor::reshaped(Dims dims) const {

@@ -17,7 +17,7 @@ inline float round_half_even(float x) {
 }
 
 struct Limits {
-  std::int32_t low, high;                                    // of the quantized type: 0 ... 255
+  std::int32_t low, high;  // of the quantized type: 0 ... 255
 };
 
 // q = saturate(round_half_even(x / scale) + zero_point), a true division. NaN gives the lowest value.

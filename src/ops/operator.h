@@ -5,7 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -13,13 +16,25 @@
 
 namespace zeropoint::ops {
 
-// What a shape rule sees. `constants[i]` is input i when its value is known, else null. Absent optional inputs have dtype
-// undefined and null.
+// A small integer tensor whose entries shape arithmetic knows in part: a number, a named dimension, or unknown.
+struct IntEntry {
+  std::optional<std::int64_t> number;
+  std::string symbol;  // of a dimension: never negative
+  friend bool operator==(const IntEntry&, const IntEntry&) = default;
+};
+struct IntValues {
+  Dims dims;  // row-major, as a tensor's
+  std::vector<IntEntry> entries;
+};
+
+// What a shape rule sees. `constants[i]` is input i when its value is known, else null; `integers[i]` likewise for what is
+// known in part. Absent optional inputs have dtype undefined and null. The spans cover at least Operator::max_inputs.
 struct ShapeArgs {
   const Node& node;
-  std::int64_t opset;                                        // of the node's domain
+  std::int64_t opset;  // of the node's domain
   std::span<const TensorType> inputs;
   std::span<const Tensor* const> constants;
+  std::span<const IntValues* const> integers = {};  // empty: nothing is known
 };
 // Types of the outputs; a missing shape or dtype undefined where they cannot be known. Throws Error kBadShape, kBadType or
 // kBadAttribute (where = describe(node)) for what ONNX forbids.
@@ -28,20 +43,23 @@ using ShapeRule = std::vector<TensorType> (*)(const ShapeArgs& args);
 struct ComputeArgs {
   const Node& node;
   std::int64_t opset;
-  std::span<const Tensor> inputs;                            // absent optional: !defined()
+  std::span<const Tensor> inputs;       // absent optional: !defined(); at least Operator::max_inputs
+  std::span<const TensorType> outputs;  // what the shape rule says of these inputs
 };
 using Reference = std::vector<Tensor> (*)(const ComputeArgs& args);
 // Multiply-accumulates at fixed shapes; null means none.
 using CountMacs = std::int64_t (*)(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs);
 
 struct Operator {
-  std::string_view domain;                                   // "" is ai.onnx
-  std::string_view op_type;
-  std::int64_t since = 1;                                    // first opset whose meaning this implements
+  std::string_view domain = "";  // ai.onnx
+  std::string_view op_type = "";
+  std::int64_t since = 1;  // first opset whose meaning this implements
+  std::size_t min_inputs = 1, max_inputs = 1;
   ShapeRule shape = nullptr;
   Reference reference = nullptr;
   CountMacs macs = nullptr;
 };
+inline constexpr std::size_t kAnyNumber = 1U << 16;  // max_inputs of variadic operators
 
 // Null when the operator is unknown.
 const Operator* find(std::string_view domain, std::string_view op_type);
@@ -60,6 +78,6 @@ std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Ten
 // One node by its reference.
 std::vector<Tensor> evaluate(const Graph& graph, const Node& node, std::span<const Tensor> inputs);
 
-std::int64_t macs(const Graph& graph, const Node& node);     // 0 when unknown
+std::int64_t macs(const Graph& graph, const Node& node);  // 0 when unknown
 
 }  // namespace zeropoint::ops

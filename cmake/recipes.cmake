@@ -1,0 +1,12 @@
+# The built-in recipes are data: each recipes/NAME.json becomes a string of the library (src/quant/builtin_recipes.h).
+file(GLOB recipe_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/recipes/*.json)
+list(SORT recipe_files)
+set(ZEROPOINT_RECIPE_ENTRIES "")
+foreach(recipe_file IN LISTS recipe_files)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${recipe_file})
+  get_filename_component(recipe_name ${recipe_file} NAME_WE)
+  file(READ ${recipe_file} recipe_text)
+  string(APPEND ZEROPOINT_RECIPE_ENTRIES "    {\"${recipe_name}\", R\"json(${recipe_text})json\"},\n")
+endforeach()
+configure_file(${PROJECT_SOURCE_DIR}/cmake/builtin_recipes.cpp.in ${CMAKE_CURRENT_BINARY_DIR}/builtin_recipes.cpp @ONLY)
+target_sources(zeropoint_quant PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/builtin_recipes.cpp)

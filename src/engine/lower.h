@@ -1,0 +1,43 @@
+// Lowering: a fused graph at fixed shapes -> a plan.
+//
+// Nodes are walked once, in order. A DequantizeLinear makes nothing by itself: its output is remembered as "quantized value,
+// scale, zero point", and later nodes take what they can use: a convolution takes the integers, a table-driven function takes
+// the 256 possible results, anything else asks for the floats and only then a step is made. docs/engine.md has the rules.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/plan.h"
+#include "zeropoint/graph.h"
+
+namespace zeropoint::engine {
+
+// Weights packed for a kernel, shared by the plans of a session (and by the sessions that share a cache).
+class PackCache {
+ public:
+  // The packed bytes under `key`, made by `make` when they are new.
+  template <class Make>
+  std::shared_ptr<const void> get(const std::string& key, const Make& make) {
+    auto& entry = entries_[key];
+    if (!entry) entry = make();
+    return entry;
+  }
+
+ private:
+  std::map<std::string, std::shared_ptr<const void>> entries_;
+};
+
+struct LowerOptions {
+  int threads = 1;
+  IsaSet isas;
+  std::vector<std::string> taps;
+};
+
+// `graph` is fused, sorted and has the types of all values with fixed dimensions. Throws Error kUnsupported naming the node
+// that cannot run, or kBadShape when a shape is not known.
+Plan lower(const Graph& graph, const LowerOptions& options, PackCache& cache);
+
+}  // namespace zeropoint::engine

@@ -1,0 +1,204 @@
+// Pooling and spatial means.
+#include <algorithm>
+
+#include "engine/lowering.h"
+#include "kernels/elementwise_q8/elementwise_q8.h"
+#include "kernels/pool_f32/pool_f32.h"
+#include "kernels/pool_q8/pool_q8.h"
+#include "numerics/quantize.h"
+
+namespace zeropoint::engine {
+namespace {
+
+enum class Kind : std::uint8_t { max, average };
+
+class PoolF32Step : public Step {
+ public:
+  PoolF32Step(const kernels::PoolF32Kernels& kernels, Kind kind, const kernels::PoolShape& shape)
+      : function_(kind == Kind::max ? kernels.functions->max : kernels.functions->average), shape_(shape) {
+    info.kernel = kernels.name;
+  }
+  void run(const RunContext& context) const override {
+    function_(shape_, reinterpret_cast<const float*>(context.values[inputs[0]]),
+              reinterpret_cast<float*>(context.values[outputs[0]]), context.worker, context.workers);
+  }
+
+ private:
+  decltype(kernels::PoolF32Functions::max) function_;
+  kernels::PoolShape shape_;
+};
+
+class MaxPoolQ8Step : public Step {
+ public:
+  MaxPoolQ8Step(const kernels::PoolQ8Kernels& kernels, const kernels::PoolShape& shape)
+      : functions_(kernels.functions), shape_(shape) {
+    info.kernel = kernels.name;
+    info.integer = true;
+  }
+  void run(const RunContext& context) const override {
+    functions_->max_u8(shape_, reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]),
+                       reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]), context.worker, context.workers);
+  }
+
+ private:
+  const kernels::PoolQ8Functions* functions_;
+  kernels::PoolShape shape_;
+};
+
+class AveragePoolQ8Step : public Step {
+ public:
+  AveragePoolQ8Step(const kernels::PoolQ8Kernels& kernels, const kernels::PoolShape& shape, const Quantizer& x,
+                    const std::optional<kernels::QuantizeParams>& y)
+      : functions_(kernels.functions), shape_(shape), x_{x.scale, x.zero_point}, y_(y) {
+    info.kernel = kernels.name;
+    info.integer = true;
+  }
+  void run(const RunContext& context) const override {
+    const auto* src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
+    std::byte* dst = context.values[outputs[0]];
+    if (y_)
+      functions_->average_u8(shape_, x_, *y_, src, reinterpret_cast<std::uint8_t*>(dst), context.worker, context.workers);
+    else
+      functions_->average_f32(shape_, x_, src, reinterpret_cast<float*>(dst), context.worker, context.workers);
+  }
+
+ private:
+  const kernels::PoolQ8Functions* functions_;
+  kernels::PoolShape shape_;
+  kernels::DequantizeParams x_;
+  std::optional<kernels::QuantizeParams> y_;
+};
+
+// Global pooling over [N,C,...].
+kernels::PoolShape global_shape(const Dims& x) {
+  const Planes shape = planes(x);
+  return {.n = shape.n,
+          .h = 1,
+          .w = shape.pixels,
+          .c = shape.c,
+          .kernel_w = shape.pixels,
+          .src_pixel_stride = shape.c,
+          .dst_pixel_stride = shape.c};
+}
+
+std::optional<kernels::PoolShape> window_shape(const Node& node, const Dims& x, const Dims& y) {
+  if (x.size() < 3 || x.size() > 4 || y.size() != x.size()) return std::nullopt;
+  const std::size_t spatial = x.size() - 2;
+  const auto kernel = node.get_ints("kernel_shape");
+  const auto strides = node.get_ints("strides", Dims(spatial, 1)), dilations = node.get_ints("dilations", Dims(spatial, 1));
+  auto pads = node.get_ints("pads", Dims(2 * spatial, 0));
+  if (kernel.size() != spatial || strides.size() != spatial || dilations.size() != spatial || pads.size() != 2 * spatial)
+    return std::nullopt;
+  if (const std::string mode = node.get_string("auto_pad", "NOTSET"); mode != "NOTSET") {
+    for (std::size_t axis = 0; axis < spatial; ++axis) {
+      const std::int64_t reach = (kernel[axis] - 1) * dilations[axis] + 1;
+      const std::int64_t total =
+          mode == "VALID" ? 0 : std::max<std::int64_t>(0, (y[axis + 2] - 1) * strides[axis] + reach - x[axis + 2]);
+      pads[axis] = mode == "SAME_LOWER" ? total - total / 2 : total / 2;
+      pads[axis + spatial] = total - pads[axis];
+    }
+  }
+  kernels::PoolShape s{.n = x[0],
+                       .w = x.back(),
+                       .c = x[1],
+                       .ow = y.back(),
+                       .kernel_w = kernel.back(),
+                       .stride_w = strides.back(),
+                       .dilation_w = dilations.back(),
+                       .pad_left = pads[spatial - 1],
+                       .pad_right = pads[2 * spatial - 1],
+                       .src_pixel_stride = x[1],
+                       .dst_pixel_stride = x[1],
+                       .count_include_pad = node.get_int("count_include_pad", 0) != 0};
+  if (spatial == 2) {
+    s.h = x[2];
+    s.oh = y[2];
+    s.kernel_h = kernel[0];
+    s.stride_h = strides[0];
+    s.dilation_h = dilations[0];
+    s.pad_top = pads[0];
+    s.pad_bottom = pads[2];
+  }
+  return s;
+}
+
+}  // namespace
+
+bool Lowering::integer_average(const Node& node, bool global, const std::string& x, const Quantizer& x_quantizer,
+                               const Tail& tail) {
+  const Dims x_dims = dims_of(x);
+  const Dims y_dims = dims_of(node.outputs[0]);
+  if (x_dims.size() < 3) return false;
+  const auto shape = global ? std::optional(global_shape(x_dims)) : window_shape(node, x_dims, y_dims);
+  constexpr std::int64_t kMostPositions = std::int64_t{1} << 22;  // the kernel's contract: sums fit 32 bits
+  if (!shape || shape->kernel_h * shape->kernel_w > kMostPositions) return false;
+  std::optional<kernels::QuantizeParams> params;
+  if (tail.quantizer) {
+    const Quantizer& y = *tail.quantizer;
+    const auto limit = [&](float bound) { return numerics::quantize(bound, y.scale, y.zero_point, {0, 255}); };
+    params = kernels::quantize_params(y.scale, y.zero_point, {limit(tail.low), limit(tail.high)});
+  }
+  const ValueId from = fetch(x, Layout::channel_last, x_quantizer.dtype == DType::s8);
+  const DType dtype = tail.quantizer ? tail.quantizer->dtype : DType::f32;
+  const Layout layout = y_dims.size() >= 3 ? Layout::channel_last : Layout::row_major;
+  const ValueId to = define(tail.quantizer ? tail.same.front() : node.outputs[0], dtype, y_dims, layout, dtype == DType::s8);
+  emit(std::make_unique<AveragePoolQ8Step>(kernels::select_pool_q8(options_.isas), *shape, x_quantizer, params),
+       node.op_type + (tail.quantizer ? tail.operators + (node.domain.empty() ? "+QuantizeLinear" : "") : ""), {from}, {to});
+  if (tail.quantizer) finish_tail(tail);
+  return true;
+}
+
+bool Lowering::pool(const Node& node) {
+  const std::string& x = node.input(0);
+  const Dims x_dims = dims_of(x);
+  if (x_dims.size() < 3 || element_count(x_dims) == 0 || dtype_of_value(x) != DType::f32 ||
+      (node.outputs.size() > 1 && !node.outputs[1].empty()))
+    return false;
+  if (constant_of(x) != nullptr) return false;
+  const Dims y_dims = dims_of(node.outputs[0]);
+  const bool is_mean = node.op_type == "ReduceMean", is_global = is_mean || node.op_type.starts_with("Global");
+  const Kind kind = node.op_type == "MaxPool" || node.op_type == "GlobalMaxPool" ? Kind::max : Kind::average;
+  if (is_mean) {
+    std::vector<std::int64_t> axes = node.get_ints("axes");
+    if (!node.input(1).empty()) {
+      const Tensor* constant = constant_of(node.input(1));
+      if (constant == nullptr || constant->dtype() != DType::s64) return false;
+      axes.assign(constant->values<std::int64_t>().begin(), constant->values<std::int64_t>().end());
+    }
+    std::set<std::int64_t> wanted, given;
+    for (std::size_t axis = 2; axis < x_dims.size(); ++axis) wanted.insert(static_cast<std::int64_t>(axis));
+    for (const std::int64_t axis : axes) given.insert(axis < 0 ? axis + static_cast<std::int64_t>(x_dims.size()) : axis);
+    if (wanted != given || element_count(y_dims) != x_dims[0] * x_dims[1]) {
+      reason_ = "only means over all spatial axes have a fast kernel";
+      return false;
+    }
+  }
+  const auto lazy = lazy_.find(x);
+  if (lazy != lazy_.end() && lazy->second.affine) {
+    const Lazy source = lazy->second;
+    if (kind == Kind::average) {
+      if (integer_average(node, is_global, source.quantized, *source.affine, absorb_tail(node.outputs[0]))) return true;
+    } else if (const auto shape = is_global ? std::optional(global_shape(x_dims)) : window_shape(node, x_dims, y_dims)) {
+      // The maximum of the integers is the maximum of the reals: the quantized value moves through.
+      const std::string quantized = fresh(node.outputs[0]);
+      const ValueId from = fetch(source.quantized, Layout::channel_last, source.dtype == DType::s8);
+      const ValueId to = define(quantized, source.dtype, y_dims, Layout::channel_last, source.dtype == DType::s8);
+      emit(std::make_unique<MaxPoolQ8Step>(kernels::select_pool_q8(options_.isas), *shape), node.op_type, {from}, {to});
+      Lazy moved = source;
+      moved.quantized = quantized;
+      lazy_[node.outputs[0]] = std::move(moved);
+      return true;
+    }
+  }
+  const auto shape = is_global ? std::optional(global_shape(x_dims)) : window_shape(node, x_dims, y_dims);
+  if (!shape) {
+    reason_ = "only one and two spatial dimensions have fast kernels";
+    return false;
+  }
+  const ValueId from = fetch_float(x, Layout::channel_last);
+  const ValueId to = define(node.outputs[0], DType::f32, y_dims, y_dims.size() >= 3 ? Layout::channel_last : Layout::row_major);
+  emit(std::make_unique<PoolF32Step>(kernels::select_pool_f32(options_.isas), kind, *shape), node.op_type, {from}, {to});
+  return true;
+}
+
+}  // namespace zeropoint::engine

@@ -1,0 +1,212 @@
+// The state of one lowering, shared by the files lower_*.cpp. Private to src/engine.
+#pragma once
+
+#include <array>
+#include <limits>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "engine/lower.h"
+#include "kernels/conv_q8/conv_q8.h"
+#include "ops/operator.h"
+
+namespace zeropoint::engine {
+
+// A per-tensor 8-bit quantizer as the engine sees it: s8 is held as u8 with zero point + 128.
+struct Quantizer {
+  float scale = 1;
+  std::int32_t zero_point = 0;  // 0 ... 255, of the u8 form
+  DType dtype = DType::u8;      // u8 or s8, what the graph says
+  friend bool operator==(const Quantizer&, const Quantizer&) = default;
+};
+
+// A float value that exists only as "table[q] of an 8-bit value". After DequantizeLinear the table is affine; unary functions
+// only change the table. Exact: each entry is computed by the operators' references.
+struct Lazy {
+  std::string quantized;            // name of the 8-bit value
+  DType dtype = DType::u8;          // of that value
+  std::optional<Quantizer> affine;  // set while the table is (q - zero_point) * scale
+  std::array<float, 256> table{};   // by the u8 form of q
+};
+
+// Constant weights that reached DequantizeLinear.
+struct QuantizedConstant {
+  Tensor values;                         // s8, u8 or s32
+  std::vector<float> scale;              // one, or one a channel
+  std::vector<std::int32_t> zero_point;  // as many
+  std::int64_t axis = 0;                 // of the channels; 0 when there is one scale
+  std::string name;                      // of the initializer
+};
+
+// What follows a convolution and runs in its epilogue.
+struct Tail {
+  std::string value;  // the last value that the epilogue makes
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
+  std::optional<Quantizer> quantizer;  // of a QuantizeLinear at the end
+  std::vector<std::string> same;       // further QuantizeLinear outputs with the same parameters
+  std::string operators;               // "+Relu+QuantizeLinear"
+  std::vector<std::size_t> nodes;      // what to mark as done
+};
+
+// Weights of a convolution-like node in the order that kernels take.
+struct IntegerWeights {
+  std::vector<std::int8_t> values;       // [o, c/groups, kh, kw]
+  std::vector<float> scale;              // [o]
+  std::vector<std::int32_t> zero_point;  // [o], of the s8 form; empty when all are 0
+  std::string key;                       // for the pack cache
+};
+
+class Lowering {
+ public:
+  Lowering(const Graph& graph, const LowerOptions& options, PackCache& cache);
+  Plan run();
+
+ private:
+  using Handler = bool (Lowering::*)(const Node&);  // false: not this way, use the reference
+  static const std::map<std::string, Handler, std::less<>>& handlers();
+
+  // lower.cpp: values
+  void lower_node(std::size_t index);
+  void bind_inputs();
+  void bind_outputs();
+  void materialize_tap(const std::string& value);
+  const Dims& dims_of(const std::string& value);
+  DType dtype_of_value(const std::string& value) const;
+  ValueId add_value(const std::string& value, DType dtype, Dims dims, Layout layout, bool flipped = false);
+  ValueId define(const std::string& value, DType dtype, const Dims& dims, Layout layout, bool flipped = false);
+  // The id of a value in this form, making a conversion step when it is held in another.
+  ValueId fetch(const std::string& value, Layout layout, bool flipped = false);
+  ValueId fetch_float(const std::string& value, Layout layout);
+  Layout layout_held(const std::string& value) const;  // in which it exists already; row_major when in none
+  bool exists(const std::string& value) const { return held_.contains(value); }
+  void set_alias(const std::string& value, const std::string& of);
+  PlanValue& value(ValueId id) { return plan_.values[static_cast<std::size_t>(id)]; }
+  template <class S>
+  S& emit(std::unique_ptr<S> step, std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs);
+  bool single_use(const std::string& value) const;  // one consumer, no output, no tap
+  bool tapped(const std::string& value) const { return taps_.contains(value); }
+  bool prefers_channel_last(const std::string& value) const { return channel_last_.contains(value); }
+  void find_layout_preferences();
+  const Tensor* constant_of(const std::string& value) const;
+  std::optional<float> scalar_of(const std::string& value) const;
+  std::string fresh(const std::string& base);
+  std::optional<Quantizer> quantizer_of(const Node& node) const;  // of Q or DQ with constant per-tensor 8-bit parameters
+  Tail absorb_tail(const std::string& value, bool quantizer = true) const;
+  void finish_tail(const Tail& tail);
+  // One step by the operator's reference; `quantized` is the type of all outputs where the graph does not know them.
+  void reference(const Node& node, std::optional<DType> quantized = std::nullopt);
+
+  // lower_quantized.cpp
+  bool quantize_linear(const Node& node);
+  bool dequantize_linear(const Node& node);
+  bool quantized_operator(const Node& node);  // QLinearConv, QLinearMatMul, QGemm, QLinearAdd, ...
+  bool lazy_unary(const Node& node);
+  void emit_lookup(const std::array<std::uint8_t, 256>& table, const std::string& op, ValueId from, ValueId to);
+  void set_lazy_affine(const std::string& value, const std::string& quantized, const Quantizer& quantizer);
+  std::string quantize_table(const Lazy& lazy, const Quantizer& quantizer, const std::string& output);
+
+  // lower_conv.cpp
+  bool convolution(const Node& node);
+  bool matmul(const Node& node);  // MatMul and Gemm
+  struct Linear {                 // a convolution or product on its way into a step
+    std::string name, op;
+    kernels::ConvShape shape;
+    Dims out_dims;
+    Layout out_layout = Layout::channel_last;
+    std::int64_t macs = 0;
+  };
+  bool conv_shape(const Node& node, const Dims& weights, Linear& linear);
+  bool matmul_shape(const std::string& x, const Dims& weights, bool transposed, const std::string& output, Linear& linear);
+  bool integer_linear(const Linear& linear, const std::string& x, const Quantizer& x_quantizer, const IntegerWeights& weights,
+                      const std::vector<std::int32_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
+  bool float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
+                    const std::string& output);
+  const Tensor* float_constant(const std::string& value);  // of an initializer or dequantized weights; null when not constant
+  std::optional<IntegerWeights> integer_weights(const QuantizedConstant& constant, std::int64_t channels,
+                                                std::int64_t channel_axis, bool transpose, std::string& why_not) const;
+  std::optional<std::vector<std::int32_t>> integer_bias(const std::string& name, float x_scale,
+                                                        const std::vector<float>& w_scale) const;
+
+  // lower_elementwise.cpp
+  bool binary(const Node& node);
+  bool activation(const Node& node);  // Relu, Clip
+  bool unary(const Node& node);
+  bool integer_binary(const Node& node, const std::string& op, const std::string& a, const Quantizer& a_quantizer,
+                      const std::string& b, const Quantizer& b_quantizer, const Tail& tail);
+
+  // lower_pool.cpp
+  bool pool(const Node& node);  // MaxPool, AveragePool, GlobalAveragePool, ReduceMean
+  bool integer_average(const Node& node, bool global, const std::string& x, const Quantizer& x_quantizer, const Tail& tail);
+
+  // lower_movement.cpp
+  bool reshape(const Node& node);  // Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout
+  bool transpose(const Node& node);
+  bool concat(const Node& node);
+  bool move_quantized(const Node& node);  // Slice, Split, Gather, ...: on the integers
+
+  const Graph& graph_;
+  const LowerOptions& options_;
+  PackCache& cache_;
+  Plan plan_;
+  Uses uses_;
+  std::set<std::string> taps_;
+  std::set<std::string> channel_last_;
+  std::set<std::string> outputs_;
+  std::vector<bool> done_;
+  const Node* current_ = nullptr;
+  std::string reason_;  // why the node at hand went the slower way
+  struct Held {
+    std::array<std::array<ValueId, 2>, 2> ids{{{kNoValue, kNoValue}, {kNoValue, kNoValue}}};  // [layout][flipped]
+  };
+  std::map<std::string, Held, std::less<>> held_;
+  std::map<std::string, Lazy, std::less<>> lazy_;
+  std::map<std::string, QuantizedConstant, std::less<>> constants_;
+  std::map<std::string, Dims, std::less<>> dims_;
+  std::map<std::string, std::int64_t, std::less<>> tap_after_;
+  int fresh_ = 0;
+};
+
+template <class S>
+S& Lowering::emit(std::unique_ptr<S> step, std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs) {
+  S& result = *step;
+  result.info.op = std::move(op);
+  if (result.info.name.empty() && current_ != nullptr)
+    result.info.name = current_->name.empty() ? current_->outputs.front() : current_->name;
+  result.inputs = std::move(inputs);
+  result.outputs = std::move(outputs);
+  plan_.steps.push_back(std::move(step));
+  return result;
+}
+
+inline bool spatially_trivial(const Dims& dims) {
+  for (std::size_t axis = 2; axis < dims.size(); ++axis)
+    if (dims[axis] != 1) return false;
+  return true;
+}
+
+// Dimensions in the order of memory.
+inline Dims memory_dims(const Dims& dims, Layout layout) {
+  if (layout == Layout::row_major || dims.size() < 3) return dims;
+  Dims result = {dims[0]};
+  result.insert(result.end(), dims.begin() + 2, dims.end());
+  result.push_back(dims[1]);
+  return result;
+}
+
+// [N, C, ...] -> (N, C, product of the rest): how layout conversions see a value.
+struct Planes {
+  std::int64_t n = 1, c = 1, pixels = 1;
+};
+inline Planes planes(const Dims& dims) {
+  Planes result;
+  if (!dims.empty()) result.n = dims[0];
+  if (dims.size() > 1) result.c = dims[1];
+  for (std::size_t axis = 2; axis < dims.size(); ++axis) result.pixels *= dims[axis];
+  return result;
+}
+
+}  // namespace zeropoint::engine

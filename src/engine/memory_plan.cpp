@@ -1,0 +1,68 @@
+#include <algorithm>
+#include <limits>
+
+#include "engine/plan.h"
+
+namespace zeropoint::engine {
+namespace {
+
+struct Block {
+  std::size_t root;
+  std::size_t bytes, offset = 0;
+  std::int64_t first, last;  // steps between which it is alive, both included
+};
+
+std::size_t find_root(const Plan& plan, std::size_t value) {
+  while (plan.values[value].place == Place::alias) value = static_cast<std::size_t>(plan.values[value].alias);
+  return value;
+}
+
+}  // namespace
+
+void plan_memory(Plan& plan) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::int64_t kNever = -1;
+  std::vector<std::int64_t> first(plan.values.size(), kNever), last(plan.values.size(), kNever);
+  const auto touch = [&](ValueId value, std::int64_t step) {
+    if (value == kNoValue) return;
+    const std::size_t root = find_root(plan, static_cast<std::size_t>(value));
+    if (first[root] == kNever) first[root] = step;
+    last[root] = step;
+  };
+  for (std::size_t step = 0; step < plan.steps.size(); ++step) {
+    for (const ValueId value : plan.steps[step]->inputs) touch(value, static_cast<std::int64_t>(step));
+    for (const ValueId value : plan.steps[step]->outputs) touch(value, static_cast<std::int64_t>(step));
+  }
+
+  std::vector<Block> blocks;
+  for (std::size_t value = 0; value < plan.values.size(); ++value) {
+    const PlanValue& facts = plan.values[value];
+    if (facts.place != Place::arena || first[value] == kNever) continue;
+    const std::size_t bytes = (facts.bytes + kSlackBytes + kLine - 1) / kLine * kLine;
+    blocks.push_back({.root = value, .bytes = bytes, .first = first[value], .last = last[value]});
+  }
+  std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
+
+  std::size_t total = 0;
+  std::vector<const Block*> placed;  // ascending offset
+  for (Block& block : blocks) {
+    std::size_t best = std::numeric_limits<std::size_t>::max(), best_gap = best, end = 0;
+    for (const Block* other : placed) {
+      if (other->last < block.first || block.last < other->first) continue;
+      if (other->offset >= end && other->offset - end >= block.bytes && other->offset - end < best_gap) {
+        best = end;
+        best_gap = other->offset - end;
+      }
+      end = std::max(end, other->offset + other->bytes);
+    }
+    block.offset = best == std::numeric_limits<std::size_t>::max() ? end : best;
+    total = std::max(total, block.offset + block.bytes);
+    const auto position = std::upper_bound(placed.begin(), placed.end(), &block,
+                                           [](const Block* a, const Block* b) { return a->offset < b->offset; });
+    placed.insert(position, &block);
+    plan.values[block.root].slot = block.offset + kSlackBytes;
+  }
+  plan.arena_bytes = total + 2 * kSlackBytes;
+}
+
+}  // namespace zeropoint::engine

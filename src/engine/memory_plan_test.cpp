@@ -1,0 +1,86 @@
+#include <gmock/gmock.h>
+
+#include <random>
+
+#include "engine/plan.h"
+
+namespace zeropoint::engine {
+namespace {
+
+struct Nothing : Step {
+  void run(const RunContext&) const override {}
+};
+
+ValueId add_value(Plan& plan, std::size_t bytes) {
+  PlanValue value;
+  value.bytes = bytes;
+  plan.values.push_back(value);
+  return static_cast<ValueId>(plan.values.size()) - 1;
+}
+
+void add_step(Plan& plan, std::vector<ValueId> inputs, std::vector<ValueId> outputs) {
+  auto step = std::make_unique<Nothing>();
+  step->inputs = std::move(inputs);
+  step->outputs = std::move(outputs);
+  plan.steps.push_back(std::move(step));
+}
+
+TEST(MemoryPlan, ChainReusesTwoBuffers) {
+  Plan plan;
+  ValueId previous = add_value(plan, 1000);
+  add_step(plan, {}, {previous});
+  for (int i = 0; i < 20; ++i) {
+    const ValueId next = add_value(plan, 1000);
+    add_step(plan, {previous}, {next});
+    previous = next;
+  }
+  plan_memory(plan);
+  EXPECT_LE(plan.arena_bytes, 2 * (1000 + 2 * kSlackBytes) + 4 * kSlackBytes);
+}
+
+TEST(MemoryPlan, AliasKeepsItsRootAlive) {
+  Plan plan;
+  const ValueId root = add_value(plan, 256), alias = add_value(plan, 256), other = add_value(plan, 256),
+                end = add_value(plan, 256);
+  plan.values[static_cast<std::size_t>(alias)].place = Place::alias;
+  plan.values[static_cast<std::size_t>(alias)].alias = root;
+  add_step(plan, {}, {root});
+  add_step(plan, {}, {other});
+  add_step(plan, {alias, other}, {end});
+  plan_memory(plan);
+  EXPECT_NE(plan.values[static_cast<std::size_t>(root)].slot, plan.values[static_cast<std::size_t>(other)].slot);
+}
+
+TEST(MemoryPlan, LiveValuesNeverOverlap) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  for (int trial = 0; trial < 50; ++trial) {
+    Plan plan;
+    std::vector<std::pair<std::size_t, std::size_t>> life;
+    for (std::size_t step = 0; step < 40; ++step) {
+      std::vector<ValueId> inputs;
+      for (int i = 0; i < 3 && !plan.values.empty(); ++i) {
+        const std::size_t back = std::min<std::size_t>(plan.values.size(), 1 + random() % 6);
+        inputs.push_back(static_cast<ValueId>(plan.values.size() - back));
+        life[plan.values.size() - back].second = step;
+      }
+      const ValueId out = add_value(plan, 1 + random() % 5000);
+      life.emplace_back(step, step);
+      add_step(plan, inputs, {out});
+    }
+    plan_memory(plan);
+    for (std::size_t a = 0; a < plan.values.size(); ++a) {
+      EXPECT_GE(plan.values[a].slot, kSlackBytes);
+      EXPECT_LE(plan.values[a].slot + plan.values[a].bytes + kSlackBytes, plan.arena_bytes);
+      for (std::size_t b = 0; b < a; ++b) {
+        if (life[a].second < life[b].first || life[b].second < life[a].first) continue;
+        const auto &x = plan.values[a], &y = plan.values[b];
+        EXPECT_TRUE(x.slot + x.bytes <= y.slot || y.slot + y.bytes <= x.slot) << a << " " << b;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace zeropoint::engine
