@@ -72,7 +72,7 @@ bool is_bare(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/';
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   const bool raw = valid_utf8(text);
   std::string out = "\"";
   for (const char c : text) {
@@ -97,12 +97,12 @@ std::string quoted(std::string_view text) {
 
 std::string quoted_name(std::string_view text) {
   const bool bare = !text.empty() && std::all_of(text.begin(), text.end(), is_bare);
-  return bare ? std::string(text) : quoted(text);
+  return bare ? std::string(text) : in_quotes(text);
 }
 
 std::string quoted_symbol(std::string_view text) {
   const bool number = std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
-  return number ? quoted(text) : quoted_name(text);
+  return number ? in_quotes(text) : quoted_name(text);
 }
 
 }  // namespace zeropoint

@@ -24,7 +24,7 @@ bool valid_utf8(std::string_view text);
 
 // In double quotes, with \" \\ \n \r \t, and \xHH for other control characters (and for all bytes from 0x80 on when the text is
 // not UTF-8).
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 // As it is when made of letters, digits and _ . / only, else quoted.
 std::string quoted_name(std::string_view text);
 // The same for the name of an unknown dimension, which must not look like a number.

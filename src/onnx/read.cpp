@@ -1,0 +1,331 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "base/file.h"
+#include "ir/names.h"
+#include "ir/sort.h"
+#include "onnx/tensor.h"
+#include "onnx/wire.h"
+#include "zeropoint/graph.h"
+
+namespace zeropoint {
+namespace {
+
+using ::onnx::AttributeProto;
+using ::onnx::GraphProto;
+using ::onnx::ModelProto;
+using ::onnx::NodeProto;
+using ::onnx::TensorProto;
+using onnx_file::checked_name;
+using onnx_file::extra_of;
+using onnx_file::Source;
+
+[[noreturn]] void fail(ErrorCode code, const Source& source, const std::string& place, const std::string& message) {
+  throw Error(code, place.empty() ? source.where : fmt::format("{}, {}", source.where, place), message);
+}
+
+std::string read_domain(std::string&& domain, const Source& source) {
+  std::string text = checked_name(std::move(domain), source, "the operator domain");
+  return text == "ai.onnx" ? "" : text;
+}
+
+Graph read_graph(GraphProto& proto, Source& source);
+
+// Gives a message that is kept as bytes its real data back.
+void restore_data(GraphProto& graph, const Source& source);
+void restore_data(AttributeProto& attribute, const Source& source) {
+  const auto restore = [&](TensorProto& tensor) {
+    if (!tensor.has_raw_data()) return;
+    const auto raw = source.raw_data(tensor);
+    tensor.set_raw_data(raw.data(), raw.size());
+  };
+  if (attribute.has_t()) restore(*attribute.mutable_t());
+  for (TensorProto& tensor : *attribute.mutable_tensors()) restore(tensor);
+  if (attribute.has_g()) restore_data(*attribute.mutable_g(), source);
+}
+void restore_data(GraphProto& graph, const Source& source) {
+  for (NodeProto& node : *graph.mutable_node())
+    for (AttributeProto& attribute : *node.mutable_attribute()) restore_data(attribute, source);
+  for (TensorProto& tensor : *graph.mutable_initializer())
+    if (tensor.has_raw_data()) {
+      const auto raw = source.raw_data(tensor);
+      tensor.set_raw_data(raw.data(), raw.size());
+    }
+}
+
+// Which value fields an attribute sets: how many, and the kind of the last.
+struct ValueFields {
+  int count = 0;
+  AttributeProto::AttributeType kind = AttributeProto::UNDEFINED;
+};
+ValueFields value_fields(const AttributeProto& proto) {
+  const std::pair<bool, AttributeProto::AttributeType> kinds[] = {
+      {proto.has_f(), AttributeProto::FLOAT},
+      {proto.has_i(), AttributeProto::INT},
+      {proto.has_s(), AttributeProto::STRING},
+      {proto.has_t(), AttributeProto::TENSOR},
+      {proto.has_g(), AttributeProto::GRAPH},
+      {proto.has_sparse_tensor(), AttributeProto::SPARSE_TENSOR},
+      {proto.has_tp(), AttributeProto::TYPE_PROTO},
+      {proto.floats_size() > 0, AttributeProto::FLOATS},
+      {proto.ints_size() > 0, AttributeProto::INTS},
+      {proto.strings_size() > 0, AttributeProto::STRINGS},
+      {proto.tensors_size() > 0, AttributeProto::TENSORS},
+      {proto.graphs_size() > 0, AttributeProto::GRAPHS},
+      {proto.sparse_tensors_size() > 0, AttributeProto::SPARSE_TENSORS},
+      {proto.type_protos_size() > 0, AttributeProto::TYPE_PROTOS}};
+  ValueFields fields;
+  for (const auto& [set, kind] : kinds)
+    if (set) fields = {fields.count + 1, kind};
+  return fields;
+}
+
+// Understood fields are cleared, what is left (but the name) belongs into the node's extra.
+Attribute read_attribute(AttributeProto& proto, Source& source, const std::string& node) {
+  const auto what = [&] { return fmt::format("{}, attribute '{}'", node, proto.name()); };
+  const ValueFields fields = value_fields(proto);
+  // No type, but a field that the schema does not know: a kind newer than the schema. It is kept, and so are references to the
+  // attributes of functions.
+  const bool newer = !proto.has_type() && !proto.unknown_fields().empty();
+  const bool referred = !proto.ref_attr_name().empty();
+  const AttributeProto::AttributeType kind = proto.has_type() ? proto.type() : fields.kind;
+  const bool interpreted = kind >= AttributeProto::FLOAT && kind <= AttributeProto::TENSORS && !newer && !referred;
+  if (!newer && !referred) {
+    if (kind == AttributeProto::UNDEFINED) fail(ErrorCode::kBadAttribute, source, what(), "has neither type nor value");
+    if (fields.count > 1) fail(ErrorCode::kBadAttribute, source, what(), "has more than one value");
+    if (fields.count == 1 && fields.kind != kind)
+      fail(ErrorCode::kBadAttribute, source, what(), "its value is not of the type that it declares");
+    // Zeros and empty lists may be left out in protobuf, messages may not.
+    if (fields.count == 0 && (kind == AttributeProto::TENSOR || kind == AttributeProto::GRAPH))
+      fail(ErrorCode::kBadAttribute, source, what(), "has no value");
+  }
+
+  Attribute attribute;
+  if (!interpreted) {
+    restore_data(proto, source);
+    attribute = OpaqueAttribute{proto.SerializeAsString()};
+    std::string name = std::move(*proto.mutable_name());
+    proto.Clear();
+    proto.set_name(std::move(name));
+    return attribute;
+  }
+  switch (kind) {
+    case AttributeProto::FLOAT:
+      attribute = proto.f();
+      break;
+    case AttributeProto::INT:
+      attribute = std::int64_t{proto.i()};
+      break;
+    case AttributeProto::STRING:
+      attribute = std::move(*proto.mutable_s());
+      break;
+    case AttributeProto::FLOATS:
+      attribute = std::vector<float>(proto.floats().begin(), proto.floats().end());
+      break;
+    case AttributeProto::INTS:
+      attribute = std::vector<std::int64_t>(proto.ints().begin(), proto.ints().end());
+      break;
+    case AttributeProto::STRINGS:
+      attribute = std::vector<std::string>(std::make_move_iterator(proto.mutable_strings()->begin()),
+                                           std::make_move_iterator(proto.mutable_strings()->end()));
+      break;
+    case AttributeProto::TENSOR:
+      attribute = onnx_file::read_tensor(*proto.mutable_t(), source, what());
+      break;
+    case AttributeProto::TENSORS: {
+      std::vector<Tensor> tensors;
+      for (TensorProto& tensor : *proto.mutable_tensors()) tensors.push_back(onnx_file::read_tensor(tensor, source, what()));
+      attribute = std::move(tensors);
+      break;
+    }
+    default:
+      attribute = std::make_shared<const Graph>(read_graph(*proto.mutable_g(), source));
+      break;
+  }
+  proto.clear_type();
+  proto.clear_f();
+  proto.clear_i();
+  proto.clear_s();
+  proto.clear_g();
+  proto.clear_floats();
+  proto.clear_ints();
+  proto.clear_strings();
+  // Names and documentation of tensors stay, as long as there is any.
+  if (proto.t().ByteSizeLong() == 0) proto.clear_t();
+  const auto& tensors = proto.tensors();
+  if (std::all_of(tensors.begin(), tensors.end(), [](const TensorProto& tensor) { return tensor.ByteSizeLong() == 0; }))
+    proto.clear_tensors();
+  return attribute;
+}
+
+Node read_node(NodeProto& proto, Source& source) {
+  Node node;
+  node.name = checked_name(std::move(*proto.mutable_name()), source, "the name of a node");
+  node.op_type = checked_name(std::move(*proto.mutable_op_type()), source, "the operator");
+  node.domain = read_domain(std::move(*proto.mutable_domain()), source);
+  node.inputs.reserve(static_cast<std::size_t>(proto.input_size()));
+  for (std::string& value : *proto.mutable_input()) node.inputs.push_back(checked_name(std::move(value), source, "an input"));
+  node.outputs.reserve(static_cast<std::size_t>(proto.output_size()));
+  for (std::string& value : *proto.mutable_output())
+    node.outputs.push_back(checked_name(std::move(value), source, "an output"));
+  proto.clear_name();
+  proto.clear_op_type();
+  proto.clear_domain();
+  proto.clear_input();
+  proto.clear_output();
+  if (proto.attribute_size() > 0) {
+    const std::string place = describe(node);
+    ::google::protobuf::RepeatedPtrField<AttributeProto> left;
+    for (AttributeProto& attribute : *proto.mutable_attribute()) {
+      const std::string key = checked_name(std::string(attribute.name()), source, "the name of an attribute");
+      if (key.empty()) fail(ErrorCode::kBadAttribute, source, place, "an attribute has no name");
+      Attribute value = read_attribute(attribute, source, place);
+      if (!node.attributes.emplace(key, std::move(value)).second)
+        fail(ErrorCode::kBadAttribute, source, place, fmt::format("the attribute '{}' appears twice", key));
+      attribute.clear_name();
+      if (attribute.ByteSizeLong() == 0) continue;
+      attribute.set_name(key);
+      left.Add()->Swap(&attribute);
+    }
+    proto.mutable_attribute()->Swap(&left);
+  }
+  node.extra = extra_of(proto);
+  return node;
+}
+
+// Old files list initializers among the inputs, newer ones do that to let callers replace them. Here an initializer is a
+// constant; the list as it was stays in the extra (names only of real inputs), so that writing gives it back.
+void read_inputs(GraphProto& proto, Graph& graph, Source& source) {
+  bool any_constant = false;
+  std::unordered_set<std::string> names;
+  for (auto& input : *proto.mutable_input()) {
+    if (!names.insert(input.name()).second)
+      fail(ErrorCode::kBadModel, source, "graph", fmt::format("two inputs are called '{}'", input.name()));
+    if (graph.initializers.contains(input.name())) {
+      any_constant = true;
+      continue;
+    }
+    ValueInfo info = onnx_file::read_value_info(input, source);
+    input.Clear();
+    input.set_name(info.name);
+    graph.inputs.push_back(std::move(info));
+  }
+  if (!any_constant) proto.clear_input();
+}
+
+Graph read_graph(GraphProto& proto, Source& source) {
+  Graph graph;
+  graph.name = checked_name(std::move(*proto.mutable_name()), source, "the name of a graph");
+  proto.clear_name();
+  const auto add = [&](std::string&& name, Tensor tensor, std::string extra) {
+    if (name.empty()) fail(ErrorCode::kBadModel, source, "graph", "an initializer has no name");
+    if (!extra.empty()) graph.initializer_extras.emplace(name, std::move(extra));
+    const auto [place, added] = graph.initializers.emplace(std::move(name), std::move(tensor));
+    if (!added) fail(ErrorCode::kBadModel, source, "graph", fmt::format("two initializers are called '{}'", place->first));
+  };
+  for (TensorProto& initializer : *proto.mutable_initializer()) {
+    std::string name = checked_name(std::move(*initializer.mutable_name()), source, "an initializer");
+    initializer.clear_name();
+    Tensor tensor = onnx_file::read_tensor(initializer, source, fmt::format("initializer '{}'", name));
+    add(std::move(name), std::move(tensor), extra_of(initializer));
+  }
+  proto.clear_initializer();
+  for (auto& initializer : *proto.mutable_sparse_initializer()) {
+    std::string name = checked_name(std::string(initializer.values().name()), source, "an initializer");
+    Tensor tensor = onnx_file::read_sparse_tensor(initializer, source, fmt::format("initializer '{}'", name));
+    add(std::move(name), std::move(tensor), "");
+  }
+  proto.clear_sparse_initializer();
+  read_inputs(proto, graph, source);
+  for (auto& output : *proto.mutable_output()) graph.outputs.push_back(onnx_file::read_value_info(output, source));
+  proto.clear_output();
+  for (auto& inner : *proto.mutable_value_info()) {
+    ValueInfo info = onnx_file::read_value_info(inner, source);
+    const bool empty = info.type == TensorType{} && info.extra.empty();
+    if (info.name.empty() || empty) continue;
+    if (!info.extra.empty()) graph.type_extras.emplace(info.name, std::move(info.extra));
+    graph.types.emplace(std::move(info.name), std::move(info.type));
+  }
+  proto.clear_value_info();
+  graph.nodes.reserve(static_cast<std::size_t>(proto.node_size()));
+  for (NodeProto& node : *proto.mutable_node()) graph.nodes.push_back(read_node(node, source));
+  proto.clear_node();
+  graph.extra = extra_of(proto);
+  return graph;
+}
+
+// Each body in the order of its needs. Files should have it, and most do; then this changes nothing.
+void sort_all(Graph& graph, bool is_subgraph) {
+  for (Node& node : graph.nodes)
+    for (auto& [key, attribute] : node.attributes)
+      if (auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute)) {
+        Graph sorted = **subgraph;
+        sort_all(sorted, true);
+        *subgraph = std::make_shared<const Graph>(std::move(sorted));
+      }
+  if (is_subgraph) {
+    sort_subgraph_nodes(graph);
+  } else {
+    sort_nodes(graph);
+  }
+}
+
+Graph read_model(std::span<const std::byte> bytes, Source source) {
+  ModelProto proto;
+  const onnx_file::ThinModel thin = onnx_file::thin_copy(bytes, source.where);
+  if (thin.bytes.size() > 0x7fffffff || !proto.ParseFromArray(thin.bytes.data(), static_cast<int>(thin.bytes.size())))
+    fail(ErrorCode::kBadFile, source, "", "not an ONNX model, or damaged: its bytes are not a protobuf message");
+  source.thin = &thin;
+  if (!proto.has_graph()) fail(ErrorCode::kBadModel, source, "", "holds no graph");
+  if (!proto.has_ir_version())
+    fail(ErrorCode::kBadModel, source, "", "does not say which version of the format it has (ir_version)");
+
+  Graph graph = read_graph(*proto.mutable_graph(), source);
+  proto.clear_graph();
+  graph.ir_version = proto.ir_version();
+  if (graph.ir_version < 1)
+    fail(ErrorCode::kBadModel, source, "", fmt::format("the format version {} does not exist", graph.ir_version));
+  proto.clear_ir_version();
+  for (auto& import : *proto.mutable_opset_import()) {
+    const std::string domain = read_domain(std::move(*import.mutable_domain()), source);
+    if (import.version() < 1)
+      fail(ErrorCode::kBadModel, source, "",
+           fmt::format("the opset {} of the domain '{}' does not exist", import.version(), domain));
+    const auto [found, added] = graph.opsets.emplace(domain, import.version());
+    if (!added && found->second != import.version())
+      fail(ErrorCode::kBadModel, source, "",
+           fmt::format("imports the opsets {} and {} of the domain '{}'", found->second, import.version(), domain));
+  }
+  if (graph.ir_version < 3 && graph.opsets.empty()) graph.opsets[""] = 1;  // before imports existed
+  proto.clear_opset_import();
+  for (auto& entry : *proto.mutable_metadata_props())
+    graph.metadata[checked_name(std::move(*entry.mutable_key()), source, "the metadata")] =
+        checked_name(std::move(*entry.mutable_value()), source, "the metadata");
+  proto.clear_metadata_props();
+  graph.model_extra = extra_of(proto);
+
+  try {
+    sort_all(graph, false);
+    verify(graph);
+  } catch (const Error& error) {
+    std::string message = error.what();
+    if (!error.where.empty()) message = message.substr(std::min(message.size(), error.where.size() + 2));
+    fail(error.code, source, error.where, message);
+  }
+  return graph;
+}
+
+}  // namespace
+
+Graph load(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  const std::filesystem::path folder = path.parent_path();
+  return read_model(file->bytes(), {.where = path.string(), .owner = file, .folder = folder.empty() ? "." : folder});
+}
+
+Graph parse(std::span<const std::byte> onnx, const std::string& where) { return read_model(onnx, {.where = where}); }
+
+}  // namespace zeropoint
