@@ -88,7 +88,10 @@ const bool kRegistered = [] {
     }
     for (const Layer& layer : layers)
       for (const ConvKernel& kernel : conv_q8_kernels()) {
-        if (kernel.needs == Isa::scalar || !detected_isas().contains(kernel.needs) || !kernel.supports(layer.shape)) continue;
+        const bool depthwise = layer.shape.groups == layer.shape.c && layer.shape.c == layer.shape.o;
+        if (depthwise != kernel.name.starts_with("depthwise") || kernel.needs == Isa::scalar ||
+            !detected_isas().contains(kernel.needs) || !kernel.supports(layer.shape))
+          continue;
         benchmark::RegisterBenchmark(
             fmt::format("conv_q8/{}/{}/{}", network, describe(layer.shape), kernel.name).c_str(),
             [&kernel, shape = layer.shape](benchmark::State& state) { run_kernel(state, kernel, shape); })

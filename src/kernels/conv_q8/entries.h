@@ -19,4 +19,14 @@ void pack_dwords(const ConvShape& shape, const std::int8_t* weights, const std::
 std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& shape, int workers);
 void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
+// By vpdpbusd on ymm registers, over the same packed weights.
+std::size_t conv_workspace_6x16x4_avx2vnni(const ConvShape& shape, int workers);
+void conv_u8s8s32_6x16x4_avx2vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
+// Blocks of 16 output channels; in a block [tap][channels / 2][16 outputs][2 channels] s16 of w - weight_zero_point.
+std::size_t packed_bytes_words(const ConvShape& shape);
+void pack_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+std::size_t conv_workspace_6x16x2_avx2(const ConvShape& shape, int workers);
+void conv_u8s8s32_6x16x2_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
 }  // namespace zeropoint::kernels

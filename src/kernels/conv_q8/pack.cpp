@@ -50,4 +50,25 @@ void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int3
               *out++ = o < outputs && k < channels ? weights[((g * outputs + o) * channels + k) * taps + tap] : std::int8_t{0};
 }
 
+std::size_t packed_bytes_words(const ConvShape& s) {
+  const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
+  return static_cast<std::size_t>(weights_offset(slots) + 2 * slots * s.kh * s.kw * round_up(s.c / s.groups, 2));
+}
+
+void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
+  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, weight_zero_points, packed));
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kBlock)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t c = 0; c < channels; c += 2)
+          for (std::int64_t o = block; o < block + kBlock; ++o)
+            for (std::int64_t k = c; k < c + 2; ++k) {
+              const bool present = o < outputs && k < channels;
+              const int zero_point = present && weight_zero_points ? weight_zero_points[g * outputs + o] : 0;
+              const int w = present ? weights[((g * outputs + o) * channels + k) * taps + tap] - zero_point : 0;
+              *out++ = static_cast<std::int16_t>(w);
+            }
+}
+
 }  // namespace zeropoint::kernels

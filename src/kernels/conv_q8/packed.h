@@ -37,5 +37,19 @@ struct Part {
          s.ow == s.w;
 }
 
+// Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
+struct Split {
+  Part pixels, blocks;
+};
+// By pixels; by channels when pixels are few, or when weights outweigh the input and each worker had better read only its own.
+[[maybe_unused]] constexpr Split split_work(const ConvShape& s, std::int64_t blocks, std::int64_t weight_bytes,
+                                            std::int64_t tile_rows, int worker, int workers) {
+  const std::int64_t pixels = s.n * s.oh * s.ow;
+  const bool by_blocks =
+      workers > 1 && blocks >= 2 * workers && (pixels < 4 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
+  if (by_blocks) return {{0, pixels}, part(blocks, worker, workers)};
+  return {part(pixels, worker, workers), {0, blocks}};
+}
+
 }  // namespace
 }  // namespace zeropoint::kernels

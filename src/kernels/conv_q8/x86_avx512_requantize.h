@@ -21,8 +21,12 @@ struct Requantize {
   explicit Requantize(const ConvArgs& a)
       : high(_mm512_set1_ps(a.high)),
         zero_point(_mm512_set1_epi16(static_cast<short>(a.dst_zero_point))),
-        lowest(_mm512_set1_epi8(static_cast<char>(static_cast<std::int32_t>(a.low) + a.dst_zero_point))),
-        highest(_mm512_set1_epi8(static_cast<char>(static_cast<std::int32_t>(a.high) + a.dst_zero_point))) {}
+        lowest(_mm512_set1_epi8(quantized(a, a.low))),
+        highest(_mm512_set1_epi8(quantized(a, a.high))) {}
+
+  static char quantized(const ConvArgs& a, float limit) {  // other outputs may have infinite limits
+    return a.output == ConvOutput::u8 ? static_cast<char>(static_cast<std::int32_t>(limit) + a.dst_zero_point) : char{0};
+  }
 
   // Packs work within 128-bit lanes: lane i of the words holds 4 values each of v0 and v1, from their lanes i; of the bytes, 8
   // each of a and b.

@@ -223,7 +223,7 @@ std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& s, int workers) {
 
 void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, steps = (channels + 3) / 4;
-  const std::int64_t blocks = (outputs + kLanes - 1) / kLanes, block_bytes = taps * steps * 64, pixels = s.n * s.oh * s.ow;
+  const std::int64_t blocks = (outputs + kLanes - 1) / kLanes, block_bytes = taps * steps * 64;
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * blocks * kLanes);
@@ -233,11 +233,8 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int 
   std::uint8_t* outside = scratch + pointer_bytes(s);
   __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(channels + 64, 64)));
 
-  // Few pixels or many weights: each worker takes some output channels, so that it reads only its own weights.
-  const bool by_columns = workers > 1 && s.groups * blocks >= 2 * workers &&
-                          (pixels < 4 * kMostRows * workers || blocks * block_bytes > 4 * pixels * channels);
-  const Part rows = by_columns ? Part{0, pixels} : part(pixels, worker, workers);
-  const Part columns = by_columns ? part(s.groups * blocks, worker, workers) : Part{0, s.groups * blocks};
+  const Split split = split_work(s, s.groups * blocks, s.groups * blocks * block_bytes, kMostRows, worker, workers);
+  const Part rows = split.pixels, columns = split.blocks;
   const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
   const std::int64_t chunk = block_bytes * 4 > kWeightChunkBytes ? 4 : kWeightChunkBytes / block_bytes / 4 * 4;
 

@@ -32,6 +32,14 @@ void pack_depthwise_dwords(const ConvShape& shape, const std::int8_t* weights, c
 std::size_t depthwise_workspace_avx512vnni(const ConvShape& shape, int workers);
 void depthwise_u8s8s32_2x4x64_avx512vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
+// Strips of 32 channels, [strip][ceil(kh * kw / 2)][q][lane][tap 2 * i + j] s16 of w - weight_zero_point; lane i of register q
+// holds channel 16 * (i / 4) + 4 * q + i % 4 of the strip, i < 8.
+std::size_t packed_bytes_depthwise_words(const ConvShape& shape);
+void pack_depthwise_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points,
+                          void* packed);
+std::size_t depthwise_workspace_avx2(const ConvShape& shape, int workers);
+void depthwise_u8s8s32_1x1x32_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
 namespace {
 
 [[maybe_unused]] constexpr std::int64_t depthwise_strips(const ConvShape& s) { return (s.c + 63) / 64; }

@@ -14,6 +14,14 @@ constexpr ConvKernel kKernels[] = {
      .pack = &pack_depthwise_dwords,
      .workspace_bytes = &depthwise_workspace_avx512vnni,
      .run = &depthwise_u8s8s32_2x4x64_avx512vnni},
+    {.name = "depthwise_u8s8s32_1x1x32_avx2",
+     .needs = Isa::avx2,
+     .limits = "groups = input channels = output channels",
+     .supports = &supports_depthwise,
+     .packed_bytes = &packed_bytes_depthwise_words,
+     .pack = &pack_depthwise_words,
+     .workspace_bytes = &depthwise_workspace_avx2,
+     .run = &depthwise_u8s8s32_1x1x32_avx2},
 };
 #endif
 
@@ -23,7 +31,16 @@ std::span<const ConvKernel> depthwise_q8_kernels() {
 #if defined(__x86_64__)
   return kKernels;
 #else
-  return {};
+  return {
+      {.name = "depthwise_u8s8s32_1x1x32_avx2",
+       .needs = Isa::avx2,
+       .limits = "groups = input channels = output channels",
+       .supports = &supports_depthwise,
+       .packed_bytes = &packed_bytes_depthwise_words,
+       .pack = &pack_depthwise_words,
+       .workspace_bytes = &depthwise_workspace_avx2,
+       .run = &depthwise_u8s8s32_1x1x32_avx2},
+  };
 #endif
 }
 
