@@ -1,0 +1,272 @@
+#include "zeropoint/recipe.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <initializer_list>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <utility>
+
+#include "quant/builtin_recipes.h"
+#include "zeropoint/error.h"
+#include "zeropoint/ranges.h"
+
+namespace zeropoint {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kDeepest = 16;                 // nesting of a recipe is at most 4; this only bounds hostile input
+constexpr std::size_t kLongestScope = 1000;  // std::regex compiles recursively
+constexpr std::array<std::string_view, 0> kSteps = {};
+constexpr std::array<DType, 2> kActivationTypes = {DType::u8, DType::s8};
+constexpr std::array<DType, 2> kWeightTypes = {DType::s8, DType::u8};
+
+// A place in the text: everything read from it is checked, and errors carry the place's JSON pointer.
+class Reader {
+ public:
+  Reader(const Json& json, std::string pointer, const std::string& source)
+      : json_(json), pointer_(std::move(pointer)), source_(source) {}
+
+  [[noreturn]] void fail(const std::string& message) const {
+    throw Error(ErrorCode::kBadRecipe, pointer_, fmt::format("{}: {}", source_, message));
+  }
+  void check_object(std::initializer_list<std::string_view> keys) const {
+    if (!json_.is_object()) fail(fmt::format("must be an object, not {}", json_.type_name()));
+    for (const auto& [key, value] : json_.items())
+      if (std::find(keys.begin(), keys.end(), key) == keys.end())
+        Reader(value, child(key), source_).fail(fmt::format("unknown key; known are {}", fmt::join(keys, ", ")));
+  }
+  bool has(std::string_view key) const { return json_.contains(key); }
+  Reader at(std::string_view key) const { return {json_.at(std::string(key)), child(key), source_}; }
+  std::vector<Reader> items() const {
+    if (!json_.is_array()) fail(fmt::format("must be an array, not {}", json_.type_name()));
+    std::vector<Reader> result;
+    for (std::size_t i = 0; i < json_.size(); ++i) result.emplace_back(json_[i], child(std::to_string(i)), source_);
+    return result;
+  }
+  std::vector<std::pair<std::string, Reader>> members() const {
+    if (!json_.is_object()) fail(fmt::format("must be an object, not {}", json_.type_name()));
+    std::vector<std::pair<std::string, Reader>> result;
+    for (const auto& [key, value] : json_.items()) result.emplace_back(key, Reader(value, child(key), source_));
+    return result;
+  }
+  std::string text() const {
+    if (!json_.is_string()) fail(fmt::format("must be a string, not {}", json_.type_name()));
+    return json_.get<std::string>();
+  }
+  bool boolean() const {
+    if (!json_.is_boolean()) fail(fmt::format("must be true or false, not {}", json_.type_name()));
+    return json_.get<bool>();
+  }
+  double number() const {
+    if (!json_.is_number()) fail(fmt::format("must be a number, not {}", json_.type_name()));
+    return json_.get<double>();
+  }
+  template <class Names>
+  std::string one_of(const Names& names) const {
+    const std::string value = text();
+    if (std::find(names.begin(), names.end(), value) == names.end())
+      fail(fmt::format("'{}' is not known; known are {}", value, fmt::join(names, ", ")));
+    return value;
+  }
+
+ private:
+  std::string child(std::string_view key) const {  // RFC 6901: ~ and / of keys are escaped
+    std::string result = pointer_ + "/";
+    for (const char c : key) result += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+    return result;
+  }
+  const Json& json_;
+  std::string pointer_;
+  const std::string& source_;
+};
+
+Scheme default_scheme(bool of_weight) {
+  if (of_weight) return {.dtype = DType::s8, .granularity = PerChannel{0}, .symmetric = true};
+  return {};
+}
+
+Scheme read_scheme(const Reader& reader, bool of_weight) {
+  reader.check_object({"dtype", "granularity", "symmetric", "range", "parameter"});
+  Scheme scheme = default_scheme(of_weight);
+  if (reader.has("dtype")) {
+    const auto& types = of_weight ? kWeightTypes : kActivationTypes;
+    std::vector<std::string_view> names;
+    for (const DType type : types) names.push_back(name(type));
+    scheme.dtype = *parse_dtype(reader.at("dtype").one_of(names));
+  }
+  if (reader.has("granularity")) {
+    std::vector<std::string_view> names = {"per_tensor"};
+    if (of_weight) names.push_back("per_channel");
+    if (reader.at("granularity").one_of(names) == "per_tensor")
+      scheme.granularity = PerTensor{};
+    else
+      scheme.granularity = PerChannel{0};
+  }
+  scheme.symmetric = reader.has("symmetric") ? reader.at("symmetric").boolean() : of_weight && scheme.dtype == DType::s8;
+  if (scheme.symmetric && scheme.dtype == DType::u8)
+    (reader.has("symmetric") ? reader.at("symmetric") : reader).fail("symmetric parameters need a signed type such as s8");
+  if (reader.has("range")) scheme.range = reader.at("range").one_of(of_weight ? weight_range_methods() : range_methods());
+  if (reader.has("parameter")) {
+    scheme.parameter = reader.at("parameter").number();
+    if (scheme.range != "percentile")
+      reader.at("parameter").fail(fmt::format("the range method '{}' has no parameter", scheme.range));
+    if (!(scheme.parameter > 50 && scheme.parameter <= 100))
+      reader.at("parameter").fail("a percentile lies above 50 and is at most 100");
+  }
+  return scheme;
+}
+
+Rule read_rule(const Reader& reader) {
+  reader.check_object({"scope", "op_type", "activation", "weight"});
+  Rule rule;
+  if (reader.has("scope")) {
+    const Reader scope = reader.at("scope");
+    rule.scope = scope.text();
+    if (rule.scope.size() > kLongestScope) scope.fail(fmt::format("a scope has at most {} characters", kLongestScope));
+    try {
+      std::regex compiled(rule.scope);
+    } catch (const std::regex_error& error) {
+      scope.fail(fmt::format("'{}' is not a regular expression: {}", rule.scope, error.what()));
+    }
+  }
+  if (reader.has("op_type")) rule.op_type = reader.at("op_type").text();
+  if (reader.has("activation")) rule.activation = read_scheme(reader.at("activation"), false);
+  if (reader.has("weight")) rule.weight = read_scheme(reader.at("weight"), true);
+  return rule;
+}
+
+Step read_step(const Reader& reader) {
+  reader.check_object({"name", "parameters"});
+  if (!reader.has("name")) reader.fail("a step needs a name");
+  Step step;
+  step.name = reader.at("name").text();
+  if (std::find(kSteps.begin(), kSteps.end(), step.name) == kSteps.end())
+    reader.at("name").fail(fmt::format("no step is called '{}'", step.name));
+  if (reader.has("parameters"))
+    for (const auto& [key, value] : reader.at("parameters").members()) step.parameters.emplace_back(key, value.number());
+  return step;
+}
+
+Json write_scheme(const Scheme& scheme) {
+  Json json;
+  json["dtype"] = name(scheme.dtype);
+  json["granularity"] = std::holds_alternative<PerTensor>(scheme.granularity) ? "per_tensor" : "per_channel";
+  json["symmetric"] = scheme.symmetric;
+  json["range"] = scheme.range;
+  if (scheme.parameter != 0) json["parameter"] = scheme.parameter;
+  return json;
+}
+
+}  // namespace
+
+std::string_view name(Target target) {
+  switch (target) {
+    case Target::onnxruntime:
+      return "onnxruntime";
+    case Target::openvino:
+      return "openvino";
+    case Target::zeropoint:
+      return "zeropoint";
+  }
+  return "unknown";
+}
+
+const std::vector<std::string>& target_names() {
+  static const std::vector<std::string> names = {"onnxruntime", "openvino", "zeropoint"};
+  return names;
+}
+
+std::optional<Target> parse_target(std::string_view text) {
+  for (const Target target : {Target::onnxruntime, Target::openvino, Target::zeropoint})
+    if (name(target) == text) return target;
+  return std::nullopt;
+}
+
+Recipe& Recipe::keep_float(std::string scope) {
+  rules.push_back({.scope = std::move(scope)});
+  return *this;
+}
+
+Recipe& Recipe::set_range(std::string_view method, double parameter) {
+  if (!is_range_method(method))
+    throw Error(ErrorCode::kBadRecipe, "",
+                fmt::format("no range method is called '{}'; known are {}", method, fmt::join(range_methods(), ", ")));
+  for (Rule& rule : rules)
+    if (rule.activation) {
+      rule.activation->range = method;
+      rule.activation->parameter = parameter;
+    }
+  return *this;
+}
+
+std::string to_json(const Recipe& recipe) {
+  Json json;
+  json["name"] = recipe.name;
+  json["target"] = name(recipe.target);
+  json["rules"] = Json::array();
+  for (const Rule& rule : recipe.rules) {
+    Json& written = json["rules"].emplace_back();
+    written["scope"] = rule.scope;
+    written["op_type"] = rule.op_type;
+    if (rule.activation) written["activation"] = write_scheme(*rule.activation);
+    if (rule.weight) written["weight"] = write_scheme(*rule.weight);
+  }
+  json["steps"] = Json::array();
+  for (const Step& step : recipe.steps) {
+    Json& written = json["steps"].emplace_back();
+    written["name"] = step.name;
+    for (const auto& [key, value] : step.parameters) written["parameters"][key] = value;
+  }
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+Recipe parse_recipe(std::string_view text, const std::string& source) {
+  Json json;
+  try {
+    json = Json::parse(text, [&](int depth, Json::parse_event_t, Json&) {
+      if (depth > kDeepest) throw Error(ErrorCode::kBadRecipe, "", source + ": nested deeper than any recipe");
+      return true;
+    });
+  } catch (const Json::exception& error) {
+    const std::string_view what = error.what();  // "[json.exception.parse_error.101] parse error at line 3, column 5: ..."
+    const std::size_t start = what.find("] ");
+    throw Error(ErrorCode::kBadRecipe, "",
+                fmt::format("{}: not JSON: {}", source, start == what.npos ? what : what.substr(start + 2)));
+  }
+  const Reader reader(json, "", source);
+  reader.check_object({"name", "target", "rules", "steps"});
+  Recipe recipe;
+  if (reader.has("name")) recipe.name = reader.at("name").text();
+  if (reader.has("target")) recipe.target = *parse_target(reader.at("target").one_of(target_names()));
+  if (!reader.has("rules")) reader.fail("a recipe needs rules");
+  for (const Reader& rule : reader.at("rules").items()) recipe.rules.push_back(read_rule(rule));
+  if (reader.has("steps"))
+    for (const Reader& step : reader.at("steps").items()) recipe.steps.push_back(read_step(step));
+  return recipe;
+}
+
+namespace recipes {
+
+Recipe static_w8a8() { return named("static_w8a8"); }
+
+Recipe named(std::string_view name) {
+  for (const quant::BuiltinRecipe& recipe : quant::builtin_recipes())
+    if (recipe.name == name) return parse_recipe(recipe.json, std::string(name));
+  throw Error(ErrorCode::kBadRecipe, "",
+              fmt::format("no recipe is called '{}'; built in are {}", name, fmt::join(names(), ", ")));
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> result;
+  for (const quant::BuiltinRecipe& recipe : quant::builtin_recipes()) result.emplace_back(recipe.name);
+  return result;
+}
+
+}  // namespace recipes
+}  // namespace zeropoint

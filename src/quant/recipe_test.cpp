@@ -1,0 +1,118 @@
+#include "zeropoint/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "zeropoint/error.h"
+#include "zeropoint/ranges.h"
+
+namespace zeropoint {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+
+TEST(RecipeTest, BuiltInsRoundTrip) {
+  EXPECT_THAT(recipes::names(), Contains("static_w8a8"));
+  for (const std::string& name : recipes::names()) {
+    const Recipe recipe = recipes::named(name);
+    EXPECT_EQ(recipe.name, name);
+    EXPECT_EQ(parse_recipe(to_json(recipe)), recipe);
+  }
+}
+
+TEST(RecipeTest, StaticW8A8) {
+  const Recipe recipe = recipes::static_w8a8();
+  ASSERT_EQ(recipe.rules.size(), 1U);
+  EXPECT_EQ(recipe.rules[0].activation->dtype, DType::u8);
+  EXPECT_EQ(recipe.rules[0].weight->dtype, DType::s8);
+  EXPECT_TRUE(recipe.rules[0].weight->symmetric);
+  EXPECT_TRUE(std::holds_alternative<PerChannel>(recipe.rules[0].weight->granularity));
+}
+
+TEST(RecipeTest, EverythingRoundTrips) {
+  Recipe recipe = recipes::static_w8a8();
+  recipe.name = "mine \"quoted\" \\ /";
+  recipe.target = Target::openvino;
+  recipe.keep_float("/layer4/.*").set_range("percentile", 99.9);
+  recipe.rules.push_back({.scope = "conv[0-9]+",
+                          .op_type = "Conv",
+                          .activation = Scheme{.dtype = DType::s8, .symmetric = true, .range = "kl_divergence"},
+                          .weight = Scheme{.dtype = DType::u8, .range = "mse"}});
+  EXPECT_EQ(parse_recipe(to_json(recipe)), recipe);
+  EXPECT_EQ(to_json(parse_recipe(to_json(recipe))), to_json(recipe));
+}
+
+TEST(RecipeTest, DefaultsOfSchemes) {
+  const Recipe recipe = parse_recipe(R"({"rules": [{"activation": {}, "weight": {}}]})");
+  EXPECT_EQ(recipe.rules[0], recipes::static_w8a8().rules[0]);
+}
+
+struct BadRecipe {
+  const char* name;
+  const char* json;
+  const char* pointer;
+  const char* message;
+};
+class BadRecipeTest : public ::testing::TestWithParam<BadRecipe> {};
+
+TEST_P(BadRecipeTest, NamesThePlace) {
+  try {
+    parse_recipe(GetParam().json, "mine.json");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kBadRecipe);
+    EXPECT_EQ(error.where, GetParam().pointer);
+    EXPECT_THAT(error.what(), HasSubstr("mine.json"));
+    EXPECT_THAT(error.what(), HasSubstr(GetParam().message));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(
+    , BadRecipeTest,
+    ::testing::Values(
+        BadRecipe{"empty", "", "", "not JSON"}, BadRecipe{"truncated", R"({"rules": [)", "", "line 1"},
+        BadRecipe{"array", "[]", "", "object"}, BadRecipe{"no_rules", "{}", "", "needs rules"},
+        BadRecipe{"unknown_key", R"({"rules": [], "rule": 1})", "/rule", "unknown key"},
+        BadRecipe{"escaped_key", R"({"rules": [], "a/b~c": 1})", "/a~1b~0c", "unknown key"},
+        BadRecipe{"rules_object", R"({"rules": {}})", "/rules", "array"},
+        BadRecipe{"rule_number", R"({"rules": [3]})", "/rules/0", "object"},
+        BadRecipe{"scope_number", R"({"rules": [{"scope": 3}]})", "/rules/0/scope", "string"},
+        BadRecipe{"regex", R"({"rules": [{}, {"scope": "a("}]})", "/rules/1/scope", "regular expression"},
+        BadRecipe{"dtype", R"({"rules": [{"activation": {"dtype": "f32"}}]})", "/rules/0/activation/dtype", "u8, s8"},
+        BadRecipe{"range", R"({"rules": [{"activation": {"range": "best"}}]})", "/rules/0/activation/range", "kl_divergence"},
+        BadRecipe{"weight_range", R"({"rules": [{"weight": {"range": "percentile"}}]})", "/rules/0/weight/range",
+                  "min_max, mse"},
+        BadRecipe{"granularity", R"({"rules": [{"activation": {"granularity": "per_channel"}}]})",
+                  "/rules/0/activation/granularity", "per_tensor"},
+        BadRecipe{"symmetric", R"({"rules": [{"activation": {"symmetric": true}}]})", "/rules/0/activation/symmetric",
+                  "signed"},
+        BadRecipe{"symmetric_type", R"({"rules": [{"activation": {"symmetric": "yes"}}]})", "/rules/0/activation/symmetric",
+                  "true or false"},
+        BadRecipe{"parameter", R"({"rules": [{"activation": {"parameter": 99}}]})", "/rules/0/activation/parameter",
+                  "no parameter"},
+        BadRecipe{"percentile", R"({"rules": [{"activation": {"range": "percentile", "parameter": 101}}]})",
+                  "/rules/0/activation/parameter", "at most 100"},
+        BadRecipe{"target", R"({"rules": [], "target": "toaster"})", "/target", "openvino"},
+        BadRecipe{"step", R"({"rules": [], "steps": [{"name": "magic"}]})", "/steps/0/name", "magic"},
+        BadRecipe{"step_name", R"({"rules": [], "steps": [{}]})", "/steps/0", "needs a name"}),
+    [](const auto& each) { return each.param.name; });
+
+TEST(RecipeTest, HostileNesting) {
+  EXPECT_THROW(parse_recipe(std::string(100000, '[')), Error);
+  EXPECT_THROW(parse_recipe("{\"rules\": [" + std::string(1000, '[') + std::string(1000, ']') + "]}"), Error);
+}
+
+TEST(RecipeTest, UnknownNames) {
+  try {
+    recipes::named("int8");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("static_w8a8"));
+  }
+  EXPECT_THROW(recipes::static_w8a8().set_range("best"), Error);
+}
+
+}  // namespace
+}  // namespace zeropoint
