@@ -86,6 +86,7 @@ struct ElementwiseQ8Functions {
 };
 
 // One a file; table.cpp lists them.
-extern const ElementwiseQ8Functions elementwise_q8_reference, elementwise_q8_avx2, elementwise_q8_avx512vnni, elementwise_q8_neon;
+extern const ElementwiseQ8Functions elementwise_q8_reference, elementwise_q8_avx2, elementwise_q8_avx512vnni,
+    elementwise_q8_neon;
 
 }  // namespace zeropoint::kernels

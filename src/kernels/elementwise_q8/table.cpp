@@ -4,6 +4,12 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr ElementwiseQ8Kernels kKernels[] = {
+#if defined(__x86_64__)
+    {.name = "elementwise_q8_avx512vnni", .needs = Isa::avx512vnni, .functions = &elementwise_q8_avx512vnni},
+    {.name = "elementwise_q8_avx2", .needs = Isa::avx2, .functions = &elementwise_q8_avx2},
+#elif defined(__aarch64__)
+    {.name = "elementwise_q8_neon", .needs = Isa::neon, .functions = &elementwise_q8_neon},
+#endif
     {.name = "elementwise_q8_reference", .needs = Isa::scalar, .functions = &elementwise_q8_reference},
 };
 
