@@ -8,7 +8,7 @@
 #   competitors  the runtimes zeropoint is tested against and timed beside
 #   models       real networks in build/models, photographs and labelled pictures in build/data
 #
-# PYTHON=/path/to/python3 chooses the interpreter. TORCH_INDEX_URL=URL names the package index with the CPU build of
+# PYTHON=/path/to/python3 chooses the interpreter. TORCH_INDEX_URL=URL names a package index with the CPU build of
 # PyTorch, where the default index carries a larger one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -71,7 +71,7 @@ pip_list() {
   up_to_date "$1" "$list" tools/constraints.txt && return 0
   say "pip: $list"
   torch=$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' "$list")
-  if [[ -n $torch ]]; then pip_install ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} "$torch"; fi
+  if [[ -n $torch ]]; then pip_install ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} "$torch"; fi
   pip_install -r "$list"
   done_with "$1" "$list" tools/constraints.txt
 }
