@@ -3,15 +3,15 @@
 
     build/venv/bin/python bench/peers.py MODEL... [--threads 1] [--batch 1] [--blocks 10] [--data IMAGES.npz] [--json]
 
-Every model runs in every runtime that reads it. They take turns in blocks: each runs about 0.4 s without a break, so
-that caches and clock are its own, then the next; the order turns from round to round. Given are minimum and median
-over all runs of all blocks, and `sqnr`: how near the outputs are to those of the first model in the first runtime.
+The models are forms of one network: float, int8 of different makers. Every one runs in every runtime that reads it.
+They take turns in blocks: each runs about 0.4 s without a break, so that caches and clock are its own, then the next;
+the order turns from round to round. Given are minimum and median over all runs of all blocks, and `sqnr`: how near the
+outputs are to those of the first model in the first runtime.
 """
 
 import argparse
 import gc
 import json
-import math
 import platform
 import sys
 import time
@@ -51,7 +51,8 @@ class Contender:
 
     def result(self, reference: np.ndarray) -> dict:
         milliseconds = np.array(self.seconds) * 1e3
-        same_shape = self.output.shape == reference.shape
+        equal = np.array_equal(self.output, reference)
+        comparable = self.output.shape == reference.shape and not equal
         return {
             "model": self.model.name,
             "runtime": self.runtime,
@@ -59,7 +60,8 @@ class Contender:
             "median_ms": float(np.median(milliseconds)),
             "p95_ms": float(np.percentile(milliseconds, 95)),
             "runs": len(milliseconds),
-            "sqnr_db": sqnr_db(reference, self.output) if same_shape else None,
+            "equal": equal,
+            "sqnr_db": sqnr_db(reference, self.output) if comparable else None,
         }
 
 
@@ -113,7 +115,7 @@ def print_table(results: list[dict]) -> None:
     print(f"{'model':{width}}  {'runtime':11}  {'min ms':>8}  {'median':>8}  {'p95':>8}  {'x best':>6}  {'sqnr dB':>7}")
     for result in results:
         sqnr = result["sqnr_db"]
-        near = "-" if sqnr is None else "equal" if math.isinf(sqnr) else f"{sqnr:.1f}"
+        near = "equal" if result["equal"] else "-" if sqnr is None else f"{sqnr:.1f}"
         print(
             f"{result['model']:{width}}  {result['runtime']:11}  {result['min_ms']:8.3f}  {result['median_ms']:8.3f}  "
             f"{result['p95_ms']:8.3f}  {result['min_ms'] / fastest:6.2f}  {near:>7}"
