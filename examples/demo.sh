@@ -25,39 +25,27 @@ run() { printf '$ %s\n' "zeropoint $*"; "$ZEROPOINT" "$@"; }
 # value KEY FILE: the first number under KEY in a JSON file.
 value() { tr ',{}' '\n' < "$2" | sed -n "s/^[[:space:]]*\"$1\":[[:space:]]*//p" | head -n 1; }
 
-# Two folders of links: the photographs drawn to calibrate on, and the others to judge on. The draw is that order of the
-# names in which their hashes with the seed ascend.
 rm -rf "$OUT"
-mkdir -p "$OUT/calibration" "$OUT/evaluation"
-drawn=0
-while read -r _ name; do
-  if ((drawn++ < COUNT)); then part=calibration; else part=evaluation; fi
-  ln -s "../../data/photos/$name" "$OUT/$part/$name"
-done < <(for photo in "$PHOTOS"/*.png; do
-  name=${photo##*/}
-  printf '%s  %s\n' "$(printf '%s/%s' "$SEED" "$name" | cksum | cut -d' ' -f1)" "$name"
-done | sort -n)
-cp "$PHOTOS/preprocess.json" "$OUT/calibration/"
-cp "$PHOTOS/preprocess.json" "$OUT/evaluation/"
+mkdir -p "$OUT"
 
 step "1. The float network"
 run inspect "$MODEL"
 
 step "2. Calibrate on $COUNT photographs"
-run calibrate "$MODEL" --data "$OUT/calibration" --seed "$SEED" -o "$STATISTICS"
+run calibrate "$MODEL" --data "$PHOTOS" --samples "$COUNT" --seed "$SEED" -o "$STATISTICS"
 
 step "3. Quantize: weights and activations to 8 bits"
-run quantize "$MODEL" --data "$OUT/calibration" --statistics "$STATISTICS" --recipe static_w8a8 --target zeropoint \
-  --seed "$SEED" -o "$INT8"
+run quantize "$MODEL" --statistics "$STATISTICS" --recipe static_w8a8 --target zeropoint -o "$INT8"
 
-step "4. Compare with float on the $((drawn - COUNT)) other photographs"
-run compare "$MODEL" "$INT8" --data "$OUT/evaluation"
-"$ZEROPOINT" compare "$MODEL" "$INT8" --data "$OUT/evaluation" --json --quiet > "$OUT/compare.json"
+step "4. Compare with float on the other photographs"
+readonly OTHERS=(--data "$PHOTOS" --samples "$COUNT" --seed "$SEED" --others)
+run compare "$MODEL" "$INT8" "${OTHERS[@]}"
+"$ZEROPOINT" compare "$MODEL" "$INT8" "${OTHERS[@]}" --json --quiet > "$OUT/compare.json"
 
 step "5. Time both, one thread, one picture"
 for model in "$MODEL" "$INT8"; do
-  run bench "$model" --threads 1 --batch 1 --shape images=1,3,224,224
-  "$ZEROPOINT" bench "$model" --threads 1 --batch 1 --shape images=1,3,224,224 --json --quiet \
+  run bench "$model" --threads 1 --batch 1
+  "$ZEROPOINT" bench "$model" --threads 1 --batch 1 --json --quiet \
     > "$OUT/bench.$(basename "$model" .onnx).json"
 done
 
