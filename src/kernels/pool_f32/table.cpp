@@ -4,6 +4,12 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr PoolF32Kernels kKernels[] = {
+#if defined(__x86_64__)
+    {.name = "pool_f32_avx512vnni", .needs = Isa::avx512vnni, .functions = &pool_f32_avx512vnni},
+    {.name = "pool_f32_avx2", .needs = Isa::avx2, .functions = &pool_f32_avx2},
+#elif defined(__aarch64__)
+    {.name = "pool_f32_neon", .needs = Isa::neon, .functions = &pool_f32_neon},
+#endif
     {.name = "pool_f32_reference", .needs = Isa::scalar, .functions = &pool_f32_reference},
 };
 

@@ -4,6 +4,12 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr PoolQ8Kernels kKernels[] = {
+#if defined(__x86_64__)
+    {.name = "pool_q8_avx512vnni", .needs = Isa::avx512vnni, .functions = &pool_q8_avx512vnni},
+    {.name = "pool_q8_avx2", .needs = Isa::avx2, .functions = &pool_q8_avx2},
+#elif defined(__aarch64__)
+    {.name = "pool_q8_neon", .needs = Isa::neon, .functions = &pool_q8_neon},
+#endif
     {.name = "pool_q8_reference", .needs = Isa::scalar, .functions = &pool_q8_reference},
 };
 
