@@ -124,7 +124,9 @@ void sort_nodes(Graph& graph);
 // Removes initializers and types that nothing names any more.
 void remove_unused_values(Graph& graph);
 
-// Text form: prints, parses, and parse_graph(to_text(g)) == g when no tensor was elided (max_elements < 0 elides none).
+// Text form, one line a node: `y: f32[N,64,112,112] = Conv(x, w, b) "conv1" {strides=[2, 2]}` (docs/onnx.md). Tensors of more
+// than `max_elements` are elided to their size and hash. max_elements < 0 prints all of the graph, `extra` fields included:
+// parse_graph(to_text(g, -1)) == g. parse_graph throws Error kBadFile, `where` giving line and column, and verifies nothing.
 std::string to_text(const Graph& graph, std::int64_t max_elements = 64);
 Graph parse_graph(std::string_view text);
 
