@@ -20,7 +20,7 @@ struct HistogramState {
   std::uint32_t* counts;  // [kHistogramTables][kHistogramBins]
   std::int64_t pending;   // values since the last drain; below 2^32 - 1: caller's duty
   std::uint64_t zeros, nans, infinities;
-  float low, high;                  // of the finite values, zeros included; +inf, -inf if none
+  float low, high;                  // of the finite values, zeros included (never -0); +inf, -inf if none
   std::uint32_t smallest, largest;  // bits of |x| over finite non-zero values: which octaves are touched
 };
 

@@ -30,6 +30,8 @@ void accumulate(HistogramState& state, const float* values, int64_t count) noexc
     if (magnitude > state.largest) state.largest = magnitude;
     ++state.counts[bits >> 15];
   }
+  state.low = state.low + 0.0F;  // -0 and +0 are one value
+  state.high = state.high + 0.0F;
 }
 
 void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {

@@ -1,0 +1,64 @@
+// The histogram in two steps a block: bins of the non-zero values side by side into a small buffer (vectors), then counting
+// them (scalar; one increment a value). The body of each ISA file, which brings append_bins.
+#pragma once
+
+#include "kernels/histogram/histogram_functions.h"
+#include "kernels/vector.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr int64_t kBlock = 2048;  // values; the buffer stays in L1 beside the counts
+constexpr uint32_t kMagnitude = 0x7FFFFFFF, kInfinityBits = 0x7F800000;
+
+// What one block adds to the state if all of its values are finite.
+struct BlockSummary {
+  float low, high;
+  uint32_t smallest, largest;  // of |x|, as bits; smallest over non-zero values only
+  int64_t bins;                // non-zero values
+};
+
+// Of `count` values, a multiple of kLanes: bins of the non-zero ones to `bins` (room for kLanes more than count), in any order.
+BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noexcept;
+
+inline void accumulate(HistogramState& state, const float* values, int64_t count) noexcept {
+  uint32_t bins[kBlock + kLanes];
+  uint32_t* const tables = state.counts;
+  while (count >= kLanes) {
+    const int64_t block = count < kBlock ? count / kLanes * kLanes : kBlock;
+    const BlockSummary summary = append_bins(values, block, bins);
+    if (summary.largest >= kInfinityBits) {  // rare: something is not finite
+      histogram_reference.accumulate(state, values, block);
+    } else {
+      state.pending += block;
+      state.zeros += static_cast<uint64_t>(block - summary.bins);
+      if (summary.low < state.low) state.low = summary.low;
+      if (summary.high > state.high) state.high = summary.high;
+      if (summary.smallest < state.smallest) state.smallest = summary.smallest;
+      if (summary.largest > state.largest && summary.bins > 0) state.largest = summary.largest;
+      // Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store.
+      int64_t i = 0;
+      for (; i + 4 <= summary.bins; i += 4) {
+        ++tables[bins[i]];
+        ++tables[kHistogramBins + bins[i + 1]];
+        ++tables[2 * kHistogramBins + bins[i + 2]];
+        ++tables[3 * kHistogramBins + bins[i + 3]];
+      }
+      for (; i < summary.bins; ++i) ++tables[bins[i]];
+    }
+    values += block;
+    count -= block;
+  }
+  histogram_reference.accumulate(state, values, count);
+}
+
+inline void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
+  for_each_vector(0, channels, [&](int64_t c, auto part) {
+    F32 m = load(maxima + c, part);
+    for (int64_t r = 0; r < rows; ++r) m = max(abs(load(values + r * channels + c, part)), m);
+    store(maxima + c, m, part);
+  });
+}
+
+}  // namespace
+}  // namespace zeropoint::kernels
