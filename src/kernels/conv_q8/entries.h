@@ -29,4 +29,12 @@ void pack_words(const ConvShape& shape, const std::int8_t* weights, const std::i
 std::size_t conv_workspace_6x16x2_avx2(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x2_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
+// Blocks of 32 output channels; in a block [step of 64][2][16][16 outputs][4] s8 over depth = tap * channels + channel, padded
+// with zeros to whole steps.
+bool supports_tiled_conv(const ConvShape& shape);
+std::size_t packed_bytes_tiles(const ConvShape& shape);
+void pack_tiles(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& shape, int workers);
+void conv_u8s8s32_32x32x64_amxint8(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
 }  // namespace zeropoint::kernels

@@ -7,11 +7,12 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr std::int64_t kBlock = 16;  // output channels of a block: the s32 lanes of a zmm register
+constexpr std::int64_t kBlock = 16;                       // output channels of a block: the s32 lanes of a zmm register
+constexpr std::int64_t kTileBlock = 32, kTileDepth = 64;  // output channels of two AMX tiles, and their bytes a row
 
 // Writes header and zero points, in slots of whole blocks a group; returns where the weights go.
-std::byte* pack_header(const ConvShape& s, const std::int32_t* weight_zero_points, void* packed) {
-  const std::int64_t outputs = s.o / s.groups, slots = round_up(outputs, kBlock);
+std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t outputs = s.o / s.groups, slots = round_up(outputs, block);
   auto* header = static_cast<PackedHeader*>(packed);
   *header = {};
   header->has_weight_zero_points =
@@ -40,7 +41,7 @@ std::size_t packed_bytes_dwords(const ConvShape& s) {
 
 void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kBlock, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
@@ -57,7 +58,7 @@ std::size_t packed_bytes_words(const ConvShape& s) {
 
 void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, kBlock, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
@@ -69,6 +70,29 @@ void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32
               const int w = present ? weights[((g * outputs + o) * channels + k) * taps + tap] - zero_point : 0;
               *out++ = static_cast<std::int16_t>(w);
             }
+}
+
+bool supports_tiled_conv(const ConvShape& s) { return s.n * s.oh * s.ow >= 12 && (s.groups == 1 || s.o / s.groups >= 16); }
+
+std::size_t packed_bytes_tiles(const ConvShape& s) {
+  const std::int64_t slots = s.groups * round_up(s.o / s.groups, kTileBlock);
+  return static_cast<std::size_t>(weights_offset(slots) + slots * round_up(s.c / s.groups * s.kh * s.kw, kTileDepth));
+}
+
+void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
+  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weight_zero_points, packed));
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kTileBlock)
+      for (std::int64_t step = 0; step < depth; step += kTileDepth)
+        for (std::int64_t tile = block; tile < block + kTileBlock; tile += 16)
+          for (std::int64_t row = step; row < step + kTileDepth; row += 4)
+            for (std::int64_t o = tile; o < tile + 16; ++o)
+              for (std::int64_t k = row; k < row + 4; ++k) {
+                const bool present = o < outputs && k < depth;
+                *out++ =
+                    present ? weights[((g * outputs + o) * channels + k % channels) * taps + k / channels] : std::int8_t{0};
+              }
 }
 
 }  // namespace zeropoint::kernels

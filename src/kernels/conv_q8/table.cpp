@@ -10,6 +10,14 @@ namespace {
 
 constexpr ConvKernel kKernels[] = {
 #if defined(__x86_64__)
+    {.name = "conv_u8s8s32_32x32x64_amxint8",
+     .needs = Isa::amxint8,
+     .limits = "at least 12 output pixels; groups of at least 16 output channels",
+     .supports = &supports_tiled_conv,
+     .packed_bytes = &packed_bytes_tiles,
+     .pack = &pack_tiles,
+     .workspace_bytes = &conv_workspace_32x32x64_amxint8,
+     .run = &conv_u8s8s32_32x32x64_amxint8},
     {.name = "conv_u8s8s32_14x32x4_avx512vnni",
      .needs = Isa::avx512vnni,
      .limits = "fewer than 2^30 pixels",

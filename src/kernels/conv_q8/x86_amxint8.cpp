@@ -1,0 +1,410 @@
+// Dense and grouped convolution by AMX: tiles of 16 x 64 bytes, tdpbusd.
+//
+// A block is 32 pixels x 32 output channels in four accumulator tiles (2 x 2: one tile load a product). A matrix product reads
+// its rows straight from the tensor; any other shape first copies the inputs of 32 pixels into a panel [pixel][tap][channel],
+// which settles strides, dilation and padding and joins the taps of narrow inputs into whole 64-byte steps.
+// The accumulators of a block are stored during the first step of the next one, and a block's epilogue runs between the
+// products of the block after that, so that neither waits for the tile unit.
+#include <immintrin.h>
+
+#include "kernels/conv_q8/entries.h"
+#include "kernels/conv_q8/packed.h"
+#include "kernels/conv_q8/x86_avx512_requantize.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr int kBlock = 32, kTileInts = 256, kStepBytes = 64, kStepWeights = 2 * 1024;
+constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
+constexpr std::int64_t kPanelsBytes = 512 << 10;    // else this much input does while all weights pass by
+
+struct alignas(64) TileConfig {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+struct Geometry {
+  std::int64_t channels, outputs, depth, steps, blocks, block_bytes, panel_pitch;
+
+  explicit Geometry(const ConvShape& s)
+      : channels(s.c / s.groups),
+        outputs(s.o / s.groups),
+        depth(channels * s.kh * s.kw),
+        steps((depth + kStepBytes - 1) / kStepBytes),
+        blocks((outputs + kBlock - 1) / kBlock),
+        block_bytes(steps * kStepWeights),
+        // Rows at a large power of two would all map to a few sets of L1.
+        panel_pitch(steps * kStepBytes + (steps % 8 == 0 ? kStepBytes : 0)) {}
+
+  // 32-pixel tiles that all weights of a block serve before the next block's are read.
+  std::int64_t tiles_at_once(const ConvShape& s) const {
+    const std::int64_t all = (s.n * s.oh * s.ow + kBlock - 1) / kBlock, fit = kPanelsBytes / (kBlock * steps * kStepBytes);
+    if (s.groups * blocks * block_bytes <= kResidentBytes || fit < 1) return 1;
+    return fit < all ? fit : all;
+  }
+  std::int64_t panel_bytes(const ConvShape& s) const {
+    return (is_matrix_product(s) ? 1 : tiles_at_once(s)) * kBlock * panel_pitch + 64;
+  }
+  std::int64_t worker_bytes(const ConvShape& s) const { return panel_bytes(s) + round_up(channels + 64, 64); }
+};
+
+// A computed block: four tiles of sums at c, [row tile][column tile][16][16], of which rows [begin, end) are wanted.
+struct Block {
+  const std::int32_t* c = nullptr;
+  void* out = nullptr;  // row 0
+  const std::int32_t* comp = nullptr;
+  const float* scale = nullptr;
+  const std::int32_t* weight_zero_points = nullptr;
+  const std::int32_t* sums = nullptr;  // [32] sums of the rows' inputs, when weights have zero points
+  int begin = 0, end = 0, columns = 0;
+};
+
+__attribute__((always_inline)) inline const std::int32_t* row_of(const std::int32_t* c, int row) {
+  return c + row / 16 * 2 * kTileInts + row % 16 * 16;
+}
+
+// The u8 epilogue of one block, in steps of 64 outputs.
+class Finisher {
+ public:
+  Finisher(const ConvArgs& a, const ConvShape& s, bool bounded) : requantize_(a), stride_(s.dst_stride) {
+    requantize_.bounded = bounded;
+  }
+
+  void start(const Block& block) {
+    c_ = block.c;
+    out_ = static_cast<std::uint8_t*>(block.out);
+    narrow_ = block.columns <= 16;
+    row_ =
+        narrow_ ? block.begin & ~3 : block.begin & ~1;  // rows before `begin` are this worker's, and get the same values again
+    end_ = block.end;
+    mask_ = static_cast<__mmask32>(first(block.columns));
+    const auto mask0 = static_cast<__mmask16>(mask_), mask1 = static_cast<__mmask16>(mask_ >> 16);
+    comp0_ = _mm512_maskz_loadu_epi32(mask0, block.comp), comp1_ = _mm512_maskz_loadu_epi32(mask1, block.comp + 16);
+    scale0_ = _mm512_maskz_loadu_ps(mask0, block.scale), scale1_ = _mm512_maskz_loadu_ps(mask1, block.scale + 16);
+  }
+  bool done() const { return row_ >= end_; }
+
+  __attribute__((always_inline)) void step() {
+    if (done()) return;
+    if (narrow_) {
+      const std::int32_t* c = row_of(c_, row_);
+      const __m512i q = requantize_.in_order(value(c, comp0_, scale0_), value(c + 16, comp0_, scale0_),
+                                             value(c + 32, comp0_, scale0_), value(c + 48, comp0_, scale0_));
+      const auto mask = static_cast<__mmask16>(mask_);
+      std::uint8_t* out = out_ + row_ * stride_;
+      _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(q));
+      if (row_ + 1 < end_) _mm_mask_storeu_epi8(out + stride_, mask, _mm512_extracti32x4_epi32(q, 1));
+      if (row_ + 2 < end_) _mm_mask_storeu_epi8(out + 2 * stride_, mask, _mm512_extracti32x4_epi32(q, 2));
+      if (row_ + 3 < end_) _mm_mask_storeu_epi8(out + 3 * stride_, mask, _mm512_extracti32x4_epi32(q, 3));
+      row_ += 4;
+    } else {
+      const std::int32_t* c = row_of(c_, row_);
+      const __m512i q = requantize_.in_order(value(c, comp0_, scale0_), value(c + kTileInts, comp1_, scale1_),
+                                             value(c + 16, comp0_, scale0_), value(c + kTileInts + 16, comp1_, scale1_));
+      std::uint8_t* out = out_ + row_ * stride_;
+      _mm256_mask_storeu_epi8(out, mask_, _mm512_castsi512_si256(q));
+      if (row_ + 1 < end_) _mm256_mask_storeu_epi8(out + stride_, mask_, _mm512_extracti64x4_epi64(q, 1));
+      row_ += 2;
+    }
+  }
+
+ private:
+  static __attribute__((always_inline)) __m512 value(const std::int32_t* c, __m512i comp, __m512 scale) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(c), comp)), scale);
+  }
+
+  Requantize requantize_;
+  std::int64_t stride_;
+  const std::int32_t* c_ = nullptr;
+  std::uint8_t* out_ = nullptr;
+  int row_ = 0, end_ = 0;
+  bool narrow_ = false;
+  __mmask32 mask_ = 0;
+  __m512i comp0_, comp1_;
+  __m512 scale0_, scale1_;
+};
+
+// Any epilogue of one block: other output types, weights with zero points. Not the hot path.
+__attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std::int64_t stride, bool bounded) {
+  Requantize requantize(a);
+  requantize.bounded = bounded;
+  for (int row = b.begin; row < b.end; ++row)
+    for (int column = 0; column < b.columns; column += 16) {
+      const auto mask = static_cast<__mmask16>(first(b.columns - column));
+      __m512i sum = _mm512_load_si512(row_of(b.c, row) + column / 16 * kTileInts);
+      sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, b.comp + column));
+      if (b.sums) {
+        const __m512i zero_points = _mm512_loadu_si512(b.weight_zero_points + column);
+        sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero_points, _mm512_set1_epi32(b.sums[row])));
+      }
+      const std::int64_t index = row * stride + column;
+      if (a.output == ConvOutput::s32) {
+        _mm512_mask_storeu_epi32(static_cast<std::int32_t*>(b.out) + index, mask, sum);
+        continue;
+      }
+      const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(mask, b.scale + column));
+      if (a.output == ConvOutput::f32) {
+        const __m512 clamped = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high));
+        _mm512_mask_storeu_ps(static_cast<float*>(b.out) + index, mask, clamped);
+      } else {
+        _mm_mask_storeu_epi8(static_cast<std::uint8_t*>(b.out) + index, mask,
+                             _mm512_castsi512_si128(requantize.in_order(v, v, v, v)));
+      }
+    }
+}
+
+// GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
+void finish_stores() { asm volatile("" ::: "memory"); }
+
+// Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
+// finisher works off its own block, `pace` steps a product.
+template <bool kTwoRows, bool kTwoColumns>
+void multiply(const std::uint8_t* a, std::int64_t pitch, const std::int8_t* b, std::int64_t steps, std::int32_t* previous,
+              Finisher& finisher, int pace) {
+  const std::uint8_t* a1 = a + 16 * pitch;
+  const auto finish = [&]() __attribute__((always_inline)) {
+    for (int i = 0; i < pace; ++i) finisher.step();
+  };
+  _tile_loadd(6, b, 64);
+  _tile_loadd(4, a, pitch);
+  _tile_stored(0, previous, 64);
+  _tile_zero(0);
+  _tile_dpbusd(0, 4, 6);
+  finish();
+  _tile_stored(2, previous + 2 * kTileInts, 64);
+  if (kTwoRows) {
+    _tile_loadd(5, a1, pitch);
+    _tile_zero(2);
+    _tile_dpbusd(2, 5, 6);
+    finish();
+  }
+  _tile_stored(1, previous + kTileInts, 64);
+  if (kTwoColumns) {
+    _tile_loadd(7, b + 1024, 64);
+    _tile_zero(1);
+    _tile_dpbusd(1, 4, 7);
+    finish();
+  }
+  _tile_stored(3, previous + 3 * kTileInts, 64);
+  if (kTwoRows && kTwoColumns) {
+    _tile_zero(3);
+    _tile_dpbusd(3, 5, 7);
+    finish();
+  }
+  for (std::int64_t step = 1; step < steps; ++step) {
+    a += kStepBytes, a1 += kStepBytes, b += kStepWeights;
+    _tile_loadd(6, b, 64);
+    _tile_loadd(4, a, pitch);
+    _tile_dpbusd(0, 4, 6);
+    finish();
+    if (kTwoRows) {
+      _tile_loadd(5, a1, pitch);
+      _tile_dpbusd(2, 5, 6);
+      finish();
+    }
+    if (kTwoColumns) {
+      _tile_loadd(7, b + 1024, 64);
+      _tile_dpbusd(1, 4, 7);
+      finish();
+    }
+    if (kTwoRows && kTwoColumns) {
+      _tile_dpbusd(3, 5, 7);
+      finish();
+    }
+  }
+  while (!finisher.done()) finisher.step();
+}
+
+__attribute__((always_inline)) inline void copy(std::uint8_t* to, const std::uint8_t* from, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; i += 64) _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
+}
+
+// Inputs of pixels [first, first + rows). Copies whole vectors: what they write too much, later copies overwrite or zero
+// weights meet; the panel has 64 bytes to spare.
+void fill_panel(const ConvShape& s, const Geometry& g, const std::uint8_t* src, const std::uint8_t* outside,
+                std::int64_t first_pixel, std::int64_t rows, std::uint8_t* panel) {
+  const bool joined = s.src_stride == g.channels && s.dilation_w == 1;  // a row of taps is one run of bytes
+  std::int64_t image = first_pixel / (s.oh * s.ow), oy = first_pixel / s.ow % s.oh, ox = first_pixel % s.ow;
+  for (std::int64_t r = 0; r < rows; ++r, panel += g.panel_pitch) {
+    const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
+    const bool all_columns = x >= 0 && x + (s.kw - 1) * s.dilation_w < s.w;
+    std::uint8_t* out = panel;
+    for (std::int64_t i = 0; i < s.kh; ++i) {
+      const std::int64_t iy = y + i * s.dilation_h;
+      const bool in_rows = iy >= 0 && iy < s.h;
+      const std::uint8_t* in = src + ((image * s.h + iy) * s.w + x) * s.src_stride;
+      if (joined && all_columns && in_rows) {
+        copy(out, in, s.kw * g.channels);
+        out += s.kw * g.channels;
+        continue;
+      }
+      for (std::int64_t j = 0; j < s.kw; ++j, out += g.channels) {
+        const std::int64_t ix = x + j * s.dilation_w;
+        const bool inside = in_rows && ix >= 0 && ix < s.w;
+        copy(out, inside ? in + j * s.dilation_w * s.src_stride : outside, g.channels);
+      }
+    }
+    if (++ox == s.ow) {
+      ox = 0;
+      if (++oy == s.oh) oy = 0, ++image;
+    }
+  }
+}
+
+void sum_rows(const std::uint8_t* a, std::int64_t pitch, std::int64_t depth, int begin, int end, std::int32_t* sums) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (int row = begin; row < end; ++row) {
+    __m512i acc = _mm512_setzero_si512();
+    for (std::int64_t k = 0; k < depth; k += 64)
+      acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(first(depth - k), a + row * pitch + k), ones);
+    sums[row] = _mm512_reduce_add_epi32(acc);
+  }
+}
+
+bool all_below_one(const float* scale, std::int64_t count) {
+  __mmask16 large = 0;
+  for (std::int64_t i = 0; i < count; i += 16) {
+    const __m512 v = _mm512_maskz_loadu_ps(static_cast<__mmask16>(first(count - i)), scale + i);
+    large = static_cast<__mmask16>(large | _mm512_cmp_ps_mask(v, _mm512_set1_ps(1.0F), _CMP_GE_OQ));
+  }
+  return large == 0;
+}
+
+// The blocks of one worker, in order, through the three stages: multiply, store, finish.
+class Pipeline {
+ public:
+  Pipeline(const ConvShape& s, const ConvArgs& a, const Geometry& g, bool weights_have_zero_points)
+      : shape_(s),
+        args_(a),
+        geometry_(g),
+        bounded_(a.output != ConvOutput::s32 && all_below_one(a.scale, s.o)),
+        overlapped_(a.output == ConvOutput::u8 && !weights_have_zero_points),
+        pace_(g.steps == 1   ? 4
+              : g.steps <= 3 ? 2
+                             : 1),
+        finisher_(a, s, bounded_) {
+    static const TileConfig config;
+    asm volatile("ldtilecfg %0" ::"m"(config));
+  }
+
+  void add(const std::uint8_t* rows, std::int64_t pitch, const std::int8_t* weights, Block block) {
+    std::int32_t* previous = sums_[count_ & 1];
+    if (overlapped_ && stored_.c) finisher_.start(stored_);
+    const bool two_rows = block.end > 16, two_columns = block.columns > 16;
+    if (two_rows && two_columns)
+      multiply<true, true>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
+    else if (two_rows)
+      multiply<true, false>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
+    else if (two_columns)
+      multiply<false, true>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
+    else
+      multiply<false, false>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
+    finish_stores();
+    if (!overlapped_) {
+      block.c = previous;
+      store(previous);
+      return finish_any(block, args_, shape_.dst_stride, bounded_);
+    }
+    stored_ = multiplied_;
+    stored_.c = count_ == 0 ? nullptr : previous;
+    multiplied_ = block;
+    ++count_;
+  }
+
+  void finish() {
+    if (overlapped_ && count_ > 0) {
+      if (stored_.c) finish_block(stored_);
+      multiplied_.c = sums_[count_ & 1];
+      store(sums_[count_ & 1]);
+      finish_block(multiplied_);
+    }
+    _tile_release();
+  }
+
+ private:
+  static void store(std::int32_t* c) {
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + kTileInts, 64);
+    _tile_stored(2, c + 2 * kTileInts, 64);
+    _tile_stored(3, c + 3 * kTileInts, 64);
+    finish_stores();
+  }
+  void finish_block(const Block& block) {
+    finisher_.start(block);
+    while (!finisher_.done()) finisher_.step();
+  }
+
+  const ConvShape& shape_;
+  const ConvArgs& args_;
+  const Geometry& geometry_;
+  const bool bounded_, overlapped_;
+  const int pace_;
+  Finisher finisher_;
+  std::int64_t count_ = 0;
+  Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
+  alignas(64) std::int32_t sums_[2][4 * kTileInts];
+};
+
+}  // namespace
+
+std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
+  return static_cast<std::size_t>(Geometry(s).worker_bytes(s) * workers);
+}
+
+void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
+  const Geometry g(s);
+  const auto* header = static_cast<const PackedHeader*>(a.packed);
+  const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
+  const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
+  std::uint8_t* panel = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes(s) * worker;
+  std::uint8_t* outside = panel + g.panel_bytes(s);
+  __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(g.channels + 64, 64)));
+
+  const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
+  const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kBlock, worker, workers);
+  const std::int64_t rows = split.pixels.end - split.pixels.begin;
+  if (rows == 0 || split.blocks.begin == split.blocks.end) return;
+  const bool direct = is_matrix_product(s) && rows >= kBlock;
+  const std::int64_t tiles = (rows + kBlock - 1) / kBlock, at_once = g.tiles_at_once(s);
+  alignas(64) std::int32_t sums[kBlock];
+  Pipeline pipeline(s, a, g, header->has_weight_zero_points != 0);
+  for (std::int64_t group = split.blocks.begin / g.blocks; group * g.blocks < split.blocks.end; ++group) {
+    const std::int64_t group_begin = group * g.blocks, group_end = group_begin + g.blocks;
+    const std::int64_t begin = split.blocks.begin > group_begin ? split.blocks.begin : group_begin;
+    const std::int64_t end = split.blocks.end < group_end ? split.blocks.end : group_end;
+    const std::uint8_t* src = a.src + group * g.channels;
+    for (std::int64_t tile0 = 0; tile0 < tiles; tile0 += at_once) {
+      const std::int64_t tile1 = tile0 + at_once < tiles ? tile0 + at_once : tiles;
+      if (!direct) {
+        const std::int64_t last = tile1 * kBlock < rows ? tile1 * kBlock : rows;
+        fill_panel(s, g, src, outside, split.pixels.begin + tile0 * kBlock, last - tile0 * kBlock, panel);
+        finish_stores();
+      }
+      for (std::int64_t block = begin; block < end; ++block)
+        for (std::int64_t tile = tile0; tile < tile1; ++tile) {
+          // The last tile of a matrix product moves back to stay within the rows; of its rows only the new ones are kept.
+          const std::int64_t left = rows - tile * kBlock, back = direct && left < kBlock ? kBlock - left : 0;
+          const std::int64_t first_row = split.pixels.begin + tile * kBlock - back;
+          const std::int64_t in_group = (block - group_begin) * kBlock, channel = group * g.outputs + in_group;
+          const std::uint8_t* in = direct ? src + first_row * s.src_stride : panel + (tile - tile0) * kBlock * g.panel_pitch;
+          const std::int64_t pitch = direct ? s.src_stride : g.panel_pitch;
+          Block b{.out = static_cast<std::uint8_t*>(a.dst) + (first_row * s.dst_stride + channel) * element,
+                  .comp = a.comp + channel,
+                  .scale = a.scale ? a.scale + channel : nullptr,
+                  .begin = static_cast<int>(back),
+                  .end = left < kBlock && !direct ? static_cast<int>(left) : kBlock,
+                  .columns = g.outputs - in_group < kBlock ? static_cast<int>(g.outputs - in_group) : kBlock};
+          if (header->has_weight_zero_points) {
+            sum_rows(in, pitch, g.depth, b.begin, b.end, sums);
+            b.weight_zero_points = weight_zero_points + block * kBlock;
+            b.sums = sums;
+          }
+          pipeline.add(in, pitch, weights + block * g.block_bytes, b);
+        }
+    }
+  }
+  pipeline.finish();
+}
+
+}  // namespace zeropoint::kernels
