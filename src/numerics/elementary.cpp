@@ -1,0 +1,132 @@
+#include "numerics/elementary.h"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+namespace zeropoint::numerics {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+// log(2) as a sum: the first part has 32 trailing zero bits, so that its products with exponents are exact.
+constexpr double kLog2High = 6.93147180369123816490e-01, kLog2Low = 1.90821492927058770002e-10;
+constexpr double kPerLog2 = 1.44269504088896340736;  // 1 / log(2)
+
+// 2^n, for -1022 <= n <= 1023.
+double power_of_two(std::int64_t n) { return std::bit_cast<double>(static_cast<std::uint64_t>(n + 1023) << 52); }
+
+template <std::size_t N>
+double polynomial(const double (&coefficients)[N], double x) {  // ascending powers
+  double value = coefficients[N - 1];
+  for (std::size_t i = N - 1; i-- > 0;) value = value * x + coefficients[i];
+  return value;
+}
+
+// 1 / k!: the series of exp, below half a unit in the last place on |r| <= log(2) / 2.
+constexpr double kExp[] = {1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,      1.0 / 720,
+                           1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600};
+// 2 / (2k + 1): log((1 + s) / (1 - s)) = s * sum of kLog[k] s^2k, |s| <= 3 - 2 sqrt(2).
+constexpr double kLog[] = {2.0, 2.0 / 3, 2.0 / 5, 2.0 / 7, 2.0 / 9, 2.0 / 11, 2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
+// By tools/fit_erf.py: erf(x) = x P(x^2) on [0,1], erfc(2.5 + t) on [1,4].
+constexpr double kErfSmall[] = {1.1283791670955121,    -0.376126389031744,      0.11283791670580423,    -0.026866170586496874,
+                                0.005223977154105304,  -0.0008548304871782741,  0.00012054681918310599, -1.4913300906316395e-05,
+                                1.631035651387174e-06, -1.5188281247335167e-07, 9.428596956834164e-09};
+constexpr double kErfcLarge[] = {
+    0.00040695202441569237, -0.0021782842320155304,  0.005445709956057651,    -0.008350089401688486,  0.008622384184301482,
+    -0.006117350398351199,  0.0027984381949708362,   -0.00054239747950128,    -0.0002605193471565791, 0.00025024833341442075,
+    -7.90532992500182e-05,  -5.0737377916318635e-06, 1.4336961143507515e-05,  -4.757625036477292e-06, -3.441233790237676e-07,
+    6.857376319747032e-07,  -1.1665025419291392e-07, -3.6717274819590355e-08, 1.0407703128629227e-08, 3.0810879562231025e-10};
+
+bool is_nan(double x) { return x != x; }
+double magnitude(double x) { return std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) & ~(std::uint64_t{1} << 63)); }
+bool negative(double x) { return (std::bit_cast<std::uint64_t>(x) >> 63) != 0; }
+
+// Doubles from 2^53 on are even integers.
+enum class Parity { kNoInteger, kEven, kOdd };
+Parity parity(double y) {
+  const double size = magnitude(y);
+  if (size >= 9007199254740992.0) return Parity::kEven;
+  const auto whole = static_cast<std::int64_t>(size);
+  if (static_cast<double>(whole) != size) return Parity::kNoInteger;
+  return whole % 2 == 0 ? Parity::kEven : Parity::kOdd;
+}
+
+}  // namespace
+
+double exp(double x) {
+  if (is_nan(x)) return x;
+  if (x > 709.78271289338397) return kInfinity;
+  if (x < -745.2) return 0.0;
+  constexpr double kShift = 6755399441055744.0;  // 1.5 * 2^52: adding and subtracting it rounds to an integer
+  const double n = (x * kPerLog2 + kShift) - kShift;
+  const double r = (x - n * kLog2High) - n * kLog2Low;
+  const double value = polynomial(kExp, r);
+  const auto exponent = static_cast<std::int64_t>(n);
+  const std::int64_t half = exponent / 2;  // in two steps: 2^1024 and subnormal results
+  return value * power_of_two(half) * power_of_two(exponent - half);
+}
+
+double log(double x) {
+  if (is_nan(x) || x == kInfinity) return x;
+  if (x == 0) return -kInfinity;
+  if (x < 0) return kNaN;
+  std::int64_t exponent = 0;
+  if (x < std::numeric_limits<double>::min()) {
+    x *= 18014398509481984.0;  // 2^54
+    exponent = -54;
+  }
+  // x = m 2^exponent with m in [sqrt(1/2), sqrt(2)).
+  auto bits = std::bit_cast<std::uint64_t>(x);
+  exponent += static_cast<std::int64_t>(bits >> 52) - 1023;
+  double m = std::bit_cast<double>((bits & 0x000FFFFFFFFFFFFFU) | 0x3FF0000000000000U);
+  if (m >= 1.4142135623730951) {
+    m *= 0.5;
+    ++exponent;
+  }
+  const double f = m - 1.0;
+  const double s = f / (2.0 + f);
+  const double fraction = s * polynomial(kLog, s * s);
+  const auto e = static_cast<double>(exponent);
+  return e * kLog2High + (fraction + e * kLog2Low);
+}
+
+double pow(double x, double y) {
+  if (y == 0 || x == 1) return 1.0;
+  if (is_nan(x) || is_nan(y)) return kNaN;
+  if (y == 1) return x;
+  if (y == 2) return x * x;
+  if (y == -1) return 1.0 / x;
+  const Parity integer = parity(y);
+  const double size = magnitude(x);
+  const double sign = negative(x) && integer == Parity::kOdd ? -1.0 : 1.0;
+  if (y == kInfinity || y == -kInfinity) {
+    if (size == 1) return 1.0;
+    return (size > 1) == (y > 0) ? kInfinity : 0.0;
+  }
+  if (size == 0) return sign * (y > 0 ? 0.0 : kInfinity);
+  if (size == kInfinity) return sign * (y > 0 ? kInfinity : 0.0);
+  if (x < 0 && integer == Parity::kNoInteger) return kNaN;
+  return sign * exp(y * log(size));
+}
+
+double tanh(double x) {
+  const double size = magnitude(x);
+  if (size < 1e-3) return x * (1.0 - x * x * (1.0 / 3 - x * x * (2.0 / 15)));  // the series; -0 stays -0
+  if (is_nan(x)) return x;
+  const double value = size > 20 ? 1.0 : 1.0 - 2.0 / (exp(2.0 * size) + 1.0);
+  return x < 0 ? -value : value;
+}
+
+double erf(double x) {
+  if (is_nan(x)) return x;
+  const double size = magnitude(x);
+  if (size <= 1) return x * polynomial(kErfSmall, x * x);
+  const double value = size >= 4 ? 1.0 : 1.0 - polynomial(kErfcLarge, size - 2.5);
+  return x < 0 ? -value : value;
+}
+
+double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+}  // namespace zeropoint::numerics

@@ -1,0 +1,34 @@
+// Each file of operators gives its rows of the registry; registry.cpp joins them.
+#pragma once
+
+#include <vector>
+
+#include "ops/operator.h"
+
+namespace zeropoint::ops {
+
+std::vector<Operator> arithmetic_operators();
+std::vector<Operator> batch_normalization_operators();
+std::vector<Operator> cast_operators();
+std::vector<Operator> concat_operators();
+std::vector<Operator> constant_operators();
+std::vector<Operator> convolution_operators();
+std::vector<Operator> expand_operators();
+std::vector<Operator> gather_operators();
+std::vector<Operator> layer_normalization_operators();
+std::vector<Operator> matmul_operators();
+std::vector<Operator> pad_operators();
+std::vector<Operator> pool_operators();
+std::vector<Operator> qlinear_convolution_operators();
+std::vector<Operator> qlinear_elementwise_operators();
+std::vector<Operator> qlinear_matmul_operators();
+std::vector<Operator> quantize_linear_operators();
+std::vector<Operator> reduce_operators();
+std::vector<Operator> reshape_operators();
+std::vector<Operator> resize_operators();
+std::vector<Operator> slice_operators();
+std::vector<Operator> softmax_operators();
+std::vector<Operator> transpose_operators();
+std::vector<Operator> unary_operators();
+
+}  // namespace zeropoint::ops

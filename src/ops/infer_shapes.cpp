@@ -1,0 +1,241 @@
+// One walk over the nodes in order: types by the shape rules, small values by the references, shape arithmetic by
+// propagate_integers.
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "ops/inference.h"
+#include "ops/rules.h"
+
+namespace zeropoint::ops {
+namespace {
+
+constexpr std::int64_t kMostElements = 1024;  // of values that are carried along
+
+// How `declared` fits what the rules gave. With `strict`, a contradiction is an error; else the rules win.
+TensorType reconcile(const std::string& value, const TensorType& inferred, const TensorType& declared, bool strict) {
+  const auto contradict = [&](ErrorCode code) {
+    throw Error(code, "value '" + value + "'",
+                fmt::format("the model declares {}, its nodes give {}", to_string(declared), to_string(inferred)));
+  };
+  TensorType result = inferred;
+  if (result.dtype == DType::undefined)
+    result.dtype = declared.dtype;
+  else if (strict && declared.dtype != DType::undefined && declared.dtype != result.dtype)
+    contradict(ErrorCode::kBadType);
+  if (!declared.shape) return result;
+  if (!result.shape) {
+    result.shape = declared.shape;
+    return result;
+  }
+  if (result.shape->size() != declared.shape->size()) {
+    if (strict) contradict(ErrorCode::kBadShape);
+    return result;
+  }
+  for (std::size_t i = 0; i < result.shape->size(); ++i) {
+    Dim& dim = (*result.shape)[i];
+    const Dim& said = (*declared.shape)[i];
+    if (dim.fixed()) {
+      if (strict && said.fixed() && said != dim) contradict(ErrorCode::kBadShape);
+    } else if (said.fixed() || dim.symbol.empty()) {
+      dim = said;
+    }
+  }
+  return result;
+}
+
+class Inference {
+ public:
+  Inference(Graph& graph, bool strict) : graph_(graph), strict_(strict) {
+    for (std::size_t i = 0; i < graph.outputs.size(); ++i) outputs_.emplace(graph.outputs[i].name, i);
+    for (const ValueInfo& input : graph.inputs) types_[input.name] = input.type;
+  }
+
+  void run() {
+    for (const Node& node : graph_.nodes) {
+      std::vector<TensorType> outputs = visit(node);
+      outputs.resize(std::max(outputs.size(), node.outputs.size()));
+      for (std::size_t i = 0; i < node.outputs.size(); ++i)
+        if (!node.outputs[i].empty()) settle(node.outputs[i], outputs[i]);
+    }
+  }
+
+ private:
+  // What is known of one value beside its type.
+  struct Known {
+    std::optional<Tensor> constant;
+    std::optional<IntValues> integers;
+  };
+
+  static std::optional<IntValues> as_integers(const Tensor& tensor) {
+    if (tensor.size() > kMostElements) return std::nullopt;
+    IntValues result{tensor.dims(), {}};
+    if (tensor.dtype() == DType::b8) {
+      for (const bool value : tensor.values<bool>()) result.entries.push_back({value ? 1 : 0, ""});
+    } else if (tensor.dtype() == DType::s64 || tensor.dtype() == DType::s32) {
+      for (const std::int64_t value : ints(tensor)) result.entries.push_back({value, ""});
+    } else {
+      return std::nullopt;
+    }
+    return result;
+  }
+
+  // The tensor that fully known integers are.
+  static std::optional<Tensor> as_tensor(const IntValues& values, DType dtype) {
+    std::vector<std::int64_t> numbers;
+    for (const IntEntry& entry : values.entries) {
+      if (!entry.number) return std::nullopt;
+      numbers.push_back(*entry.number);
+    }
+    if (dtype == DType::s64) return Tensor::of_ints(numbers).reshaped(values.dims);
+    if (dtype == DType::s32)
+      return Tensor::of<std::int32_t>(values.dims, std::vector<std::int32_t>(numbers.begin(), numbers.end()));
+    return std::nullopt;
+  }
+
+  TensorType type_of(const std::string& value) const {
+    if (value.empty()) return {};
+    if (const Tensor* tensor = graph_.constant(value)) return {tensor->dtype(), to_shape(tensor->dims())};
+    const auto found = types_.find(value);
+    return found == types_.end() ? TensorType{} : found->second;
+  }
+
+  const Tensor* constant_of(const std::string& value) const {
+    if (value.empty()) return nullptr;
+    if (const Tensor* tensor = graph_.constant(value)) return tensor;
+    const auto found = known_.find(value);
+    return found == known_.end() || !found->second.constant ? nullptr : &*found->second.constant;
+  }
+
+  const IntValues* integers_of(const std::string& value) {
+    if (value.empty()) return nullptr;
+    const auto found = known_.find(value);
+    if (found != known_.end()) return found->second.integers ? &*found->second.integers : nullptr;
+    const Tensor* tensor = graph_.constant(value);
+    if (tensor == nullptr || tensor->size() > kMostElements) return nullptr;
+    const Known& known = known_[value] = {*tensor, as_integers(*tensor)};
+    return known.integers ? &*known.integers : nullptr;
+  }
+
+  std::vector<TensorType> visit(const Node& node) {
+    const Operator* entry = find(node);
+    const std::int64_t opset = node_opset(graph_, node);
+    if (entry == nullptr || entry->shape == nullptr || opset < entry->since) return {};
+    check_inputs(node, *entry);
+    const std::size_t count =
+        entry->max_inputs < kAnyNumber ? std::max(entry->max_inputs, node.inputs.size()) : node.inputs.size();
+    std::vector<TensorType> inputs(count);
+    std::vector<const Tensor*> constants(count, nullptr);
+    std::vector<const IntValues*> integers(count, nullptr);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+      inputs[i] = type_of(node.inputs[i]);
+      constants[i] = constant_of(node.inputs[i]);
+    }
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) integers[i] = integers_of(node.inputs[i]);
+    for (std::size_t i = 0; i < node.inputs.size(); ++i) constants[i] = constant_of(node.inputs[i]);
+
+    std::vector<TensorType> outputs;
+    const ShapeArgs args{node, opset, inputs, constants, integers};
+    try {
+      outputs = entry->shape(args);
+      if (!node.outputs.empty() && !node.outputs[0].empty()) carry(node, *entry, args, outputs);
+    } catch (const Error& error) {
+      if (error.code == ErrorCode::kUnsupported) return outputs;  // it cannot run, but it can stay in the graph
+      if (!error.where.empty()) throw;
+      throw Error(error.code, describe(node), error.what());
+    }
+    return outputs;
+  }
+
+  // Finds out the value of the node's first output where it is small and decided by what is known.
+  void carry(const Node& node, const Operator& entry, const ShapeArgs& args, const std::vector<TensorType>& outputs) {
+    if (node.outputs.size() == 1 && entry.reference != nullptr && all_small(node, args) && small(outputs[0])) {
+      std::vector<Tensor> inputs;
+      for (const Tensor* tensor : args.constants) inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
+      const Tensor value = entry.reference({node, args.opset, inputs, outputs})[0];
+      known_[node.outputs[0]] = {value, as_integers(value)};
+      return;
+    }
+    if (auto integers = propagate_integers(args)) {
+      if (static_cast<std::int64_t>(integers->entries.size()) > kMostElements) return;
+      Known& known = known_[node.outputs[0]];
+      known.constant = as_tensor(*integers, outputs[0].dtype);
+      known.integers = std::move(integers);
+    }
+  }
+
+  static bool small(const TensorType& type) {
+    const auto count = type.shape ? known_count(*type.shape) : std::nullopt;
+    return count && *count <= kMostElements;
+  }
+
+  static bool all_small(const Node& node, const ShapeArgs& args) {
+    for (std::size_t i = 0; i < node.inputs.size(); ++i)
+      if (!node.inputs[i].empty() && (args.constants[i] == nullptr || args.constants[i]->size() > kMostElements)) return false;
+    return true;
+  }
+
+  // Joins a value's inferred type with the declared one and keeps the result.
+  void settle(const std::string& value, const TensorType& inferred) {
+    TensorType type = inferred;
+    if (const auto declared = graph_.types.find(value); declared != graph_.types.end()) {
+      type = reconcile(value, type, declared->second, strict_);
+      declared->second = type;
+    }
+    if (const auto output = outputs_.find(value); output != outputs_.end()) {
+      TensorType& declared = graph_.outputs[output->second].type;
+      type = reconcile(value, type, declared, strict_);
+      declared = type;
+    } else if (type.dtype != DType::undefined || type.shape) {
+      graph_.types[value] = type;
+    }
+    types_[value] = std::move(type);
+  }
+
+  Graph& graph_;
+  const bool strict_;
+  std::unordered_map<std::string, std::size_t> outputs_;  // name -> position
+  std::unordered_map<std::string, TensorType> types_;
+  std::unordered_map<std::string, Known> known_;
+};
+
+// Fixes the inputs' dimensions and every other that has the same name.
+void fix_inputs(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
+  std::map<std::string, std::int64_t> symbols;
+  for (const auto& [value, dims] : input_shapes) {
+    const std::string where = "input '" + value + "'";
+    ValueInfo* input = nullptr;
+    for (ValueInfo& candidate : graph.inputs)
+      if (candidate.name == value) input = &candidate;
+    if (input == nullptr) throw Error(ErrorCode::kBadArgument, where, "the graph has no such input");
+    if (!input->type.shape) input->type.shape = unknown_shape(dims.size());
+    Shape& shape = *input->type.shape;
+    const auto misfit = [&] {
+      throw Error(ErrorCode::kBadShape, where, fmt::format("takes {}, not {}", to_string(shape), to_string(dims)));
+    };
+    if (shape.size() != dims.size()) misfit();
+    for (std::size_t i = 0; i < dims.size(); ++i) {
+      if (dims[i] < 0 || (shape[i].fixed() && shape[i].value != dims[i])) misfit();
+      if (!shape[i].symbol.empty() && symbols.emplace(shape[i].symbol, dims[i]).first->second != dims[i])
+        throw Error(
+            ErrorCode::kBadShape, where,
+            fmt::format("dimension {} cannot be {} and {} at once", shape[i].symbol, symbols[shape[i].symbol], dims[i]));
+    }
+    shape = to_shape(dims);
+  }
+  const auto replace = [&](TensorType& type) {
+    if (!type.shape) return;
+    for (Dim& dim : *type.shape)
+      if (const auto found = symbols.find(dim.symbol); !dim.fixed() && found != symbols.end()) dim = Dim(found->second);
+  };
+  for (ValueInfo& input : graph.inputs) replace(input.type);
+}
+
+}  // namespace
+
+void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
+  fix_inputs(graph, input_shapes);
+  Inference(graph, input_shapes.empty()).run();
+}
+
+}  // namespace zeropoint::ops
