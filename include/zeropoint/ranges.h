@@ -1,4 +1,4 @@
-// From ranges of real numbers to quantization parameters.
+// From ranges of real numbers to quantization parameters: of one range, of a constant, and of a whole graph.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "zeropoint/graph.h"
 #include "zeropoint/quantize_tensor.h"
 #include "zeropoint/recipe.h"
+#include "zeropoint/statistics.h"
 
 namespace zeropoint {
 
@@ -59,5 +61,17 @@ struct QuantizedTensor {
 };
 QuantizedTensor quantize_tensor(const Tensor& x, const TensorScheme& scheme);
 Tensor dequantize_tensor(const QuantizedTensor& quantized);
+
+// Values of a fused graph whose statistics choose_qparams needs: those that get a quantizer, without the ones that take their
+// range from another (a MaxPool's output has its input's). For CalibrateOptions::values.
+std::vector<std::string> quantizable_values(const Graph& graph, const Recipe& recipe);
+
+// Parameters of every value and weight to be quantized, chosen by the recipe's last rule that matches a node. Values that must
+// agree (Concat's inputs and output, in and out of MaxPool, Reshape, ...) share theirs. Biases are not in the map: theirs
+// follow from it (s32, zero point 0, scale x_scale * w_scale[c]). docs/passes/insert_qdq.md has the rules of placement.
+// A weight channel's scale is widened where the sum of its products and bias could pass 32 bits.
+// Throws Error: kMismatch (statistics of another graph, or without a value that is needed), kNonFinite naming initializer and
+// node, kUnsupported when the graph is quantized already.
+QParamsMap choose_qparams(const Graph& graph, const Statistics& statistics, const Recipe& recipe);
 
 }  // namespace zeropoint

@@ -1,0 +1,246 @@
+#include "zeropoint/insert_qdq.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "passes/raise_opset.h"
+#include "zeropoint/error.h"
+#include "zeropoint/quantize_tensor.h"
+
+namespace zeropoint {
+namespace {
+
+constexpr std::int64_t kOpsetOfQuantizers = 10, kOpsetOfChannels = 13;
+
+bool is_weighted(const Node& node) { return node.is("Conv") || node.is("Gemm") || node.is("MatMul"); }
+
+Tensor of_dtype(DType dtype, const Dims& dims, const std::vector<std::int32_t>& values) {
+  Tensor tensor(dtype, dims);
+  const auto fill = [&]<class T>(T) {
+    const auto out = tensor.mutable_values<T>();
+    for (std::size_t i = 0; i < values.size(); ++i) out[i] = static_cast<T>(values[i]);
+  };
+  switch (dtype) {
+    case DType::u8:
+      fill(std::uint8_t{});
+      break;
+    case DType::s8:
+      fill(std::int8_t{});
+      break;
+    default:
+      throw Error(ErrorCode::kUnsupported, "",
+                  "parameters of " + std::string(name(dtype)) + " cannot be written; u8 and s8 can");
+  }
+  return tensor;
+}
+
+class Inserter {
+ public:
+  Inserter(Graph graph, const QParamsMap& qparams) : graph_(std::move(graph)), qparams_(qparams), uses_(find_uses(graph_)) {
+    for (const ValueInfo& info : graph_.inputs) names_.insert(info.name);
+    for (const auto& [name, tensor] : graph_.initializers) names_.insert(name);
+    for (const Node& node : graph_.nodes) {
+      names_.insert(node.outputs.begin(), node.outputs.end());
+      for (const auto& [key, attribute] : node.attributes)
+        if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph && *subgraph)
+          for (const std::string& name : outer_names(**subgraph)) names_.insert(name);
+    }
+  }
+
+  Graph run() {
+    for (const auto& [value, parameters] : qparams_) check(value, parameters);
+    for (const ValueInfo& info : graph_.inputs)
+      if (qparams_.contains(info.name)) quantize_value(info.name, info.name);
+    for (const Node& original : graph_.nodes) {
+      Node node = original;
+      for (const std::string& input : original.inputs)
+        if (graph_.constant(input) && qparams_.contains(input)) quantize_weight(input);
+      if (is_weighted(node) && qparams_.contains(node.input(0)) && qparams_.contains(node.input(1))) quantize_bias_of(node);
+      for (std::string& input : node.inputs) input = reading(node, input);
+      if (const auto bias = bias_adds_.find(&original); bias != bias_adds_.end())
+        std::replace(node.inputs.begin(), node.inputs.end(), bias->second.first, bias->second.second);
+      std::vector<std::pair<std::string, std::string>> quantized;  // value, name of its float form
+      for (std::string& output : node.outputs)
+        if (!output.empty() && qparams_.contains(output)) {
+          const std::string value = output;
+          if (graph_.is_output(value)) output = fresh(value + "_float");
+          quantized.emplace_back(value, output);
+        }
+      nodes_.push_back(std::move(node));
+      for (const auto& [value, unquantized] : quantized) quantize_value(value, unquantized);
+    }
+    graph_.nodes = std::move(nodes_);
+    remove_unused_values(graph_);
+    verify(graph_);
+    return std::move(graph_);
+  }
+
+ private:
+  void check(const std::string& value, const QParams& parameters) const {
+    const std::string where = "value '" + value + "'";
+    if (!names_.contains(value)) throw Error(ErrorCode::kBadArgument, where, "the graph has no such value");
+    if (const Tensor* constant = graph_.constant(value)) {
+      if (constant->dtype() != DType::f32)
+        throw Error(ErrorCode::kBadArgument, where, "is " + std::string(name(constant->dtype())) + ", only f32 is quantized");
+      if (graph_.is_output(value)) throw Error(ErrorCode::kBadArgument, where, "a constant that is an output of the graph");
+      return;
+    }
+    if (const DType dtype = graph_.type_of(value).dtype; dtype != DType::f32 && dtype != DType::undefined)
+      throw Error(ErrorCode::kBadArgument, where, "is " + std::string(name(dtype)) + ", only f32 is quantized");
+    if (!std::holds_alternative<PerTensor>(parameters.granularity) || parameters.scale.size() != 1 ||
+        parameters.zero_point.size() != 1)
+      throw Error(ErrorCode::kBadShape, where, "activations have one scale and one zero point");
+  }
+
+  std::string fresh(const std::string& base) {
+    std::string name = base;
+    for (int i = 1; !names_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+    return name;
+  }
+  std::string add_constant(const std::string& base, Tensor tensor) {
+    std::string name = fresh(base);
+    graph_.initializers.emplace(name, std::move(tensor));
+    return name;
+  }
+
+  // What a node reads in place of `value`.
+  std::string reading(const Node& node, const std::string& value) const {
+    // Shapes are the same before DequantizeLinear, which then keeps a single kind of reader.
+    if (const auto found = quantized_.find(value); found != quantized_.end() && (node.is("Shape") || node.is("Size")))
+      return found->second;
+    const auto found = dequantized_.find(value);
+    return found == dequantized_.end() ? value : found->second;
+  }
+
+  // unquantized -> QuantizeLinear -> DequantizeLinear; readers of `value` get the latter's output.
+  void quantize_value(const std::string& value, const std::string& unquantized) {
+    const QParams& parameters = qparams_.at(value);
+    const std::string scale = add_constant(value + "_scale", Tensor::scalar(parameters.scale[0]));
+    const std::string zero_point = add_constant(value + "_zero_point", of_dtype(parameters.dtype, {}, parameters.zero_point));
+    const std::string q = fresh(value + "_quantized");
+    const std::string back = unquantized == value ? fresh(value + "_dequantized") : value;
+    TensorType type = graph_.type_of(value);
+    type.dtype = DType::f32;
+    if (back != value) graph_.types[back] = type;
+    if (unquantized != value) graph_.types[unquantized] = type;
+    type.dtype = parameters.dtype;
+    graph_.types[q] = type;
+    add_node("QuantizeLinear", value + "_quantize", {unquantized, scale, zero_point}, q, -1);
+    add_node("DequantizeLinear", value + "_dequantize", {q, scale, zero_point}, back, -1);
+    quantized_[value] = q;
+    dequantized_[value] = back;
+  }
+
+  void add_node(const std::string& op_type, const std::string& node_name, std::vector<std::string> inputs,
+                const std::string& output, int axis) {
+    Node node;
+    node.op_type = op_type;
+    node.name = node_name;
+    node.inputs = std::move(inputs);
+    node.outputs = {output};
+    if (axis >= 0) node.attributes["axis"] = static_cast<std::int64_t>(axis);
+    nodes_.push_back(std::move(node));
+  }
+
+  void quantize_bias_of(Node& node) {
+    if (node.is("MatMul")) {
+      quantize_bias_behind(node);
+    } else if (!node.input(2).empty()) {
+      if (const Tensor* bias = graph_.constant(node.input(2)); bias && bias->dtype() == DType::f32)
+        node.inputs[2] = quantize_bias(node.input(2), node);
+    }
+  }
+
+  void quantize_weight(const std::string& w) {
+    if (dequantized_.contains(w)) return;  // another node read it first
+    const QParams& parameters = qparams_.at(w);
+    const Tensor values = *graph_.constant(w);
+    const bool symmetric = lowest(parameters.dtype) < 0 && std::all_of(
+                                                               parameters.zero_point.begin(), parameters.zero_point.end(),
+                                                               [](std::int32_t zero_point) { return zero_point == 0; });
+    IntegerLimits limits = limits_of(parameters.dtype);
+    if (symmetric) limits = limits_of_bits(bits(parameters.dtype), true, true);  // kernels may count on no -128
+    const Dims dims = scale_dims(values.dims(), parameters.granularity);
+    const auto* channel = std::get_if<PerChannel>(&parameters.granularity);
+    const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits));
+    const std::string scale = add_constant(w + "_scale", Tensor::of<float>(dims, parameters.scale));
+    const std::string zero_point = add_constant(w + "_zero_point", of_dtype(parameters.dtype, dims, parameters.zero_point));
+    const std::string back = fresh(w + "_dequantized");
+    graph_.types[back] = {DType::f32, to_shape(values.dims())};
+    add_node("DequantizeLinear", w + "_dequantize", {q, scale, zero_point}, back, channel ? channel->axis : -1);
+    dequantized_[w] = back;
+  }
+
+  // Of the Add behind a MatMul, when it adds a constant to each output channel and the product has no quantizer of its own.
+  void quantize_bias_behind(const Node& node) {
+    const std::string& product = node.outputs[0];
+    const auto readers = uses_.consumers.find(product);
+    const Tensor* weight = graph_.constant(node.input(1));
+    if (!weight || weight->rank() != 2 || qparams_.contains(product) || readers == uses_.consumers.end() ||
+        readers->second.size() != 1 || graph_.is_output(product))
+      return;
+    const Node& add = graph_.nodes[readers->second.front()];
+    if (!add.is("Add")) return;
+    const std::string& bias = add.input(0) == product ? add.input(1) : add.input(0);
+    const Tensor* values = graph_.constant(bias);
+    const std::int64_t channels = weight->dim(1);
+    if (!values || values->dtype() != DType::f32 || values->rank() == 0 || values->size() != channels ||
+        values->dims().back() != channels || qparams_.contains(bias))
+      return;
+    bias_adds_[&add] = {bias, quantize_bias(bias, node)};
+  }
+
+  // The bias as s32 at x_scale * w_scale[c], the scale of the products' sums.
+  std::string quantize_bias(const std::string& bias, const Node& node) {
+    const Tensor values = *graph_.constant(bias);
+    const QParams &x = qparams_.at(node.input(0)), &w = qparams_.at(node.input(1));
+    const bool per_channel = w.scale.size() > 1 || std::holds_alternative<PerChannel>(w.granularity);
+    const auto channels =
+        static_cast<std::size_t>(std::max<std::int64_t>(values.size(), static_cast<std::int64_t>(w.scale.size())));
+    std::vector<float> scale(w.scale.size());
+    for (std::size_t c = 0; c < scale.size(); ++c) scale[c] = x.scale[0] * w.scale[c];
+    Tensor q(DType::s32, {static_cast<std::int64_t>(channels)});
+    const auto in = values.values<float>();
+    const auto out = q.mutable_values<std::int32_t>();
+    constexpr double kLow = std::numeric_limits<std::int32_t>::min(), kHigh = std::numeric_limits<std::int32_t>::max();
+    for (std::size_t c = 0; c < channels; ++c) {
+      // In double: fp32 could not tell apart the neighbours of a count above 2^24.
+      const double steps = static_cast<double>(in[in.size() == 1 ? 0 : c]) / static_cast<double>(scale[per_channel ? c : 0]);
+      out[c] = static_cast<std::int32_t>(std::clamp(std::nearbyint(steps), kLow, kHigh));
+    }
+    const std::string quantized = add_constant(bias + "_quantized", std::move(q));
+    const Dims dims = per_channel ? Dims{static_cast<std::int64_t>(scale.size())} : Dims{};
+    const std::string scales = add_constant(bias + "_scale", Tensor::of<float>(dims, scale));
+    const std::string back = fresh(bias + "_dequantized");
+    graph_.types[back] = {DType::f32, Shape{Dim(static_cast<std::int64_t>(channels))}};
+    add_node("DequantizeLinear", bias + "_dequantize", {quantized, scales}, back, per_channel ? 0 : -1);
+    return back;
+  }
+
+  Graph graph_;
+  const QParamsMap& qparams_;
+  Uses uses_;
+  std::set<std::string> names_;  // all in use
+  std::vector<Node> nodes_;
+  std::map<std::string, std::string> quantized_, dequantized_;            // value -> what holds it now
+  std::map<const Node*, std::pair<std::string, std::string>> bias_adds_;  // Add behind a MatMul -> bias, its new form
+};
+
+}  // namespace
+
+Graph insert_qdq(Graph graph, const QParamsMap& qparams) {
+  if (qparams.empty()) return graph;
+  const bool channels = std::any_of(qparams.begin(), qparams.end(), [](const auto& each) {
+    return !std::holds_alternative<PerTensor>(each.second.granularity);
+  });
+  passes::raise_opset(graph, channels ? kOpsetOfChannels : kOpsetOfQuantizers);
+  return Inserter(std::move(graph), qparams).run();
+}
+
+}  // namespace zeropoint

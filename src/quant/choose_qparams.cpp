@@ -1,0 +1,156 @@
+#include "quant/choose_qparams.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cfloat>
+#include <cmath>
+#include <utility>
+
+#include "quant/activation_ranges.h"
+#include "quant/constant_ranges.h"
+#include "quant/rule_matcher.h"
+#include "zeropoint/error.h"
+
+namespace zeropoint {
+namespace quant {
+namespace {
+
+// Of the steps in which a bias of only zero weights is counted: as exact as fp32 itself.
+constexpr double kBiasSteps = 1 << 24;
+
+Range hull(Range a, Range b) { return {std::min(a.min, b.min), std::max(a.max, b.max)}; }
+
+QParams qparams_of_group(const TieGroup& group, const Statistics& statistics) {
+  Range range;
+  for (const std::string& value : group.sources) {
+    const ValueStatistics* seen = statistics.find(value);
+    if (!seen)
+      throw Error(ErrorCode::kMismatch, fmt::format("value '{}'", value),
+                  "the statistics hold nothing on it; calibrate with the values that the recipe needs (quantizable_values)");
+    range = hull(range, choose_range(*seen, group.scheme));
+  }
+  Scheme scheme = group.scheme;
+  if (group.prefers_signed && range.min < 0) {
+    scheme.dtype = DType::s8;
+    scheme.symmetric = true;
+  }
+  return choose_qparams(range, scheme);
+}
+
+void check_finite(const Graph& graph, const std::string& initializer, const Node& node) {
+  for (const float value : graph.constant(initializer)->values<float>())
+    if (!std::isfinite(value))
+      throw Error(ErrorCode::kNonFinite, fmt::format("initializer '{}' of {}", initializer, describe(node)),
+                  fmt::format("it holds {}, which cannot be quantized; repair the model or keep the node in float", value));
+}
+
+std::vector<double> bias_magnitudes(const Graph& graph, const Uses& uses, const Node& node, std::size_t channels) {
+  std::vector<double> result(channels, 0.0);
+  const std::string name = bias_of(graph, uses, node);
+  if (name.empty()) return result;
+  check_finite(graph, name, node);
+  const auto values = graph.constant(name)->values<float>();
+  for (std::size_t c = 0; c < channels; ++c) result[c] = std::abs(static_cast<double>(values[values.size() == 1 ? 0 : c]));
+  return result;
+}
+
+// Chooses a weight's scales and widens them until every reader's sums fit.
+QParams qparams_of_weight(const Graph& graph, const Uses& uses, const std::string& initializer, const QuantizedWeight& weight,
+                          const QParamsMap& activations, std::vector<std::string>& notes) {
+  const Tensor& values = *graph.constant(initializer);
+  check_finite(graph, initializer, graph.nodes[weight.nodes.front()]);
+  Scheme scheme = weight.scheme;
+  const bool per_channel = std::holds_alternative<PerChannel>(scheme.granularity);
+  if (per_channel) scheme.granularity = PerChannel{weight.axis};
+  QParams qparams = choose_qparams(values, scheme);
+
+  const std::vector<std::vector<float>> channels = split_by_parameter(values, PerChannel{weight.axis});
+  std::vector<double> sums(channels.size());
+  for (std::size_t c = 0; c < channels.size(); ++c)
+    for (const float value : channels[c]) sums[c] += std::abs(static_cast<double>(value));
+  const auto products = static_cast<std::int64_t>(channels.front().size());
+
+  std::vector<bool> only_zeros(qparams.scale.size(), true);
+  for (std::size_t c = 0; c < sums.size(); ++c)
+    if (sums[c] != 0) only_zeros[per_channel ? c : 0] = false;
+  std::vector<double> least(qparams.scale.size(), 0.0), exact(qparams.scale.size(), 0.0);
+  for (const std::size_t reader : weight.nodes) {
+    const Node& node = graph.nodes[reader];
+    const QParams& x = activations.at(node.input(0));
+    const IntegerLimits limits = limits_of(x.dtype);
+    const std::vector<double> bias = bias_magnitudes(graph, uses, node, channels.size());
+    for (std::size_t c = 0; c < channels.size(); ++c) {
+      const std::size_t p = per_channel ? c : 0;
+      least[p] = std::max(least[p], least_safe_scale(sums[c], bias[c], products, x.scale[0], limits.high - limits.low));
+      // The product of both scales must be a normal number too.
+      least[p] = std::max(least[p], 2 * static_cast<double>(FLT_MIN) / static_cast<double>(x.scale[0]));
+      exact[p] = std::max(exact[p], bias[c] / (static_cast<double>(x.scale[0]) * kBiasSteps));
+    }
+  }
+  std::size_t widened = 0, first = 0;
+  for (std::size_t p = 0; p < qparams.scale.size(); ++p) {
+    float& scale = qparams.scale[p];
+    if (only_zeros[p] && exact[p] > 0) scale = static_cast<float>(exact[p]);  // any scale fits the weights: the bias decides
+    if (static_cast<double>(scale) >= least[p]) continue;
+    scale = std::nextafter(static_cast<float>(least[p]), FLT_MAX);
+    if (!only_zeros[p] && widened++ == 0) first = p;
+  }
+  if (widened > 0)
+    notes.push_back(fmt::format(
+        "initializer '{}' of {}: the scale of {} {} was widened (first: channel {}), so that sums and "
+        "bias fit 32 bits",
+        initializer, describe(graph.nodes[weight.nodes.front()]), widened, widened == 1 ? "channel" : "channels", first));
+  return qparams;
+}
+
+}  // namespace
+
+double least_safe_scale(double weights, double bias, std::int64_t products, float x_scale, std::int32_t span) {
+  constexpr double kMost = 2147483647.0;
+  const double room = kMost - static_cast<double>(span) * static_cast<double>(products) / 2 - 2;
+  if (room <= kMost / 2)
+    throw Error(ErrorCode::kLimit, "", fmt::format("sums of {} products pass 32 bits at any scale", products));
+  return (bias / static_cast<double>(x_scale) + static_cast<double>(span) * weights) / room * (1 + 1e-6);
+}
+
+QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {
+  if (const std::string hash = graph_hash(graph); statistics.model_hash != hash)
+    throw Error(ErrorCode::kMismatch, "statistics",
+                fmt::format("they were taken from another graph (hash {}, not {})", statistics.model_hash, hash));
+  QParamsChoice choice;
+  choice.placement = place(graph, recipe);
+  for (const TieGroup& group : choice.placement.groups) {
+    const QParams qparams = qparams_of_group(group, statistics);
+    for (const std::string& value : group.values) choice.qparams.emplace(value, qparams);
+  }
+  const Uses uses = find_uses(graph);
+  QParamsMap weights;
+  for (const auto& [initializer, weight] : choice.placement.weights) {
+    try {
+      weights.emplace(initializer, qparams_of_weight(graph, uses, initializer, weight, choice.qparams, choice.notes));
+    } catch (const Error& error) {
+      if (!error.where.empty()) throw;
+      throw Error(error.code, fmt::format("initializer '{}' of {}", initializer, describe(graph.nodes[weight.nodes.front()])),
+                  error.what());
+    }
+  }
+  choice.qparams.merge(weights);
+  return choice;
+}
+
+}  // namespace quant
+
+std::vector<std::string> quantizable_values(const Graph& graph, const Recipe& recipe) {
+  std::vector<std::string> values;
+  for (const quant::TieGroup& group : quant::place(graph, recipe).groups)
+    values.insert(values.end(), group.sources.begin(), group.sources.end());
+  std::sort(values.begin(), values.end());
+  return values;
+}
+
+QParamsMap choose_qparams(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {
+  return quant::choose_with_notes(graph, statistics, recipe).qparams;
+}
+
+}  // namespace zeropoint

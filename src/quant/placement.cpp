@@ -1,0 +1,488 @@
+#include "quant/placement.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "ops/operator.h"
+#include "quant/rule_matcher.h"
+#include "zeropoint/error.h"
+
+namespace zeropoint::quant {
+namespace {
+
+// What an operator asks of the quantizers around it.
+enum class Role : std::uint8_t {
+  none,         // works in float
+  weighted,     // exact integer sums: quantized inputs and weights; the quantizer behind it stands behind its Relu or Clip
+  elementwise,  // both inputs and the output are quantized, each by itself
+  pool,         // input and output are quantized, each by itself
+  shared,       // moves values or picks some: the output has the input's parameters
+  concat,       // inputs and output share parameters
+  activation,   // part of the operator before it; alone, like `pool`
+};
+struct OperatorRole {
+  std::string_view op_type;
+  Role role;
+};
+constexpr OperatorRole kRoles[] = {
+    {"Conv", Role::weighted},   {"Gemm", Role::weighted},    {"MatMul", Role::weighted}, {"Add", Role::elementwise},
+    {"Mul", Role::elementwise}, {"AveragePool", Role::pool}, {"ReduceMean", Role::pool}, {"GlobalAveragePool", Role::pool},
+    {"MaxPool", Role::shared},  {"Reshape", Role::shared},   {"Flatten", Role::shared},  {"Transpose", Role::shared},
+    {"Squeeze", Role::shared},  {"Unsqueeze", Role::shared}, {"Slice", Role::shared},    {"Identity", Role::shared},
+    {"Concat", Role::concat},   {"Relu", Role::activation},  {"Clip", Role::activation},
+};
+Role role_of(const Node& node) {
+  if (!node.domain.empty()) return Role::none;
+  for (const OperatorRole& each : kRoles)
+    if (each.op_type == node.op_type) return each.role;
+  return Role::none;
+}
+
+constexpr std::array<std::string_view, 9> kQuantizedOperators = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
+                                                                 "QLinearConv",    "QLinearMatMul",    "ConvInteger",
+                                                                 "MatMulInteger",  "QLinearAdd",       "QGemm"};
+
+// What a value is known to lie in because of the operator that made it.
+struct Bounds {
+  float low = -std::numeric_limits<float>::infinity(), high = std::numeric_limits<float>::infinity();
+  friend bool operator==(const Bounds&, const Bounds&) = default;
+};
+
+class Placer {
+ public:
+  Placer(const Graph& graph, const Recipe& recipe)
+      : graph_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {}
+
+  Placement run() {
+    check_not_quantized();
+    choose_rules();
+    find_weighted();
+    grow();
+    Placement placement;
+    placement.integer_nodes.assign(weighted_.begin(), weighted_.end());
+    placement.groups = tie_groups();
+    placement.weights = std::move(weights_);
+    placement.left_in_float = left_in_float();
+    return placement;
+  }
+
+ private:
+  // --- the graph ---
+  bool is_f32(const std::string& value) const { return graph_.type_of(value).dtype == DType::f32; }
+  bool is_computed_f32(const std::string& value) const { return !value.empty() && !graph_.constant(value) && is_f32(value); }
+  const Node* producer(const std::string& value) const {
+    const auto found = uses_.producer.find(value);
+    return found == uses_.producer.end() ? nullptr : &graph_.nodes[found->second];
+  }
+  // The one reader of a value that nothing else sees; else null.
+  const Node* sole_reader(const std::string& value) const {
+    const auto found = uses_.consumers.find(value);
+    if (found == uses_.consumers.end() || found->second.size() != 1 || graph_.is_output(value)) return nullptr;
+    const Node& reader = graph_.nodes[found->second.front()];
+    const auto reads = std::count(reader.inputs.begin(), reader.inputs.end(), value);
+    return reads == 1 ? &reader : nullptr;  // 0: a subgraph reads it
+  }
+  // The value behind the Relu or Clip that belongs to the operator that makes `value`.
+  std::string behind_activation(const std::string& value) const {
+    const Node* reader = sole_reader(value);
+    return reader && role_of(*reader) == Role::activation && reader->input(0) == value ? reader->outputs[0] : value;
+  }
+  // The value at which the quantizer behind a node stands.
+  std::string result_of(const Node& node) const {
+    if (node.is("MatMul") && !bias_of(graph_, uses_, node).empty())
+      return behind_activation(sole_reader(node.outputs[0])->outputs[0]);
+    return behind_activation(node.outputs[0]);
+  }
+
+  // --- rules ---
+  void check_not_quantized() const {
+    for (const Node& node : graph_.nodes)
+      if (std::find(kQuantizedOperators.begin(), kQuantizedOperators.end(), node.op_type) != kQuantizedOperators.end())
+        throw Error(ErrorCode::kUnsupported, describe(node), "the model is quantized already; start from the float model");
+  }
+  void choose_rules() {
+    rules_.reserve(graph_.nodes.size());
+    for (const Node& node : graph_.nodes) rules_.push_back(matcher_.last_match(node));
+  }
+  std::size_t index_of(const Node& node) const { return static_cast<std::size_t>(&node - graph_.nodes.data()); }
+  const Rule* rule_of(const Node& node) const {
+    const std::optional<std::size_t>& rule = rules_[index_of(node)];
+    return rule ? &recipe_.rules[*rule] : nullptr;
+  }
+  bool wants_activation(const Node& node) const {
+    const Rule* rule = rule_of(node);
+    return rule && rule->activation;
+  }
+  std::string why_by_rules(const Node& node) const {
+    const std::optional<std::size_t>& rule = rules_[index_of(node)];
+    if (!rule) return "no rule of the recipe matches it";
+    const Rule& matched = recipe_.rules[*rule];
+    const std::string which = fmt::format("rule {} of the recipe (scope '{}')", *rule, matched.scope);
+    if (!matched.activation && !matched.weight) return which + " keeps it in float";
+    return fmt::format("{} has no scheme for its {}", which, matched.activation ? "weights" : "activations");
+  }
+
+  // --- Conv, Gemm, MatMul ---
+  // Why a node cannot work in integers; empty when it can.
+  std::string obstacle(const Node& node) const {
+    const Rule* rule = rule_of(node);
+    const std::string &x = node.input(0), &w = node.input(1);
+    const Tensor* weight = graph_.constant(w);
+    if (!rule || !rule->activation || (weight && !rule->weight)) return why_by_rules(node);
+    if (!is_computed_f32(x)) return graph_.constant(x) ? "its first input is a constant" : not_f32(x);
+    if (!weight && !node.is("MatMul")) return "its weights are computed, not constant";
+    if (!weight) return is_f32(w) ? "" : not_f32(w);
+    if (weight->dtype() != DType::f32) return not_f32(w);
+    if (weight->size() == 0) return "its weights are empty";
+    if (node.is("Conv") ? weight->rank() < 3 : weight->rank() != 2)
+      return fmt::format("its weights have {} dimensions", weight->rank());
+    if (node.is("Gemm")) {
+      if (node.get_int("transA", 0) != 0) return "its first input is transposed (transA)";
+      for (const char* factor : {"alpha", "beta"})
+        if (const float value = node.get_float(factor, 1.0F); value != 1.0F)
+          return fmt::format("{} = {}: fold it into the constants", factor, value);
+    }
+    return obstacle_of_bias(node, weight->dim(static_cast<std::size_t>(output_axis(node))));
+  }
+  std::string not_f32(const std::string& value) const {
+    const DType dtype = graph_.type_of(value).dtype;
+    return dtype == DType::undefined ? fmt::format("the type of '{}' is unknown", value)
+                                     : fmt::format("'{}' is {}, not f32", value, name(dtype));
+  }
+  std::string obstacle_of_bias(const Node& node, std::int64_t channels) const {
+    if (node.is("MatMul") || node.input(2).empty()) return "";
+    const Tensor* bias = graph_.constant(node.input(2));
+    if (!bias) return "its bias is computed, not constant";
+    if (bias->dtype() != DType::f32) return not_f32(node.input(2));
+    const bool one_each = bias->size() == channels && bias->rank() >= 1 && bias->dims().back() == channels;
+    if (!one_each && bias->size() != 1) return fmt::format("its bias has the shape {}", to_string(bias->dims()));
+    return "";
+  }
+  static int output_axis(const Node& node) {
+    if (node.is("Conv")) return 0;
+    if (node.is("Gemm")) return node.get_int("transB", 0) != 0 ? 0 : 1;
+    return 1;
+  }
+  void find_weighted() {
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      if (role_of(node) != Role::weighted) continue;
+      if (std::string why = obstacle(node); why.empty())
+        weighted_.insert(i);
+      else
+        obstacles_[i] = std::move(why);
+    }
+    // A constant exists once: nodes that share it must agree on it.
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (const std::size_t i : weighted_)
+        if (std::string why = obstacle_of_sharing(graph_.nodes[i]); !why.empty()) {
+          obstacles_[i] = std::move(why);
+          weighted_.erase(i);
+          changed = true;
+          break;
+        }
+    }
+    for (const std::size_t i : weighted_) {
+      const Node& node = graph_.nodes[i];
+      if (!graph_.constant(node.input(1))) continue;
+      QuantizedWeight& weight = weights_[node.input(1)];
+      if (weight.nodes.empty()) {
+        weight.scheme = *rule_of(node)->weight;
+        weight.axis = output_axis(node);
+      }
+      weight.nodes.push_back(i);
+    }
+  }
+  std::string obstacle_of_sharing(const Node& node) const {
+    const std::string& w = node.input(1);
+    if (!graph_.constant(w)) return "";
+    if (graph_.is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
+    for (const std::size_t reader : uses_.consumers.find(w)->second) {
+      const Node& other = graph_.nodes[reader];
+      const bool as_weight =
+          weighted_.contains(reader) && other.input(1) == w && std::count(other.inputs.begin(), other.inputs.end(), w) == 1;
+      if (!as_weight) return fmt::format("its weights '{}' are also read by {}, which needs them in float", w, describe(other));
+      if (output_axis(other) != output_axis(node))
+        return fmt::format("its weights '{}' have other output channels in {}", w, describe(other));
+    }
+    return "";
+  }
+
+  // --- growth: from the weighted operators to their neighbours, until nothing changes ---
+  void grow() {
+    for (const std::size_t i : weighted_) {
+      const Node& node = graph_.nodes[i];
+      quantize(node.input(0));
+      if (!graph_.constant(node.input(1))) quantize(node.input(1));
+      const std::string result = result_of(node);
+      available_.insert(result);
+      // A convolution without a quantizer behind it runs in float in ONNX Runtime, even at the graph's end; a matrix product
+      // does not, and its quantizer would only cost accuracy unless a reader works in integers.
+      if (node.is("Conv")) quantize(result);
+    }
+    for (bool changed = true; changed;) {
+      const std::size_t before = quantized_.size() + tied_.size();
+      for (const Node& node : graph_.nodes) join(node);
+      changed = quantized_.size() + tied_.size() != before;
+    }
+  }
+  void quantize(const std::string& value) {
+    quantized_.insert(value);
+    available_.insert(value);
+  }
+  void join(const Node& node) {
+    const Role role = role_of(node);
+    if (role == Role::none || role == Role::weighted || tied_.contains(index_of(node)) || !wants_activation(node)) return;
+    const std::string &x = node.input(0), &y = node.outputs[0];
+    if (!is_computed_f32(x) || !is_f32(y)) return;
+    switch (role) {
+      case Role::elementwise: {
+        const std::string result = behind_activation(y);
+        if (!is_computed_f32(node.input(1)) || is_bias_add(node) || graph_.is_output(result)) return;
+        if (!available_.contains(x) && !available_.contains(node.input(1))) return;
+        quantize(x);
+        quantize(node.input(1));
+        quantize(result);
+        break;
+      }
+      case Role::pool:
+      case Role::activation:
+        if (graph_.is_output(y) || !available_.contains(x)) return;
+        if (role == Role::activation && (available_.contains(y) || belongs_to_operator(node))) return;
+        quantize(x);
+        quantize(y);
+        break;
+      case Role::shared: {
+        const bool forward = available_.contains(x);
+        const bool backward = quantized_.contains(y) && sole_reader(x);
+        if (graph_.is_output(y) || !(forward || backward) || node.outputs.size() > 1) return;
+        // A matrix product's float result is quantized here only when somebody behind wants it.
+        if (!quantized_.contains(x) && !quantized_.contains(y)) {
+          available_.insert(y);
+          return;
+        }
+        quantize(x);
+        quantize(y);
+        tied_.insert(index_of(node));
+        break;
+      }
+      case Role::concat:
+        join_concat(node);
+        break;
+      default:
+        break;
+    }
+  }
+  void join_concat(const Node& node) {
+    const std::string& y = node.outputs[0];
+    if (graph_.is_output(y)) return;
+    bool any = false;
+    for (const std::string& x : node.inputs) {
+      if (!is_computed_f32(x)) return;
+      any = any || available_.contains(x);
+    }
+    if (!any) return;
+    for (const std::string& x : node.inputs) quantize(x);
+    quantize(y);
+    // A Relu or Clip is fused only where the quantizer behind it implies it (zero point 0 behind a Relu). Sharing parameters
+    // with values of other bounds would break that, so such inputs keep their own.
+    for (const std::string& x : node.inputs)
+      if (bounds_of(x) != bounds_of(node.inputs[0])) return;
+    tied_.insert(index_of(node));
+  }
+  bool is_bias_add(const Node& node) const {
+    for (const std::string& x : node.inputs)
+      if (const Node* made_by = producer(x);
+          made_by && made_by->is("MatMul") && weighted_.contains(index_of(*made_by)) && sole_reader(x) == &node)
+        return !bias_of(graph_, uses_, *made_by).empty();
+    return false;
+  }
+  // A Relu or Clip behind an operator that takes it in.
+  bool belongs_to_operator(const Node& activation) const {
+    const Node* before = producer(activation.input(0));
+    if (!before || !sole_reader(activation.input(0))) return false;
+    const Role role = role_of(*before);
+    if (role == Role::weighted) return weighted_.contains(index_of(*before));
+    return role == Role::elementwise && (is_bias_add(*before) || quantized_.contains(activation.outputs[0]));
+  }
+  Bounds bounds_of(const std::string& value) const {
+    const Node* node = producer(value);
+    for (int depth = 0; node && role_of(*node) == Role::shared && depth < 1000; ++depth) node = producer(node->input(0));
+    Bounds bounds;
+    if (!node) return bounds;
+    if (node->is("Relu")) bounds.low = 0;
+    if (node->is("Clip")) {
+      const auto scalar = [&](std::size_t input, float otherwise) {
+        const Tensor* constant = graph_.constant(node->input(input));
+        return constant && constant->dtype() == DType::f32 && constant->size() == 1 ? constant->values<float>()[0] : otherwise;
+      };
+      bounds = {scalar(1, bounds.low), scalar(2, bounds.high)};
+    }
+    if (node->is("Concat") && !node->inputs.empty()) {
+      bounds = bounds_of(node->inputs[0]);
+      for (const std::string& x : node->inputs)
+        if (bounds_of(x) != bounds) return {};
+    }
+    return bounds;
+  }
+
+  // --- ties ---
+  std::vector<TieGroup> tie_groups() const {
+    std::vector<std::string> values(quantized_.begin(), quantized_.end());
+    std::map<std::string_view, std::size_t> index;
+    for (std::size_t i = 0; i < values.size(); ++i) index[values[i]] = i;
+    std::vector<std::size_t> parent(values.size());  // union-find
+    std::iota(parent.begin(), parent.end(), std::size_t{0});
+    const auto root = [&](std::size_t i) {
+      while (parent[i] != i) i = parent[i] = parent[parent[i]];
+      return i;
+    };
+    std::set<std::string> derived;  // values that hold nothing their sources don't
+    for (const std::size_t i : tied_) {
+      const Node& node = graph_.nodes[i];
+      const bool concat = role_of(node) == Role::concat;
+      for (const std::string& x : node.inputs) {
+        if (!concat && &x != &node.inputs[0]) break;
+        parent[root(index.at(x))] = root(index.at(node.outputs[0]));
+        if (concat) derived.insert(x);
+      }
+      if (!concat) derived.insert(node.outputs[0]);
+    }
+    std::map<std::size_t, TieGroup> by_root;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      TieGroup& group = by_root[root(i)];
+      group.values.push_back(values[i]);
+      if (!derived.contains(values[i])) group.sources.push_back(values[i]);
+    }
+    std::vector<TieGroup> groups;
+    for (auto& [at, group] : by_root) {
+      group.scheme = scheme_of(group.values);
+      // Its first convolution pays for the zero point of the network's input where OpenVINO runs it: see docs.
+      group.prefers_signed =
+          recipe_.target == Target::openvino && group.scheme.dtype == DType::u8 &&
+          std::any_of(group.values.begin(), group.values.end(), [&](const std::string& v) { return !producer(v); });
+      groups.push_back(std::move(group));
+    }
+    std::sort(groups.begin(), groups.end(), [](const TieGroup& a, const TieGroup& b) { return a.values < b.values; });
+    return groups;
+  }
+  // By the rule of the first weighted node that reads one of the values; else of the first other reader that has one; else of
+  // the operator that makes them.
+  Scheme scheme_of(const std::vector<std::string>& values) const {
+    for (const bool weighted : {true, false})
+      for (const std::string& value : values)
+        if (const auto readers = uses_.consumers.find(value); readers != uses_.consumers.end())
+          for (const std::size_t reader : readers->second) {
+            const Node& node = graph_.nodes[reader];
+            if ((weighted ? weighted_.contains(reader) : role_of(node) != Role::none) && wants_activation(node))
+              return *rule_of(node)->activation;
+          }
+    for (const std::string& value : values)
+      for (const Node* node = producer(value); node; node = producer(node->input(0))) {
+        if (wants_activation(*node)) return *rule_of(*node)->activation;
+        if (role_of(*node) != Role::activation && role_of(*node) != Role::elementwise) break;
+      }
+    return {};
+  }
+
+  // --- reasons ---
+  std::vector<LeftInFloat> left_in_float() const {
+    std::vector<LeftInFloat> result;
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      const Node& node = graph_.nodes[i];
+      if (std::string reason = why_in_float(i, node); !reason.empty())
+        result.push_back({name_of(node), node.op_type, std::move(reason)});
+    }
+    return result;
+  }
+  std::string why_in_float(std::size_t i, const Node& node) const {
+    if (weighted_.contains(i) || tied_.contains(i)) return "";
+    if (const auto found = obstacles_.find(i); found != obstacles_.end()) return found->second;
+    const bool makes_f32 = std::any_of(node.outputs.begin(), node.outputs.end(),
+                                       [&](const std::string& value) { return !value.empty() && is_f32(value); });
+    if (!makes_f32) return "";
+    const Role role = role_of(node);
+    if (node.inputs.empty()) return "";  // a constant
+    if (role == Role::none) return "no integer form of this operator";
+    const std::string& y = node.outputs[0];
+    const bool all_inputs = std::all_of(node.inputs.begin(), node.inputs.end(),
+                                        [&](const std::string& x) { return !is_computed_f32(x) || quantized_.contains(x); });
+    if (role == Role::elementwise && is_bias_add(node)) return "";
+    if (role == Role::activation && belongs_to_operator(node)) return "";
+    if (role != Role::shared && all_inputs && quantized_.contains(behind_activation(y))) return "";
+    if (!wants_activation(node)) return why_by_rules(node);
+    if (graph_.is_output(behind_activation(y))) return "it makes an output of the graph";
+    if (role == Role::elementwise && !(is_computed_f32(node.input(0)) && is_computed_f32(node.input(1))))
+      return "one of its operands is a constant";
+    return "its input is not quantized";
+  }
+
+  const Graph& graph_;
+  const Recipe& recipe_;
+  RuleMatcher matcher_;
+  Uses uses_;
+  std::vector<std::optional<std::size_t>> rules_;  // by node
+  std::set<std::size_t> weighted_;                 // nodes that work in integers
+  std::map<std::size_t, std::string> obstacles_;   // of the other Conv, Gemm and MatMul
+  std::map<std::string, QuantizedWeight> weights_;
+  std::set<std::string> quantized_;  // values with a quantizer
+  std::set<std::string> available_;  // values that integer arithmetic makes or could make
+  std::set<std::size_t> tied_;       // nodes whose input(s) and output share parameters
+};
+
+}  // namespace
+
+std::string bias_of(const Graph& graph, const Uses& uses, const Node& node) {
+  if (!node.is("MatMul")) return node.input(2);
+  const Tensor* weight = graph.constant(node.input(1));
+  const auto readers = uses.consumers.find(node.outputs[0]);
+  if (!weight || weight->rank() != 2 || readers == uses.consumers.end() || readers->second.size() != 1 ||
+      graph.is_output(node.outputs[0]))
+    return "";
+  const Node& add = graph.nodes[readers->second.front()];
+  if (!add.is("Add")) return "";
+  const std::string& other = add.input(0) == node.outputs[0] ? add.input(1) : add.input(0);
+  const Tensor* bias = graph.constant(other);
+  const std::int64_t channels = weight->dim(1);
+  const bool fits =
+      bias && bias->dtype() == DType::f32 && bias->rank() >= 1 && bias->size() == channels && bias->dims().back() == channels;
+  return fits ? other : "";
+}
+
+Placement place(const Graph& graph, const Recipe& recipe) {
+  Graph typed = graph;
+  ops::infer_shapes(typed);
+  return Placer(typed, recipe).run();
+}
+
+std::string to_text(const Placement& placement, const Graph& graph) {
+  std::string text;
+  for (const TieGroup& group : placement.groups) {
+    text += fmt::format("quantize {}: {}{} {}", fmt::join(group.values, " "), name(group.scheme.dtype),
+                        group.scheme.symmetric ? " symmetric" : "", group.scheme.range);
+    if (group.sources.size() != group.values.size()) text += fmt::format(" of {}", fmt::join(group.sources, " "));
+    text += group.prefers_signed ? ", s8 when negative\n" : "\n";
+  }
+  for (const auto& [initializer, weight] : placement.weights) {
+    const bool per_channel = std::holds_alternative<PerChannel>(weight.scheme.granularity);
+    text += fmt::format("weight {}: {}{} {}{}\n", initializer, name(weight.scheme.dtype),
+                        weight.scheme.symmetric ? " symmetric" : "", weight.scheme.range,
+                        per_channel ? fmt::format(" axis {}", weight.axis) : "");
+  }
+  for (const std::size_t node : placement.integer_nodes) text += fmt::format("integer {}\n", describe(graph.nodes[node]));
+  for (const LeftInFloat& node : placement.left_in_float)
+    text += fmt::format("float {} ({}): {}\n", node.node, node.op_type, node.reason);
+  return text;
+}
+
+}  // namespace zeropoint::quant
