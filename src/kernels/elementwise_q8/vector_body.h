@@ -184,7 +184,7 @@ inline F32 as_float(S32 a) { return _mm256_castsi256_ps(a); }
 #endif
 
 struct Quad {  // kByteLanes values as floats, in the order of in-lane unpacking
-  F32 v[4];
+  F32 a, b, c, d;
 };
 
 struct LaneDequantizer {
@@ -193,8 +193,8 @@ struct LaneDequantizer {
       : offset(broadcast(8388608.0F + static_cast<float>(params.zero_point))), scale(broadcast(params.scale)) {}
   Quad operator()(U8 q) const {
     const S32 exponent = broadcast_16(0x4B00), low = unpack_low_8(q, zero_u8()), high = unpack_high_8(q, zero_u8());
-    return {{real(unpack_low_16(low, exponent)), real(unpack_high_16(low, exponent)), real(unpack_low_16(high, exponent)),
-             real(unpack_high_16(high, exponent))}};
+    return {real(unpack_low_16(low, exponent)), real(unpack_high_16(low, exponent)), real(unpack_low_16(high, exponent)),
+            real(unpack_high_16(high, exponent))};
   }
   F32 real(S32 q) const { return mul(sub(as_float(q), offset), scale); }
   F32 offset, scale;
@@ -205,8 +205,8 @@ struct LaneRounder {
       : zero_point(broadcast_16(params.zero_point)), low(broadcast_8(params.low)), high(broadcast_8(params.high)) {}
   // Values below 2^31; the saturation of packing and adding does the clamping to [0, 255].
   U8 operator()(const Quad& x) const {
-    const S32 first = add_16(pack_32(to_nearest(x.v[0]), to_nearest(x.v[1])), zero_point);
-    const S32 second = add_16(pack_32(to_nearest(x.v[2]), to_nearest(x.v[3])), zero_point);
+    const S32 first = add_16(pack_32(to_nearest(x.a), to_nearest(x.b)), zero_point);
+    const S32 second = add_16(pack_32(to_nearest(x.c), to_nearest(x.d)), zero_point);
     return min_u8(max_u8(pack_16(first, second), low), high);
   }
   S32 zero_point;
@@ -224,8 +224,8 @@ inline void binary_rows(const BinaryQ8& params, const uint8_t* a, const uint8_t*
     for (int64_t r = 0; r < rows; ++r)
       for_each_vector<kByteLanes>(0, channels, [&](int64_t i, auto part) {
         const Quad x = real_a(load_u8(a + r * channels + i, part)), z = real_b(load_u8(b + r * b_stride + i, part));
-        Quad y;
-        for (int k = 0; k < 4; ++k) y.v[k] = quotient(Op::apply(x.v[k], z.v[k]));
+        const Quad y = {quotient(Op::apply(x.a, z.a)), quotient(Op::apply(x.b, z.b)), quotient(Op::apply(x.c, z.c)),
+                        quotient(Op::apply(x.d, z.d))};
         store_u8(dst + r * channels + i, rounder(y), part);
       });
   };

@@ -12,9 +12,9 @@ namespace zeropoint::kernels {
 inline constexpr int kHistogramBins = 1 << 17;
 inline constexpr int kHistogramOctaves = 512, kHistogramOctaveBins = 256;
 // Counts are spread over several tables: two increments of one address in a row would wait for each other.
-inline constexpr int kHistogramTables = 4;
+inline constexpr int kHistogramTables = 2;
 
-// A worker's accumulator. Reuse it for one tensor after another; it is 2 MB of address space, of which only octaves that occur
+// A worker's accumulator. Reuse it for one tensor after another; it is 1 MB of address space, of which only octaves that occur
 // are touched. Caller: zero all, set low/high/magnitudes by reset_histogram().
 struct HistogramState {
   std::uint32_t* counts;  // [kHistogramTables][kHistogramBins]

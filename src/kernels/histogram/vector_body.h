@@ -21,9 +21,24 @@ struct BlockSummary {
 // Of `count` values, a multiple of kLanes: bins of the non-zero ones to `bins` (room for kLanes more than count), in any order.
 BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noexcept;
 
+// Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store. Bins are
+// loaded two at a time: the loop is bound by its loads and stores.
+inline void count_bins(uint32_t* tables, const uint32_t* bins, int64_t count) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    uint64_t first, second;
+    memcpy(&first, bins + i, sizeof first);
+    memcpy(&second, bins + i + 2, sizeof second);
+    ++tables[static_cast<uint32_t>(first)];
+    ++tables[kHistogramBins + (first >> 32)];
+    ++tables[static_cast<uint32_t>(second)];
+    ++tables[kHistogramBins + (second >> 32)];
+  }
+  for (; i < count; ++i) ++tables[bins[i]];
+}
+
 inline void accumulate(HistogramState& state, const float* values, int64_t count) noexcept {
   uint32_t bins[kBlock + kLanes];
-  uint32_t* const tables = state.counts;
   while (count >= kLanes) {
     const int64_t block = count < kBlock ? count / kLanes * kLanes : kBlock;
     const BlockSummary summary = append_bins(values, block, bins);
@@ -36,15 +51,7 @@ inline void accumulate(HistogramState& state, const float* values, int64_t count
       if (summary.high > state.high) state.high = summary.high;
       if (summary.smallest < state.smallest) state.smallest = summary.smallest;
       if (summary.largest > state.largest && summary.bins > 0) state.largest = summary.largest;
-      // Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store.
-      int64_t i = 0;
-      for (; i + 4 <= summary.bins; i += 4) {
-        ++tables[bins[i]];
-        ++tables[kHistogramBins + bins[i + 1]];
-        ++tables[2 * kHistogramBins + bins[i + 2]];
-        ++tables[3 * kHistogramBins + bins[i + 3]];
-      }
-      for (; i < summary.bins; ++i) ++tables[bins[i]];
+      count_bins(state.counts, bins, summary.bins);
     }
     values += block;
     count -= block;
