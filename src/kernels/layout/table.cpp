@@ -4,6 +4,12 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr LayoutKernels kKernels[] = {
+#if defined(__x86_64__)
+    {.name = "layout_avx512vnni", .needs = Isa::avx512vnni, .functions = &layout_avx512vnni},
+    {.name = "layout_avx2", .needs = Isa::avx2, .functions = &layout_avx2},
+#elif defined(__aarch64__)
+    {.name = "layout_neon", .needs = Isa::neon, .functions = &layout_neon},
+#endif
     {.name = "layout_reference", .needs = Isa::scalar, .functions = &layout_reference},
 };
 
