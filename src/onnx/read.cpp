@@ -190,6 +190,8 @@ Node read_node(NodeProto& proto, Source& source) {
       attribute.set_name(key);
       left.Add()->Swap(&attribute);
     }
+    // By name, as they are written: equal nodes have equal extras.
+    std::sort(left.pointer_begin(), left.pointer_end(), [](const auto* a, const auto* b) { return a->name() < b->name(); });
     proto.mutable_attribute()->Swap(&left);
   }
   node.extra = extra_of(proto);
