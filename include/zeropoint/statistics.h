@@ -89,7 +89,8 @@ struct ValueStatistics {
   Histogram histogram;
   // Exact sums over samples of each sample's minimum and maximum (fixed point, numerics/exact_sum.h).
   std::array<std::uint64_t, 6> min_sum{}, max_sum{};
-  // Largest |x| by channel (axis 1), where asked for; empty otherwise.
+  // Largest |x| by channel along channel_axis, where asked for; empty otherwise.
+  std::int64_t channel_axis = 0;  // negative counts from the last
   std::vector<float> channel_max;
   // Rows (vectors along the last axis) with the smallest content hashes, where asked for: ascending by hash, then contents.
   std::vector<std::vector<float>> rows;
@@ -142,27 +143,29 @@ std::string to_json(const Statistics& statistics);  // a summary: counts, ranges
 std::string to_text(const Statistics& statistics);  // the same as a table
 
 struct CalibrateOptions {
-  std::vector<std::string> values;          // to observe; empty: every float value that is not a constant
-  std::vector<std::string> channel_values;  // of those: where channel_max is wanted
-  std::vector<std::string> row_values;      // of those: where rows are wanted
-  std::uint64_t row_bytes = 1 << 20;        // bound of the rows of one value
-  int threads = 0;                          // 0: the physical cores that this process may use
+  std::vector<std::string> values;                   // to observe; empty: every float value that is not a constant
+  std::map<std::string, std::int64_t> channel_axes;  // of those: where channel_max is wanted, and along which axis
+  std::vector<std::string> row_values;               // of those: where rows are wanted
+  std::uint64_t row_bytes = 1 << 20;                 // bound of the rows of one value
+  int threads = 0;                                   // 0: the physical cores that this process may use
   std::optional<Isa> max_isa;
   std::map<std::string, Dims> shapes;  // fixes symbolic dimensions of inputs
   std::uint64_t max_memory = 0;        // bytes; 0: no bound. Fewer threads are used where it needs that
-  std::size_t shard = 0, shards = 1;   // this run takes part `shard` (from 0) of `shards`
-  std::filesystem::path checkpoint;    // where unfinished state is kept; empty: nowhere
+  std::size_t shard = 0, shards = 1;   // this run takes part `shard` (from 0) of `shards`: neighbouring samples
+  std::filesystem::path checkpoint;    // where unfinished state is kept (the caller removes it); empty: nowhere
   double checkpoint_seconds = 60;
   bool resume = false;  // go on from the checkpoint, when there is one
   bool allow_non_finite = false;
-  std::function<void(std::size_t done, std::size_t total)>
-      progress;                                  // called from the calling thread or a worker, one at a time
+  std::function<void(std::size_t done, std::size_t total)> progress;  // of this shard; one call at a time, from any worker
   const std::atomic<bool>* interrupt = nullptr;  // becomes true: write the checkpoint, throw Error kInterrupted
 };
 
 // Runs the float graph over the samples (or this shard of them) once and observes its values. Memory is O(values x bins) and
-// does not grow with the samples. Throws Error: kBadSample (also for an empty set), kNonFinite naming value, node and sample,
-// kLimit when max_memory cannot be kept, kBadArgument for an unknown value name, kMismatch for a checkpoint of another run.
+// does not grow with the samples; it is measured (resident pages), so max_memory includes what the process held before. A
+// sample with a batch is run row by row where the graph leaves the batch open (the first axis of all inputs is one symbol, not
+// named after a sequence), so that grouping samples changes nothing. Throws Error: kBadSample (also for an empty set),
+// kNonFinite naming value, node and sample, kLimit when max_memory cannot be kept, kBadArgument for an unknown value name,
+// kMismatch for a checkpoint of another run.
 Statistics calibrate(const Graph& graph, const Samples& samples, const CalibrateOptions& options = {});
 
 }  // namespace zeropoint

@@ -1,14 +1,14 @@
 #include "calib/rows.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 
+#include "calib/hash64.h"
+
 namespace zeropoint::calib {
 
-std::uint64_t row_hash(std::span<const float> row) { return XXH3_64bits(row.data(), row.size_bytes()); }
+std::uint64_t row_hash(std::span<const float> row) { return hash64(std::as_bytes(row)); }
 
 void RowSample::add(std::span<const float> row) {
   if (row.empty() || !std::all_of(row.begin(), row.end(), [](float x) { return std::isfinite(x); })) return;

@@ -1,13 +1,13 @@
 #include "zeropoint/statistics.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "calib/hash64.h"
 #include "calib/rows.h"
 #include "numerics/exact_sum.h"
 
@@ -58,6 +58,7 @@ ValueStatistics merge_values(const std::string& name, const ValueStatistics& a, 
   sum.histogram.merge(b.histogram);
   sum.min_sum = add_sums(a.min_sum, b.min_sum);
   sum.max_sum = add_sums(a.max_sum, b.max_sum);
+  if (a.channel_axis != b.channel_axis) mismatch(fmt::format("value '{}' has its channels along different axes", name));
   if (a.channel_max.empty()) {
     sum.channel_max = b.channel_max;
   } else if (!b.channel_max.empty()) {
@@ -137,7 +138,7 @@ Statistics merge(const Statistics& a, const Statistics& b, const MergeOptions& o
 
 std::string statistics_hash(const Statistics& statistics) {
   const std::string bytes = serialize(statistics);
-  return fmt::format("{:016x}", XXH3_64bits(bytes.data(), bytes.size()));
+  return fmt::format("{:016x}", calib::hash64(std::as_bytes(std::span(bytes))));
 }
 
 void save(const Statistics& statistics, const std::filesystem::path& path) { write_file(path, serialize(statistics)); }

@@ -6,13 +6,13 @@
 // items, everything in the order of the struct and maps ascending: equal statistics have equal bytes. Reading checks every
 // rule that a state made by calibrate() keeps, since range choosers rely on them.
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 
+#include "calib/hash64.h"
 #include "calib/rows.h"
 #include "numerics/exact_sum.h"
 #include "zeropoint/statistics.h"
@@ -115,6 +115,7 @@ void write(Writer& out, const ValueStatistics& value) {
   }
   for (const auto* sum : {&value.min_sum, &value.max_sum})
     for (const std::uint64_t word : *sum) out.fixed(word);
+  out.fixed(value.channel_axis);
   out.floats(value.channel_max);
   out.number(value.rows.size());
   for (const auto& row : value.rows) out.floats(row);
@@ -193,6 +194,8 @@ ValueStatistics read_value(Reader& in, std::uint64_t row_bytes) {
     for (std::uint64_t& word : *sum) word = in.fixed<std::uint64_t>();
   check_range(in, value);
   check_sums(in, value);
+  value.channel_axis = in.fixed<std::int64_t>();
+  in.require(value.channel_axis >= -64 && value.channel_axis < 64, "a channel axis does not exist");
   value.channel_max = in.floats();
   const float largest = std::max(-value.min, value.max);
   for (const float x : value.channel_max)
@@ -254,7 +257,7 @@ std::string serialize(const Statistics& statistics) {
   file.fixed(kVersion);
   file.fixed(static_cast<std::uint64_t>(payload.bytes().size()));
   file.bytes() += payload.bytes();
-  file.fixed(static_cast<std::uint64_t>(XXH3_64bits(file.bytes().data(), file.bytes().size())));
+  file.fixed(calib::hash64(std::as_bytes(std::span(file.bytes()))));
   return std::move(file.bytes());
 }
 
@@ -272,7 +275,8 @@ Statistics parse_statistics(std::string_view bytes, const std::string& where) {
   if (size != bytes.size() - kHeaderBytes - kChecksumBytes)
     header.fail(fmt::format("truncated or damaged: {} bytes where {} were written", bytes.size(),
                             size <= (std::uint64_t{1} << 62) ? size + kHeaderBytes + kChecksumBytes : size));
-  if (checksum != XXH3_64bits(bytes.data(), bytes.size() - kChecksumBytes)) header.fail("damaged: the checksum differs");
+  if (checksum != calib::hash64(std::as_bytes(std::span(bytes).first(bytes.size() - kChecksumBytes))))
+    header.fail("damaged: the checksum differs");
 
   Reader in(bytes.substr(kHeaderBytes, static_cast<std::size_t>(size)), where);
   Statistics statistics;
