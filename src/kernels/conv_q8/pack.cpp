@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "kernels/conv_q8/entries.h"
 #include "kernels/conv_q8/packed.h"
@@ -11,12 +13,11 @@ constexpr std::int64_t kBlock = 16;                       // output channels of 
 constexpr std::int64_t kTileBlock = 32, kTileDepth = 64;  // output channels of two AMX tiles, and their bytes a row
 
 // Writes header and zero points, in slots of whole blocks a group; returns where the weights go.
-std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int32_t* weight_zero_points, void* packed) {
+std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int8_t* weights,
+                       const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t outputs = s.o / s.groups, slots = round_up(outputs, block);
   auto* header = static_cast<PackedHeader*>(packed);
-  *header = {};
-  header->has_weight_zero_points =
-      weight_zero_points && std::any_of(weight_zero_points, weight_zero_points + s.o, [](std::int32_t z) { return z != 0; });
+  *header = make_header(s, weights, weight_zero_points);
   auto* slot = reinterpret_cast<std::int32_t*>(header + 1);
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t i = 0; i < slots; ++i)
@@ -25,6 +26,21 @@ std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int32_
 }
 
 }  // namespace
+
+PackedHeader make_header(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points) {
+  const std::int64_t depth = s.c / s.groups * s.kh * s.kw;
+  std::int64_t largest = 0;
+  for (std::int64_t o = 0; o < s.o; ++o) {
+    std::int64_t sum = 0;
+    for (std::int64_t k = 0; k < depth; ++k) sum += 255 * std::abs(std::int64_t{weights[o * depth + k]});
+    largest = std::max(largest, sum);
+  }
+  PackedHeader header{};
+  header.has_weight_zero_points =
+      weight_zero_points && std::any_of(weight_zero_points, weight_zero_points + s.o, [](std::int32_t z) { return z != 0; });
+  header.largest_sum = static_cast<std::int32_t>(std::min<std::int64_t>(largest, std::numeric_limits<std::int32_t>::max()));
+  return header;
+}
 
 bool supports_blocked_conv(const ConvShape& s) {
   constexpr std::int64_t kMost = std::int64_t{1} << 30;  // pixel numbers are computed in s32 lanes
@@ -41,7 +57,7 @@ std::size_t packed_bytes_dwords(const ConvShape& s) {
 
 void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kBlock, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
@@ -58,7 +74,7 @@ std::size_t packed_bytes_words(const ConvShape& s) {
 
 void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, kBlock, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
@@ -81,7 +97,7 @@ std::size_t packed_bytes_tiles(const ConvShape& s) {
 
 void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
-  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kTileBlock)
       for (std::int64_t step = 0; step < depth; step += kTileDepth)

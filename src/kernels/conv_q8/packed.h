@@ -13,8 +13,10 @@ namespace zeropoint::kernels {
 // slots = groups * output channels of a group, rounded up to whole blocks.
 struct PackedHeader {
   std::int32_t has_weight_zero_points;
-  std::int32_t unused[15];
+  std::int32_t largest_sum;  // no |sum of x * w| of any output exceeds it (s32's largest value: not known)
+  std::int32_t unused[14];
 };
+PackedHeader make_header(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points);
 
 namespace {
 

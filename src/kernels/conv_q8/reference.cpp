@@ -54,6 +54,7 @@ std::size_t packed_bytes_plain(const ConvShape& s) {
 
 void pack_plain(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   auto* header = static_cast<PackedHeader*>(packed);
+  *header = {};
   header->has_weight_zero_points = weight_zero_points != nullptr;
   if (weight_zero_points) std::memcpy(header + 1, weight_zero_points, static_cast<std::size_t>(s.o) * 4);
   std::memcpy(static_cast<std::byte*>(packed) + weights_offset(s.o), weights,

@@ -65,70 +65,69 @@ __attribute__((always_inline)) inline const std::int32_t* row_of(const std::int3
 }
 
 // The u8 epilogue of one block, in steps of 64 outputs.
-class Finisher {
- public:
-  Finisher(const ConvArgs& a, const ConvShape& s, bool bounded) : requantize_(a), stride_(s.dst_stride) {
-    requantize_.bounded = bounded;
-  }
+template <bool kBiased>
+struct Finisher {
+  Requantize requantize;
+  std::int64_t stride;
+  const std::int32_t* c = nullptr;
+  std::uint8_t* out = nullptr;
+  int row = 0, end = 0;
+  bool narrow = false;
+  __mmask32 mask = 0;
+  __m512i comp0, comp1;
+  __m512 scale0, scale1, shift0, shift1;
+
+  Finisher(const Requantize& r, std::int64_t dst_stride) : requantize(r), stride(dst_stride) {}
 
   void start(const Block& block) {
-    c_ = block.c;
-    out_ = static_cast<std::uint8_t*>(block.out);
-    narrow_ = block.columns <= 16;
-    row_ =
-        narrow_ ? block.begin & ~3 : block.begin & ~1;  // rows before `begin` are this worker's, and get the same values again
-    end_ = block.end;
-    mask_ = static_cast<__mmask32>(first(block.columns));
-    const auto mask0 = static_cast<__mmask16>(mask_), mask1 = static_cast<__mmask16>(mask_ >> 16);
-    comp0_ = _mm512_maskz_loadu_epi32(mask0, block.comp), comp1_ = _mm512_maskz_loadu_epi32(mask1, block.comp + 16);
-    scale0_ = _mm512_maskz_loadu_ps(mask0, block.scale), scale1_ = _mm512_maskz_loadu_ps(mask1, block.scale + 16);
+    c = block.c;
+    out = static_cast<std::uint8_t*>(block.out);
+    narrow = block.columns <= 16;
+    row = narrow ? block.begin & ~3 : block.begin & ~1;  // rows before `begin` are this worker's, and get the same values again
+    end = block.end;
+    mask = static_cast<__mmask32>(first(block.columns));
+    const auto mask0 = static_cast<__mmask16>(mask), mask1 = static_cast<__mmask16>(mask >> 16);
+    const __m512i bias = _mm512_set1_epi32(kBiased ? Requantize::kBias : 0);
+    const __m512 shift = _mm512_set1_ps(Requantize::kShift);
+    comp0 = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask0, block.comp), bias);
+    comp1 = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask1, block.comp + 16), bias);
+    scale0 = _mm512_maskz_loadu_ps(mask0, block.scale), scale1 = _mm512_maskz_loadu_ps(mask1, block.scale + 16);
+    shift0 = _mm512_mul_ps(scale0, shift), shift1 = _mm512_mul_ps(scale1, shift);
   }
-  bool done() const { return row_ >= end_; }
+  bool done() const { return row >= end; }
+
+  __attribute__((always_inline)) __m512 value0(const std::int32_t* sums) const {
+    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums), comp0), scale0, shift0);
+  }
+  __attribute__((always_inline)) __m512 value1(const std::int32_t* sums) const {
+    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums), comp1), scale1, shift1);
+  }
 
   __attribute__((always_inline)) void step() {
     if (done()) return;
-    if (narrow_) {
-      const std::int32_t* c = row_of(c_, row_);
-      const __m512i q = requantize_.in_order(value(c, comp0_, scale0_), value(c + 16, comp0_, scale0_),
-                                             value(c + 32, comp0_, scale0_), value(c + 48, comp0_, scale0_));
-      const auto mask = static_cast<__mmask16>(mask_);
-      std::uint8_t* out = out_ + row_ * stride_;
-      _mm_mask_storeu_epi8(out, mask, _mm512_castsi512_si128(q));
-      if (row_ + 1 < end_) _mm_mask_storeu_epi8(out + stride_, mask, _mm512_extracti32x4_epi32(q, 1));
-      if (row_ + 2 < end_) _mm_mask_storeu_epi8(out + 2 * stride_, mask, _mm512_extracti32x4_epi32(q, 2));
-      if (row_ + 3 < end_) _mm_mask_storeu_epi8(out + 3 * stride_, mask, _mm512_extracti32x4_epi32(q, 3));
-      row_ += 4;
+    const std::int32_t* sums = row_of(c, row);
+    std::uint8_t* to = out + row * stride;
+    if (narrow) {
+      const __m512i q = requantize.in_order<kBiased>(value0(sums), value0(sums + 16), value0(sums + 32), value0(sums + 48));
+      const auto mask16 = static_cast<__mmask16>(mask);
+      _mm_mask_storeu_epi8(to, mask16, _mm512_castsi512_si128(q));
+      if (row + 1 < end) _mm_mask_storeu_epi8(to + stride, mask16, _mm512_extracti32x4_epi32(q, 1));
+      if (row + 2 < end) _mm_mask_storeu_epi8(to + 2 * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
+      if (row + 3 < end) _mm_mask_storeu_epi8(to + 3 * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
+      row += 4;
     } else {
-      const std::int32_t* c = row_of(c_, row_);
-      const __m512i q = requantize_.in_order(value(c, comp0_, scale0_), value(c + kTileInts, comp1_, scale1_),
-                                             value(c + 16, comp0_, scale0_), value(c + kTileInts + 16, comp1_, scale1_));
-      std::uint8_t* out = out_ + row_ * stride_;
-      _mm256_mask_storeu_epi8(out, mask_, _mm512_castsi512_si256(q));
-      if (row_ + 1 < end_) _mm256_mask_storeu_epi8(out + stride_, mask_, _mm512_extracti64x4_epi64(q, 1));
-      row_ += 2;
+      const __m512i q = requantize.in_order<kBiased>(value0(sums), value1(sums + kTileInts), value0(sums + 16),
+                                                     value1(sums + kTileInts + 16));
+      _mm256_mask_storeu_epi8(to, mask, _mm512_castsi512_si256(q));
+      if (row + 1 < end) _mm256_mask_storeu_epi8(to + stride, mask, _mm512_extracti64x4_epi64(q, 1));
+      row += 2;
     }
   }
-
- private:
-  static __attribute__((always_inline)) __m512 value(const std::int32_t* c, __m512i comp, __m512 scale) {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(c), comp)), scale);
-  }
-
-  Requantize requantize_;
-  std::int64_t stride_;
-  const std::int32_t* c_ = nullptr;
-  std::uint8_t* out_ = nullptr;
-  int row_ = 0, end_ = 0;
-  bool narrow_ = false;
-  __mmask32 mask_ = 0;
-  __m512i comp0_, comp1_;
-  __m512 scale0_, scale1_;
 };
 
 // Any epilogue of one block: other output types, weights with zero points. Not the hot path.
-__attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std::int64_t stride, bool bounded) {
-  Requantize requantize(a);
-  requantize.bounded = bounded;
+__attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std::int64_t stride,
+                                          const Requantize& requantize) {
   for (int row = b.begin; row < b.end; ++row)
     for (int column = 0; column < b.columns; column += 16) {
       const auto mask = static_cast<__mmask16>(first(b.columns - column));
@@ -159,9 +158,10 @@ void finish_stores() { asm volatile("" ::: "memory"); }
 
 // Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
 // finisher works off its own block, `pace` steps a product.
-template <bool kTwoRows, bool kTwoColumns>
-void multiply(const std::uint8_t* a, std::int64_t pitch, const std::int8_t* b, std::int64_t steps, std::int32_t* previous,
-              Finisher& finisher, int pace) {
+template <bool kTwoRows, bool kTwoColumns, bool kBiased>
+__attribute__((noinline)) void multiply(const std::uint8_t* a, std::int64_t pitch, const std::int8_t* b, std::int64_t steps,
+                                        std::int32_t* previous, const Finisher<kBiased>& other_block, int pace) {
+  Finisher<kBiased> finisher = other_block;  // a copy that stays in registers
   const std::uint8_t* a1 = a + 16 * pitch;
   const auto finish = [&]() __attribute__((always_inline)) {
     for (int i = 0; i < pace; ++i) finisher.step();
@@ -262,28 +262,19 @@ void sum_rows(const std::uint8_t* a, std::int64_t pitch, std::int64_t depth, int
   }
 }
 
-bool all_below_one(const float* scale, std::int64_t count) {
-  __mmask16 large = 0;
-  for (std::int64_t i = 0; i < count; i += 16) {
-    const __m512 v = _mm512_maskz_loadu_ps(static_cast<__mmask16>(first(count - i)), scale + i);
-    large = static_cast<__mmask16>(large | _mm512_cmp_ps_mask(v, _mm512_set1_ps(1.0F), _CMP_GE_OQ));
-  }
-  return large == 0;
-}
-
 // The blocks of one worker, in order, through the three stages: multiply, store, finish.
+template <bool kBiased>
 class Pipeline {
  public:
-  Pipeline(const ConvShape& s, const ConvArgs& a, const Geometry& g, bool weights_have_zero_points)
+  Pipeline(const ConvShape& s, const ConvArgs& a, const Geometry& g, const Requantize& requantize, bool overlapped)
       : shape_(s),
         args_(a),
         geometry_(g),
-        bounded_(a.output != ConvOutput::s32 && all_below_one(a.scale, s.o)),
-        overlapped_(a.output == ConvOutput::u8 && !weights_have_zero_points),
+        overlapped_(overlapped),
         pace_(g.steps == 1   ? 4
               : g.steps <= 3 ? 2
                              : 1),
-        finisher_(a, s, bounded_) {
+        finisher_(requantize, s.dst_stride) {
     static const TileConfig config;
     asm volatile("ldtilecfg %0" ::"m"(config));
   }
@@ -304,7 +295,7 @@ class Pipeline {
     if (!overlapped_) {
       block.c = previous;
       store(previous);
-      return finish_any(block, args_, shape_.dst_stride, bounded_);
+      return finish_any(block, args_, shape_.dst_stride, finisher_.requantize);
     }
     stored_ = multiplied_;
     stored_.c = count_ == 0 ? nullptr : previous;
@@ -338,21 +329,16 @@ class Pipeline {
   const ConvShape& shape_;
   const ConvArgs& args_;
   const Geometry& geometry_;
-  const bool bounded_, overlapped_;
+  const bool overlapped_;
   const int pace_;
-  Finisher finisher_;
+  Finisher<kBiased> finisher_;
   std::int64_t count_ = 0;
   Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
   alignas(64) std::int32_t sums_[2][4 * kTileInts];
 };
 
-}  // namespace
-
-std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(Geometry(s).worker_bytes(s) * workers);
-}
-
-void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
+template <bool kBiased>
+void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
   const Geometry g(s);
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
@@ -368,7 +354,8 @@ void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int wo
   const bool direct = is_matrix_product(s) && rows >= kBlock;
   const std::int64_t tiles = (rows + kBlock - 1) / kBlock, at_once = g.tiles_at_once(s);
   alignas(64) std::int32_t sums[kBlock];
-  Pipeline pipeline(s, a, g, header->has_weight_zero_points != 0);
+  const bool overlapped = a.output == ConvOutput::u8 && !header->has_weight_zero_points;
+  Pipeline<kBiased> pipeline(s, a, g, requantize, overlapped);
   for (std::int64_t group = split.blocks.begin / g.blocks; group * g.blocks < split.blocks.end; ++group) {
     const std::int64_t group_begin = group * g.blocks, group_end = group_begin + g.blocks;
     const std::int64_t begin = split.blocks.begin > group_begin ? split.blocks.begin : group_begin;
@@ -405,6 +392,18 @@ void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int wo
     }
   }
   pipeline.finish();
+}
+
+}  // namespace
+
+std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
+  return static_cast<std::size_t>(Geometry(s).worker_bytes(s) * workers);
+}
+
+void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
+  const Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
+  if (requantize.biased && a.output == ConvOutput::u8) return run_conv<true>(s, a, requantize, worker, workers);
+  return run_conv<false>(s, a, requantize, worker, workers);
 }
 
 }  // namespace zeropoint::kernels

@@ -32,6 +32,7 @@ struct Tile {
   int rows, channels;
   const ConvShape* shape;
   const ConvArgs* args;
+  const Requantize* requantize;
 };
 
 // Stores `rows` x `blocks` finished sums as f32 or s32. Not the hot path.
@@ -97,16 +98,13 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
     store_wide(t, sums, kBlocks);
     return;
   }
-  Requantize requantize(*t.args);
+  const Requantize& requantize = *t.requantize;
   __m512 scale[kBlocks];
-  __mmask16 large = 0;
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
     const auto mask = static_cast<__mmask16>(first(t.channels > b * kLanes ? t.channels - b * kLanes : 0));
     scale[b] = _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes);
-    large = static_cast<__mmask16>(large | _mm512_cmp_ps_mask(scale[b], _mm512_set1_ps(1.0F), _CMP_GE_OQ));
   }
-  requantize.bounded = large == 0;
   const auto v = [&](int r, int b) __attribute__((always_inline)) {
     return _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r < kRows ? r : kRows - 1][b < kBlocks ? b : 0]), scale[b < kBlocks ? b : 0]);
   };
@@ -238,6 +236,7 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int 
   const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
   const std::int64_t chunk = block_bytes * 4 > kWeightChunkBytes ? 4 : kWeightChunkBytes / block_bytes / 4 * 4;
 
+  const Requantize requantize(a, *header, s.o);
   std::int32_t sums[kPointerPitch];
   for (std::int64_t begin = columns.begin, end; begin < columns.end; begin = end) {
     const std::int64_t group = begin / blocks;
@@ -267,7 +266,8 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int 
                      .rows = tile_rows,
                      .channels = left < width * kLanes ? static_cast<int>(left) : width * kLanes,
                      .shape = &s,
-                     .args = &a};
+                     .args = &a,
+                     .requantize = &requantize};
         tile_function(tile_rows, width)(t);
       }
     }

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <cstring>
 
 #include "kernels/conv_q8/packed.h"
@@ -26,8 +25,7 @@ void pack_depthwise_dwords(const ConvShape& s, const std::int8_t* weights, const
   const std::int64_t strips = depthwise_strips(s), taps = s.kh * s.kw;
   std::memset(packed, 0, packed_bytes_depthwise_dwords(s));
   auto* header = static_cast<PackedHeader*>(packed);
-  header->has_weight_zero_points =
-      weight_zero_points && std::any_of(weight_zero_points, weight_zero_points + s.o, [](std::int32_t z) { return z != 0; });
+  *header = make_header(s, weights, weight_zero_points);
   if (weight_zero_points) std::memcpy(header + 1, weight_zero_points, static_cast<std::size_t>(s.o) * 4);
 
   auto* out = static_cast<std::int8_t*>(packed) + weights_offset(64 * strips);

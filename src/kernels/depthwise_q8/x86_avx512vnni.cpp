@@ -3,9 +3,9 @@
 // vpdpbusd sums 4 products of a lane, so the bytes of 4 vertically adjacent pixels are unpacked into dwords, one lane a
 // channel. A block of rows x columns outputs lives in registers (32 channels at a time); each column of input is unpacked once
 // and feeds every output that touches it; two output rows use the same dwords with shifted weights (w0 w1 w2 0) and (0 w0 w1
-// w2). Packing the results within 128-bit lanes undoes the unpacking, so nothing is permuted. Blocks at the left and right
-// border read a small copy of their inputs with padding in it; rows above and below the picture read a row of zero points.
-// Bound by ports 0 and 5: 3x3, 64 outputs: 6 unpacks, 12 vpdpbusd and the epilogue.
+// w2). Packing the results within 128-bit lanes undoes the unpacking, so nothing is permuted. A block finds its inputs through
+// a table of addresses, in which everything outside the picture is one pixel of zero points. Bound by ports 0 and 5: 3x3, 64
+// outputs: 6 unpacks, 12 vpdpbusd and the epilogue.
 #include <immintrin.h>
 
 #include "kernels/conv_q8/packed.h"
@@ -16,16 +16,17 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr std::int64_t kStrip = 64;
-constexpr int kMostColumns = 12, kMostRows = 8;  // of a block's input
+constexpr int kMostRows = 8;  // of a block's input
 
-std::int64_t outside_bytes(const ConvShape& s) {
-  // As a row of zero points it is read by a block's columns; as a pixel, by all strips.
-  return round_up(kMostColumns * s.src_stride + 2 * kStrip, 64);
-}
+std::int64_t outside_bytes(const ConvShape& s) { return round_up(s.c + 2 * kStrip, 64); }
+
+// Addresses of one input row, from column -pad_left to the last that a block may touch.
+std::int64_t address_pitch(const ConvShape& s) { return round_up((s.ow + 4) * s.stride_w + s.kw, 8); }
 
 std::int64_t worker_bytes(const ConvShape& s) {
-  return depthwise_strips(s) * kStrip * 8 + outside_bytes(s) + kMostRows * kMostColumns * kStrip +
-         round_up((s.kh * s.kw + 4) * 8, 64);
+  const std::int64_t block_addresses = kMostRows * address_pitch(s), single_addresses = s.kh * s.kw + 4;
+  return depthwise_strips(s) * kStrip * 12 + outside_bytes(s) +
+         round_up((block_addresses > single_addresses ? block_addresses : single_addresses) * 8, 64);
 }
 
 struct Work {
@@ -33,13 +34,16 @@ struct Work {
   const ConvArgs& args;
   const PackedHeader* header;
   const std::int8_t *block_weights, *single_weights;
-  std::int32_t* comp;  // [strip][q][lane], the order of the registers
-  float* scale;
+  Requantize requantize;
+  std::int32_t* comp;  // [strip][q][lane], the order of the registers; with Requantize's bias if it has any
+  float *scale, *shift;
   std::uint8_t* outside;  // zero points
-  std::uint8_t* patch;    // a border block's inputs
   const std::uint8_t** pointers;
-  bool bounded;  // all scales are below 1
 };
+
+bool runs_blocks(const Work& work) {
+  return work.args.output == ConvOutput::u8 && !work.header->has_weight_zero_points && depthwise_block(work.shape).rows > 0;
+}
 
 Work make_work(const ConvShape& s, const ConvArgs& a, int worker) {
   const std::int64_t strips = depthwise_strips(s);
@@ -50,44 +54,40 @@ Work make_work(const ConvShape& s, const ConvArgs& a, int worker) {
             .header = static_cast<const PackedHeader*>(a.packed),
             .block_weights = weights,
             .single_weights = weights + strips * depthwise_block_strip_bytes(s),
+            .requantize = Requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o),
             .comp = reinterpret_cast<std::int32_t*>(scratch),
             .scale = reinterpret_cast<float*>(scratch + strips * kStrip * 4),
-            .outside = scratch + strips * kStrip * 8,
-            .patch = scratch + strips * kStrip * 8 + outside_bytes(s),
-            .pointers = reinterpret_cast<const std::uint8_t**>(scratch + strips * kStrip * 8 + outside_bytes(s) +
-                                                               kMostRows * kMostColumns * kStrip),
-            .bounded = true};
+            .shift = reinterpret_cast<float*>(scratch + strips * kStrip * 8),
+            .outside = scratch + strips * kStrip * 12,
+            .pointers = reinterpret_cast<const std::uint8_t**>(scratch + strips * kStrip * 12 + outside_bytes(s))};
+  work.requantize.biased = work.requantize.biased && runs_blocks(work);
+  const __m128i bias = _mm_set1_epi32(work.requantize.biased ? Requantize::kBias : 0);
   for (std::int64_t i = 0; i < strips * kStrip; i += 4) {
     const std::int64_t c = i / 64 * 64 + i % 16 * 4 + i / 16 % 4 * 4;
     const auto mask = static_cast<__mmask8>(first(s.c > c ? s.c - c : 0));
-    _mm_store_si128(reinterpret_cast<__m128i*>(work.comp + i), _mm_maskz_loadu_epi32(mask, a.comp + c));
-    if (!a.scale) continue;
-    const __m128 scale = _mm_maskz_loadu_ps(mask, a.scale + c);
+    const __m128i comp = _mm_add_epi32(_mm_maskz_loadu_epi32(mask, a.comp + c), bias);
+    _mm_store_si128(reinterpret_cast<__m128i*>(work.comp + i), comp);
+    const __m128 scale = a.scale ? _mm_maskz_loadu_ps(mask, a.scale + c) : _mm_setzero_ps();
     _mm_store_ps(work.scale + i, scale);
-    work.bounded = work.bounded && _mm_movemask_ps(_mm_cmpge_ps(scale, _mm_set1_ps(1.0F))) == 0;
+    _mm_store_ps(work.shift + i, _mm_mul_ps(scale, _mm_set1_ps(Requantize::kShift)));
   }
   __builtin_memset(work.outside, a.src_zero_point, static_cast<std::size_t>(outside_bytes(s)));
   return work;
 }
 
-// A block's inputs: `rows` addresses of its first column, and the distance from column to column.
-struct BlockInputs {
-  const std::uint8_t* rows[kMostRows];
-  std::int64_t pitch;
-};
-
-template <int kKernel, int kStride, int kRows, int kColumns>
-__attribute__((always_inline)) inline void compute_block(const BlockInputs& in, const std::int8_t* weights,
-                                                         const std::int32_t* comp, const float* scale,
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+__attribute__((always_inline)) inline void compute_block(const std::uint8_t* const* addresses, std::int64_t pitch,
+                                                         std::int64_t channel, const std::int8_t* weights,
+                                                         const std::int32_t* comp, const float* scale, const float* shift,
                                                          const Requantize& requantize, __m512i (&out)[kRows][kColumns]) {
   constexpr int kInRows = (kRows - 1) * kStride + kKernel, kGroups = (kInRows + 3) / 4;
   constexpr int kInColumns = (kColumns - 1) * kStride + kKernel;
-  static_assert(kInRows <= kMostRows && kInColumns <= kMostColumns);
+  static_assert(kInRows <= kMostRows);
   __m512i low_half[kRows][kColumns];
 #pragma GCC unroll 2
   for (int half = 0; half < 2; ++half) {  // channels of the low and the high 8 bytes of each 128-bit lane
     // GCC otherwise computes the addresses of all unrolled accesses in advance and spills them.
-    asm volatile("" : "+r"(weights), "+r"(comp), "+r"(scale));
+    asm volatile("" : "+r"(weights), "+r"(comp), "+r"(scale), "+r"(shift));
     __m512i acc[kRows][kColumns][2];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
@@ -98,22 +98,19 @@ __attribute__((always_inline)) inline void compute_block(const BlockInputs& in, 
       }
 #pragma GCC unroll 4
     for (int group = 0; group < kGroups; ++group) {
-      const std::uint8_t* row[4];
+      const std::uint8_t* const* row[4];
 #pragma GCC unroll 4
-      for (int j = 0; j < 4; ++j) row[j] = in.rows[4 * group + j < kInRows ? 4 * group + j : kInRows - 1];
+      for (int j = 0; j < 4; ++j) row[j] = addresses + (4 * group + j < kInRows ? 4 * group + j : 0) * pitch;
       asm volatile("" : "+r"(row[0]), "+r"(row[1]), "+r"(row[2]), "+r"(row[3]));
 #pragma GCC unroll 16
       for (int column = 0; column < kInColumns; ++column) {
         const auto load = [&](int j) __attribute__((always_inline)) {
-          return 4 * group + j < kInRows ? _mm512_loadu_si512(row[j]) : _mm512_setzero_si512();
+          return 4 * group + j < kInRows ? _mm512_loadu_si512(row[j][column] + channel) : _mm512_setzero_si512();
         };
         const __m512i b0 = load(0), b1 = load(1), b2 = load(2), b3 = load(3);
         const __m512i b01 = half ? _mm512_unpackhi_epi8(b0, b1) : _mm512_unpacklo_epi8(b0, b1);
         const __m512i b23 = half ? _mm512_unpackhi_epi8(b2, b3) : _mm512_unpacklo_epi8(b2, b3);
         const __m512i dwords[2] = {_mm512_unpacklo_epi16(b01, b23), _mm512_unpackhi_epi16(b01, b23)};
-#pragma GCC unroll 4
-        for (int j = 0; j < 4; ++j) row[j] += in.pitch;
-        asm volatile("" : "+r"(row[0]));
 #pragma GCC unroll 8
         for (int r = 0; r < kRows; ++r) {
           if (4 * group + 3 < r * kStride || 4 * group >= r * kStride + kKernel) continue;  // all weights are padding
@@ -133,9 +130,11 @@ __attribute__((always_inline)) inline void compute_block(const BlockInputs& in, 
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
       for (int x = 0; x < kColumns; ++x) {
-        const __m512 v0 = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][x][0]), _mm512_load_ps(scale + 32 * half));
-        const __m512 v1 = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][x][1]), _mm512_load_ps(scale + 32 * half + 16));
-        const __m512i words = requantize.words(v0, v1);
+        const __m512 v0 =
+            Requantize::value<kBiased>(acc[r][x][0], _mm512_load_ps(scale + 32 * half), _mm512_load_ps(shift + 32 * half));
+        const __m512 v1 = Requantize::value<kBiased>(acc[r][x][1], _mm512_load_ps(scale + 32 * half + 16),
+                                                     _mm512_load_ps(shift + 32 * half + 16));
+        const __m512i words = requantize.words<kBiased>(v0, v1);
         if (half == 0) {
           low_half[r][x] = words;
         } else {
@@ -145,66 +144,83 @@ __attribute__((always_inline)) inline void compute_block(const BlockInputs& in, 
   }
 }
 
-// Output rows [y, y + kRows) of an image, all columns, channels of one strip.
-template <int kKernel, int kStride, int kRows, int kColumns>
-void compute_rows(const Work& work, const Requantize& requantize, std::int64_t image, std::int64_t y, std::int64_t strip) {
-  constexpr int kInRows = (kRows - 1) * kStride + kKernel, kInColumns = (kColumns - 1) * kStride + kKernel;
+// Addresses of the inputs of output row block `y`: [input row][column + pad_left], first channel.
+void make_addresses(const Work& work, std::int64_t image, std::int64_t y, int rows) {
   const ConvShape& s = work.shape;
-  const std::int64_t first_channel = strip * kStrip;
-  const __mmask64 channels = first(s.c - first_channel);
-  const std::int8_t* weights = work.block_weights + strip * depthwise_block_strip_bytes(s);
-  const __m512i zero_points = _mm512_set1_epi8(static_cast<char>(work.args.src_zero_point));
-
-  const std::uint8_t* rows[kInRows];  // the strip's channels of the first pixel, or null outside
-  for (int j = 0; j < kInRows; ++j) {
-    const std::int64_t iy = y * kStride - s.pad_top + j;
-    rows[j] = iy >= 0 && iy < s.h ? work.args.src + (image * s.h + iy) * s.w * s.src_stride + first_channel : nullptr;
+  const std::int64_t pitch = address_pitch(s);
+  const __m512i step = _mm512_set1_epi64(8 * s.src_stride),
+                elsewhere = _mm512_set1_epi64(reinterpret_cast<long long>(work.outside));
+  const __m512i lane = _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m512i first_column = _mm512_sub_epi64(lane, _mm512_set1_epi64(s.pad_left));
+  const __m512i first_offset = _mm512_mullo_epi64(first_column, _mm512_set1_epi64(s.src_stride));
+  for (int j = 0; j < rows; ++j) {
+    const std::int64_t iy = y * s.stride_h - s.pad_top + j;
+    const std::uint8_t** out = work.pointers + j * pitch;
+    if (iy < 0 || iy >= s.h) {
+      for (std::int64_t x = 0; x < pitch; x += 8) _mm512_storeu_si512(out + x, elsewhere);
+      continue;
+    }
+    const std::uint8_t* row = work.args.src + (image * s.h + iy) * s.w * s.src_stride;
+    __m512i address = _mm512_add_epi64(first_offset, _mm512_set1_epi64(reinterpret_cast<long long>(row))),
+            column = first_column;
+    for (std::int64_t x = 0; x < pitch; x += 8) {
+      const __mmask8 inside = _mm512_cmplt_epu64_mask(column, _mm512_set1_epi64(s.w));
+      _mm512_storeu_si512(out + x, _mm512_mask_blend_epi64(inside, elsewhere, address));
+      address = _mm512_add_epi64(address, step);
+      column = _mm512_add_epi64(column, _mm512_set1_epi64(8));
+    }
   }
-  auto* dst = static_cast<std::uint8_t*>(work.args.dst) + (image * s.oh + y) * s.ow * s.dst_stride + first_channel;
-  const int stored_rows = s.oh - y < kRows ? static_cast<int>(s.oh - y) : kRows;
-  const int stored_columns = s.ow < kColumns ? static_cast<int>(s.ow) : kColumns;
+}
+
+// Output rows [y, y + kRows) of an image, all columns, channels of one strip.
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+void compute_rows(const Work& work, const Requantize& requantize, std::int64_t image, std::int64_t y, std::int64_t strip) {
+  const ConvShape& s = work.shape;
+  const std::int64_t channel = strip * kStrip, pitch = address_pitch(s);
+  const __mmask64 channels = first(s.c - channel);
+  const std::int8_t* weights = work.block_weights + strip * depthwise_block_strip_bytes(s);
+  auto* dst = static_cast<std::uint8_t*>(work.args.dst) + (image * s.oh + y) * s.ow * s.dst_stride + channel;
+  const int rows = s.oh - y < kRows ? static_cast<int>(s.oh - y) : kRows;
+  const int columns = s.ow < kColumns ? static_cast<int>(s.ow) : kColumns;
 
   for (std::int64_t next = 0; next < s.ow; next += kColumns) {
     // The last block overlaps the one before it: computing some outputs twice is cheaper than a narrower block.
     const std::int64_t x = next + kColumns > s.ow && s.ow >= kColumns ? s.ow - kColumns : next;
-    const std::int64_t ix = x * kStride - s.pad_left;
-    BlockInputs in;
-    if (ix >= 0 && ix + kInColumns <= s.w) {
-      in.pitch = s.src_stride;
-      for (int j = 0; j < kInRows; ++j) in.rows[j] = rows[j] ? rows[j] + ix * s.src_stride : work.outside;
-    } else {
-      in.pitch = kStrip;
-      for (int j = 0; j < kInRows; ++j) {
-        std::uint8_t* out = work.patch + j * kInColumns * kStrip;
-        in.rows[j] = out;
-        for (int column = 0; column < kInColumns; ++column, out += kStrip) {
-          const bool inside = rows[j] && ix + column >= 0 && ix + column < s.w;
-          _mm512_store_si512(out, inside ? _mm512_loadu_si512(rows[j] + (ix + column) * s.src_stride) : zero_points);
-        }
-      }
-    }
     __m512i q[kRows][kColumns];
-    compute_block<kKernel, kStride, kRows, kColumns>(in, weights, work.comp + strip * kStrip, work.scale + strip * kStrip,
-                                                     requantize, q);
+    compute_block<kBiased, kKernel, kStride, kRows, kColumns>(work.pointers + x * kStride, pitch, channel, weights,
+                                                              work.comp + channel, work.scale + channel, work.shift + channel,
+                                                              requantize, q);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
       for (int column = 0; column < kColumns; ++column)
-        if (r < stored_rows && column < stored_columns)
+        if (r < rows && column < columns)
           _mm512_mask_storeu_epi8(dst + (r * s.ow + x + column) * s.dst_stride, channels, q[r][column]);
   }
 }
 
-template <int kKernel, int kStride, int kRows, int kColumns>
-void run_blocks(const Work& work, int worker, int workers) {
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+__attribute__((noinline)) void run_blocks(const Work& work, int worker, int workers) {
   const ConvShape& s = work.shape;
-  Requantize requantize(work.args);
-  requantize.bounded = work.bounded;
+  const Requantize& requantize = work.requantize;
   const std::int64_t strips = depthwise_strips(s), row_blocks = (s.oh + kRows - 1) / kRows;
   const Part units = part(s.n * row_blocks * strips, worker, workers);
-  for (std::int64_t unit = units.begin; unit < units.end; ++unit)
-    compute_rows<kKernel, kStride, kRows, kColumns>(work, requantize, unit / strips / row_blocks,
-                                                    unit / strips % row_blocks * kRows, unit % strips);
+  for (std::int64_t unit = units.begin; unit < units.end;) {
+    const std::int64_t image = unit / strips / row_blocks, y = unit / strips % row_blocks * kRows;
+    make_addresses(work, image, y, (kRows - 1) * kStride + kKernel);
+    const std::int64_t end = (unit / strips + 1) * strips < units.end ? (unit / strips + 1) * strips : units.end;
+    for (; unit < end; ++unit)
+      compute_rows<kBiased, kKernel, kStride, kRows, kColumns>(work, requantize, image, y, unit % strips);
+  }
+}
+
+template <bool kBiased>
+void run_any_blocks(const Work& work, int worker, int workers) {
+  const DepthwiseBlock block = depthwise_block(work.shape);
+  if (block.kernel == 3 && block.stride == 1) return run_blocks<kBiased, 3, 1, 2, 4>(work, worker, workers);
+  if (block.kernel == 3) return run_blocks<kBiased, 3, 2, 1, 4>(work, worker, workers);
+  if (block.stride == 1) return run_blocks<kBiased, 5, 1, 2, 4>(work, worker, workers);
+  return run_blocks<kBiased, 5, 2, 1, 4>(work, worker, workers);
 }
 
 // One output pixel, 64 channels: taps in groups of 4, whatever their places.
@@ -275,8 +291,7 @@ void compute_single(const Work& work, const Requantize& requantize, std::int64_t
 
 void run_singles(const Work& work, int worker, int workers) {
   const ConvShape& s = work.shape;
-  Requantize requantize(work.args);
-  requantize.bounded = work.bounded;
+  const Requantize& requantize = work.requantize;
   const std::int64_t strips = depthwise_strips(s), taps = s.kh * s.kw;
   const Part units = part(s.n * s.oh * s.ow * strips, worker, workers);
   for (std::int64_t unit = units.begin; unit < units.end;) {
@@ -303,13 +318,9 @@ std::size_t depthwise_workspace_avx512vnni(const ConvShape& s, int workers) {
 
 void depthwise_u8s8s32_2x4x64_avx512vnni(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
   const Work work = make_work(s, a, worker);
-  const DepthwiseBlock block = depthwise_block(s);
-  if (a.output != ConvOutput::u8 || work.header->has_weight_zero_points || !block.rows)
-    return run_singles(work, worker, workers);
-  if (block.kernel == 3 && block.stride == 1) return run_blocks<3, 1, 2, 4>(work, worker, workers);
-  if (block.kernel == 3) return run_blocks<3, 2, 1, 4>(work, worker, workers);
-  if (block.stride == 1) return run_blocks<5, 1, 2, 4>(work, worker, workers);
-  return run_blocks<5, 2, 1, 4>(work, worker, workers);
+  if (!runs_blocks(work)) return run_singles(work, worker, workers);
+  if (work.requantize.biased) return run_any_blocks<true>(work, worker, workers);
+  return run_any_blocks<false>(work, worker, workers);
 }
 
 }  // namespace zeropoint::kernels
