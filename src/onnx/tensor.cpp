@@ -36,6 +36,8 @@ constexpr char kDense = 'T', kSparse = 'S';
 
 Dims read_dims(const ::google::protobuf::RepeatedField<std::int64_t>& list, const Source& source, const std::string& what) {
   Dims dims(list.begin(), list.end());
+  if (std::any_of(dims.begin(), dims.end(), [](std::int64_t dim) { return dim < 0; }))
+    fail(ErrorCode::kBadModel, source, what, "a dimension is negative: " + to_string(dims));
   try {
     element_count(dims);
   } catch (const Error& error) {

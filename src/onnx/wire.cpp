@@ -118,7 +118,7 @@ std::size_t cost(Kind kind) {
     case Kind::kFunction:
       return 336;
     default:
-      return 96;
+      return 128;
   }
 }
 
