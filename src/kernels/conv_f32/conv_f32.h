@@ -26,7 +26,7 @@ class ConvF32 {
   // True: brings its own threads, as many as `create` was told; call run once with worker 0 of 1, outside any pool's region.
   // False: call run for each worker of `workers` (any number), sharing one scratch.
   virtual bool own_threads() const noexcept = 0;
-  // residual may be null if the epilogue has none, and may be dst itself.
+  // residual: null unless the epilogue has one that is not in place.
   virtual void run(const float* src, const float* residual, float* dst, void* scratch, int worker,
                    int workers) const noexcept = 0;
 

@@ -59,7 +59,9 @@ class OneDnn final : public ConvF32 {
     const memory::desc dst = pixels(s.n, s.oc, s.oh, s.ow, s.dst_pixel_stride);
 
     dnnl::post_ops post_ops;
-    if (epilogue.residual)
+    if (epilogue.residual && epilogue.in_place)
+      post_ops.append_sum(1.0F);
+    else if (epilogue.residual)
       post_ops.append_binary(dnnl::algorithm::binary_add, pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride));
     constexpr float kInfinity = std::numeric_limits<float>::infinity(), kLargest = std::numeric_limits<float>::max();
     if (epilogue.low == 0 && epilogue.high == kInfinity)
@@ -87,7 +89,7 @@ class OneDnn final : public ConvF32 {
     scratch_desc_ = desc.scratchpad_desc();
     src_desc_ = src;
     dst_desc_ = dst;
-    if (epilogue.residual) residual_desc_ = pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride);
+    if (epilogue.residual && !epilogue.in_place) residual_desc_ = pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride);
 
     packed_ = memory(desc.weights_desc(), cpu());
     memory given(plain, cpu(), const_cast<float*>(weights));

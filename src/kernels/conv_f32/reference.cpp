@@ -27,7 +27,8 @@ class Reference final : public ConvF32 {
     for (std::int64_t p = pixels * worker / workers; p < pixels * (worker + 1) / workers; ++p)
       for (std::int64_t o = 0; o < s.oc; ++o) {
         float v = sum(src, p / (s.oh * s.ow), p / s.ow % s.oh, p % s.ow, o);
-        if (epilogue_.residual) v = v + residual[p * s.residual_pixel_stride + o];
+        if (epilogue_.residual)
+          v = v + (epilogue_.in_place ? dst[p * s.dst_pixel_stride + o] : residual[p * s.residual_pixel_stride + o]);
         dst[p * s.dst_pixel_stride + o] = v < epilogue_.low ? epilogue_.low : (v > epilogue_.high ? epilogue_.high : v);
       }
   }
@@ -41,11 +42,11 @@ class Reference final : public ConvF32 {
       for (std::int64_t kx = 0; kx < s.kernel_w; ++kx) {
         const std::int64_t y = out_y * s.stride_h - s.pad_top + ky * s.dilation_h;
         const std::int64_t x = out_x * s.stride_w - s.pad_left + kx * s.dilation_w;
-        if (y < 0 || y >= s.h || x < 0 || x >= s.w) continue;
-        const float* pixel = src + ((image * s.h + y) * s.w + x) * s.src_pixel_stride + first;
+        const bool inside = y >= 0 && y < s.h && x >= 0 && x < s.w;
+        const float* pixel = inside ? src + ((image * s.h + y) * s.w + x) * s.src_pixel_stride + first : nullptr;
         for (std::int64_t i = 0; i < channels; ++i)
-          v = std::fma(pixel[i], weights_[static_cast<std::size_t>(((o * channels + i) * s.kernel_h + ky) * s.kernel_w + kx)],
-                       v);
+          v = std::fma(inside ? pixel[i] : 0.0F,
+                       weights_[static_cast<std::size_t>(((o * channels + i) * s.kernel_h + ky) * s.kernel_w + kx)], v);
       }
     return v;
   }
