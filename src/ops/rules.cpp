@@ -219,7 +219,7 @@ std::vector<Tensor> run_widened(const ComputeArgs& args, Reference reference) {
 
 Tensor unpacked(const Tensor& tensor) {
   const int width = bits(tensor.dtype());
-  if (width == 8 || width == 0) return tensor;
+  if (width >= 8 || width == 0) return tensor;
   const bool is_signed = tensor.dtype() == DType::s4 || tensor.dtype() == DType::s2;
   Tensor result(is_signed ? DType::s8 : DType::u8, tensor.dims());
   const auto src = tensor.bytes();
