@@ -46,6 +46,7 @@ class Inserter {
     for (const ValueInfo& info : graph_.inputs) names_.insert(info.name);
     for (const auto& [name, tensor] : graph_.initializers) names_.insert(name);
     for (const Node& node : graph_.nodes) {
+      node_names_.insert(node.name);
       names_.insert(node.outputs.begin(), node.outputs.end());
       for (const auto& [key, attribute] : node.attributes)
         if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph && *subgraph)
@@ -98,11 +99,12 @@ class Inserter {
       throw Error(ErrorCode::kBadShape, where, "activations have one scale and one zero point");
   }
 
-  std::string fresh(const std::string& base) {
+  static std::string unique(const std::string& base, std::set<std::string>& taken) {
     std::string name = base;
-    for (int i = 1; !names_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+    for (int i = 1; !taken.insert(name).second; ++i) name = base + "_" + std::to_string(i);
     return name;
   }
+  std::string fresh(const std::string& base) { return unique(base, names_); }
   std::string add_constant(const std::string& base, Tensor tensor) {
     std::string name = fresh(base);
     graph_.initializers.emplace(name, std::move(tensor));
@@ -141,7 +143,7 @@ class Inserter {
                 const std::string& output, int axis) {
     Node node;
     node.op_type = op_type;
-    node.name = node_name;
+    node.name = unique(node_name, node_names_);
     node.inputs = std::move(inputs);
     node.outputs = {output};
     if (axis >= 0) node.attributes["axis"] = static_cast<std::int64_t>(axis);
@@ -226,7 +228,7 @@ class Inserter {
   Graph graph_;
   const QParamsMap& qparams_;
   Uses uses_;
-  std::set<std::string> names_;  // all in use
+  std::set<std::string> names_, node_names_;  // all in use
   std::vector<Node> nodes_;
   std::map<std::string, std::string> quantized_, dequantized_;            // value -> what holds it now
   std::map<const Node*, std::pair<std::string, std::string>> bias_adds_;  // Add behind a MatMul -> bias, its new form
