@@ -36,6 +36,7 @@ struct ConvOptions {
   ConvOutput output = ConvOutput::u8;
   enum class Values { bell, uniform, extremes, least_weights } values = Values::uniform;
   bool weight_zero_points = false;
+  bool zero_point_0 = false;   // of dst, as behind a fused ReLU
   bool narrow_limits = false;  // as a fused Clip leaves them
   bool large_scales = false;   // products beyond the range of s32
   bool guard_start = false;    // the unreadable page stands before the input instead of behind it
@@ -193,6 +194,7 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
   if (!fold_bias(shape, weights_.data(), zero_points, args_.src_zero_point, bias.data(), comp_.data()))
     throw std::overflow_error("the sums of this problem do not fit: " + describe(shape));
 
+  if (options.zero_point_0) args_.dst_zero_point = 0;
   args_.output = options.output;
   if (options.output == ConvOutput::u8) {
     const int low = options.narrow_limits ? uniform(random, 0, 255) : 0;

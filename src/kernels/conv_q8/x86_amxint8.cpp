@@ -16,7 +16,8 @@ namespace {
 
 constexpr int kBlock = 32, kTileInts = 256, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
-constexpr std::int64_t kPanelsBytes = 512 << 10;    // else this much input does while all weights pass by
+constexpr std::int64_t kPanelL1Bytes = 24 << 10;
+constexpr std::int64_t kPanelL2Bytes = 512 << 10;  // else this much input does while all weights pass by
 
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -37,11 +38,12 @@ struct Geometry {
         // Rows at a large power of two would all map to a few sets of L1.
         panel_pitch(steps * kStepBytes + (steps % 8 == 0 ? kStepBytes : 0)) {}
 
-  // 32-pixel tiles that all weights of a block serve before the next block's are read.
+  // 32-pixel tiles that all weights of a block serve before the next block's are read: as many as L1 holds, or as many as L2
+  // holds beside weights that don't fit there.
   std::int64_t tiles_at_once(const ConvShape& s) const {
-    const std::int64_t all = (s.n * s.oh * s.ow + kBlock - 1) / kBlock, fit = kPanelsBytes / (kBlock * steps * kStepBytes);
-    if (s.groups * blocks * block_bytes <= kResidentBytes || fit < 1) return 1;
-    return fit < all ? fit : all;
+    const std::int64_t bytes = s.groups * blocks * block_bytes <= kResidentBytes ? kPanelL1Bytes : kPanelL2Bytes;
+    const std::int64_t all = (s.n * s.oh * s.ow + kBlock - 1) / kBlock, fit = bytes / (kBlock * steps * kStepBytes);
+    return fit < 1 ? 1 : fit < all ? fit : all;
   }
   std::int64_t panel_bytes(const ConvShape& s) const {
     return (is_matrix_product(s) ? 1 : tiles_at_once(s)) * kBlock * panel_pitch + 64;
@@ -216,36 +218,61 @@ __attribute__((noinline)) void multiply(const std::uint8_t* a, std::int64_t pitc
   while (!finisher.done()) finisher.step();
 }
 
+// Copies in whole vectors of `kWidth` bytes, 16 ... 64; kOnce: one of them is enough.
+template <int kWidth, bool kOnce>
 __attribute__((always_inline)) inline void copy(std::uint8_t* to, const std::uint8_t* from, std::int64_t bytes) {
-  for (std::int64_t i = 0; i < bytes; i += 64) _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
+  std::int64_t i = 0;
+  do {
+    if constexpr (kWidth == 16) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+    } else if constexpr (kWidth == 32) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+    } else {
+      _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
+    }
+    i += kWidth;
+  } while (!kOnce && i < bytes);
 }
 
-// Inputs of pixels [first, first + rows). Copies whole vectors: what they write too much, later copies overwrite or zero
-// weights meet; the panel has 64 bytes to spare.
-void fill_panel(const ConvShape& s, const Geometry& g, const std::uint8_t* src, const std::uint8_t* outside,
+// Inputs of pixels [first_pixel, first_pixel + rows). What a copy writes too much, later copies overwrite or zero weights meet;
+// the panel has 64 bytes to spare.
+template <int kWidth, bool kOnce>
+void fill_panel(const ConvShape& shape, const Geometry& g, const std::uint8_t* src, const std::uint8_t* outside,
                 std::int64_t first_pixel, std::int64_t rows, std::uint8_t* panel) {
-  const bool joined = s.src_stride == g.channels && s.dilation_w == 1;  // a row of taps is one run of bytes
+  const ConvShape s = shape;  // a copy that the stores of bytes cannot change
+  const std::int64_t channels = g.channels, pitch = g.panel_pitch, pixel_step = s.stride_w * s.src_stride;
+  const std::int64_t run = s.kw * channels, row_step = s.dilation_h * s.w * s.src_stride,
+                     tap_step = s.dilation_w * s.src_stride;
+  const std::int64_t last_row = (s.kh - 1) * s.dilation_h, last_column = (s.kw - 1) * s.dilation_w;
+  // A row of taps is one run of bytes, and runs written in any order of pixels don't spill into the next pixel.
+  const bool joined = s.src_stride == channels && s.dilation_w == 1 && (s.kh - 1) * run + round_up(run, kWidth) <= pitch;
+  const std::int64_t most_x = s.w - 1 - last_column + s.pad_left;
+  const std::int64_t inner_begin = (s.pad_left + s.stride_w - 1) / s.stride_w,
+                     inner_end = most_x < 0 ? 0 : most_x / s.stride_w + 1;
   std::int64_t image = first_pixel / (s.oh * s.ow), oy = first_pixel / s.ow % s.oh, ox = first_pixel % s.ow;
-  for (std::int64_t r = 0; r < rows; ++r, panel += g.panel_pitch) {
+  for (std::int64_t r = 0, count; r < rows; r += count) {
     const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
-    const bool all_columns = x >= 0 && x + (s.kw - 1) * s.dilation_w < s.w;
-    std::uint8_t* out = panel;
-    for (std::int64_t i = 0; i < s.kh; ++i) {
-      const std::int64_t iy = y + i * s.dilation_h;
-      const bool in_rows = iy >= 0 && iy < s.h;
-      const std::uint8_t* in = src + ((image * s.h + iy) * s.w + x) * s.src_stride;
-      if (joined && all_columns && in_rows) {
-        copy(out, in, s.kw * g.channels);
-        out += s.kw * g.channels;
-        continue;
-      }
-      for (std::int64_t j = 0; j < s.kw; ++j, out += g.channels) {
-        const std::int64_t ix = x + j * s.dilation_w;
-        const bool inside = in_rows && ix >= 0 && ix < s.w;
-        copy(out, inside ? in + j * s.dilation_w * s.src_stride : outside, g.channels);
+    const std::uint8_t* in = src + ((image * s.h + y) * s.w + x) * s.src_stride;
+    std::uint8_t* out = panel + r * pitch;
+    count = 1;
+    if (joined && ox >= inner_begin && ox < inner_end && y >= 0 && y + last_row < s.h) {
+      count = inner_end < s.ow ? inner_end - ox : s.ow - ox;
+      if (count > rows - r) count = rows - r;
+      for (std::int64_t i = 0; i < s.kh; ++i, in += row_step, out += run)
+        for (std::int64_t p = 0; p < count; ++p) copy<kWidth, kOnce>(out + p * pitch, in + p * pixel_step, run);
+    } else {
+      for (std::int64_t i = 0; i < s.kh; ++i, in += row_step) {
+        const std::int64_t iy = y + i * s.dilation_h;
+        const bool in_rows = iy >= 0 && iy < s.h;
+        const std::uint8_t* tap = in;
+        for (std::int64_t j = 0; j < s.kw; ++j, out += channels, tap += tap_step) {
+          const std::int64_t ix = x + j * s.dilation_w;
+          copy<kWidth, false>(out, in_rows && ix >= 0 && ix < s.w ? tap : outside, channels);
+        }
       }
     }
-    if (++ox == s.ow) {
+    ox += count;
+    if (ox == s.ow) {
       ox = 0;
       if (++oy == s.oh) oy = 0, ++image;
     }
@@ -351,6 +378,7 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
   const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kBlock, worker, workers);
   const std::int64_t rows = split.pixels.end - split.pixels.begin;
   if (rows == 0 || split.blocks.begin == split.blocks.end) return;
+  const std::int64_t run = s.kw * g.channels;
   const bool direct = is_matrix_product(s) && rows >= kBlock;
   const std::int64_t tiles = (rows + kBlock - 1) / kBlock, at_once = g.tiles_at_once(s);
   alignas(64) std::int32_t sums[kBlock];
@@ -365,7 +393,11 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
       const std::int64_t tile1 = tile0 + at_once < tiles ? tile0 + at_once : tiles;
       if (!direct) {
         const std::int64_t last = tile1 * kBlock < rows ? tile1 * kBlock : rows;
-        fill_panel(s, g, src, outside, split.pixels.begin + tile0 * kBlock, last - tile0 * kBlock, panel);
+        const auto fill = run <= 16   ? &fill_panel<16, true>
+                          : run <= 32 ? &fill_panel<32, true>
+                          : run <= 64 ? &fill_panel<64, true>
+                                      : &fill_panel<64, false>;
+        fill(s, g, src, outside, split.pixels.begin + tile0 * kBlock, last - tile0 * kBlock, panel);
         finish_stores();
       }
       for (std::int64_t block = begin; block < end; ++block)
