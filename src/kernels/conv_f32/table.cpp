@@ -4,14 +4,38 @@
 namespace zeropoint::kernels {
 namespace {
 
+bool any(const ConvF32Shape&) { return true; }
+
+#if defined(__x86_64__)
+constexpr char kAvx512Name[] = "conv_f32_avx512vnni", kAvx2Name[] = "conv_f32_avx2";
+#elif defined(__aarch64__)
+constexpr char kNeonName[] = "conv_f32_neon";
+#endif
+
+template <const char* kName, const ConvF32Functions& kFunctions>
+std::unique_ptr<ConvF32> blocked(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights,
+                                 const float* bias, int) {
+  return create_conv_f32_blocked(kName, kFunctions, shape, epilogue, weights, bias);
+}
+
 constexpr ConvF32Kernel kKernels[] = {
 #if defined(ZEROPOINT_WITH_ONEDNN)
     {.name = "onednn", .needs = Isa::avx2, .library = true, .supports = onednn_supports, .create = create_conv_f32_onednn},
 #endif
+#if defined(__x86_64__)
+    {.name = kAvx512Name,
+     .needs = Isa::avx512vnni,
+     .library = false,
+     .supports = any,
+     .create = blocked<kAvx512Name, conv_f32_avx512vnni>},
+    {.name = kAvx2Name, .needs = Isa::avx2, .library = false, .supports = any, .create = blocked<kAvx2Name, conv_f32_avx2>},
+#elif defined(__aarch64__)
+    {.name = kNeonName, .needs = Isa::neon, .library = false, .supports = any, .create = blocked<kNeonName, conv_f32_neon>},
+#endif
     {.name = "conv_f32_reference",
      .needs = Isa::scalar,
      .library = false,
-     .supports = [](const ConvF32Shape&) { return true; },
+     .supports = any,
      .create = create_conv_f32_reference},
 };
 
