@@ -6,8 +6,9 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr std::int64_t channel_of(std::int64_t strip, std::int64_t q, std::int64_t lane) {
-  return 64 * strip + 16 * (lane / 4) + 4 * q + lane % 4;
+constexpr std::int64_t channel_of(const ConvShape& s, std::int64_t strip, std::int64_t q, std::int64_t lane) {
+  const std::int64_t c = 64 * strip + 16 * (lane / 4) + 4 * q + lane % 4;
+  return s.c == 32 ? c % 32 : c;
 }
 
 }  // namespace
@@ -38,7 +39,7 @@ void pack_depthwise_dwords(const ConvShape& s, const std::int8_t* weights, const
           for (std::int64_t row = 0; row < block.rows; ++row)
             for (std::int64_t lane = 0; lane < 16; ++lane)
               for (std::int64_t j = 0; j < 4; ++j, ++out) {
-                const std::int64_t c = channel_of(strip, q, lane), y = 4 * group + j - block.stride * row;
+                const std::int64_t c = channel_of(s, strip, q, lane), y = 4 * group + j - block.stride * row;
                 if (c < s.c && y >= 0 && y < s.kh) *out = weights[c * taps + y * s.kw + x];
               }
   for (std::int64_t strip = 0; strip < strips; ++strip)
@@ -46,7 +47,7 @@ void pack_depthwise_dwords(const ConvShape& s, const std::int8_t* weights, const
       for (std::int64_t q = 0; q < 4; ++q)
         for (std::int64_t lane = 0; lane < 16; ++lane)
           for (std::int64_t j = 0; j < 4; ++j, ++out) {
-            const std::int64_t c = channel_of(strip, q, lane);
+            const std::int64_t c = channel_of(s, strip, q, lane);
             if (c < s.c && tap + j < taps) *out = weights[c * taps + tap + j];
           }
 }

@@ -21,11 +21,17 @@ constexpr int kMostRows = 8;  // of a block's input
 std::int64_t outside_bytes(const ConvShape& s) { return round_up(s.c + 2 * kStrip, 64); }
 
 // Addresses of one input row, from column -pad_left to the last that a block may touch.
-std::int64_t address_pitch(const ConvShape& s) { return round_up((s.ow + 4) * s.stride_w + s.kw, 8); }
+std::int64_t address_pitch(const ConvShape& s) { return round_up((s.ow + 8) * s.stride_w + s.kw, 8); }
+
+// 32 channels without gaps: a register takes two neighbouring pixels.
+bool runs_pairs(const ConvShape& s) {
+  const DepthwiseBlock block = depthwise_block(s);
+  return s.c == 32 && s.src_stride == 32 && s.dst_stride == 32 && block.kernel == 3 && block.stride == 1;
+}
 
 std::int64_t worker_bytes(const ConvShape& s) {
   const std::int64_t block_addresses = kMostRows * address_pitch(s), single_addresses = s.kh * s.kw + 4;
-  return depthwise_strips(s) * kStrip * 12 + outside_bytes(s) +
+  return depthwise_strips(s) * kStrip * 12 + outside_bytes(s) + kMostRows * 2 * kStrip +
          round_up((block_addresses > single_addresses ? block_addresses : single_addresses) * 8, 64);
 }
 
@@ -38,6 +44,7 @@ struct Work {
   std::int32_t* comp;  // [strip][q][lane], the order of the registers; with Requantize's bias if it has any
   float *scale, *shift;
   std::uint8_t* outside;  // zero points
+  std::uint8_t* edges;    // pairs of pixels half outside: [input row][left, right]
   const std::uint8_t** pointers;
 };
 
@@ -59,11 +66,14 @@ Work make_work(const ConvShape& s, const ConvArgs& a, int worker) {
             .scale = reinterpret_cast<float*>(scratch + strips * kStrip * 4),
             .shift = reinterpret_cast<float*>(scratch + strips * kStrip * 8),
             .outside = scratch + strips * kStrip * 12,
-            .pointers = reinterpret_cast<const std::uint8_t**>(scratch + strips * kStrip * 12 + outside_bytes(s))};
+            .edges = scratch + strips * kStrip * 12 + outside_bytes(s),
+            .pointers = reinterpret_cast<const std::uint8_t**>(scratch + strips * kStrip * 12 + outside_bytes(s) +
+                                                               kMostRows * 2 * kStrip)};
   work.requantize.biased = work.requantize.biased && runs_blocks(work);
   const __m128i bias = _mm_set1_epi32(work.requantize.biased ? Requantize::kBias : 0);
   for (std::int64_t i = 0; i < strips * kStrip; i += 4) {
-    const std::int64_t c = i / 64 * 64 + i % 16 * 4 + i / 16 % 4 * 4;
+    std::int64_t c = i / 64 * 64 + i % 16 * 4 + i / 16 % 4 * 4;
+    if (runs_pairs(s)) c %= 32;
     const auto mask = static_cast<__mmask8>(first(s.c > c ? s.c - c : 0));
     const __m128i comp = _mm_add_epi32(_mm_maskz_loadu_epi32(mask, a.comp + c), bias);
     _mm_store_si128(reinterpret_cast<__m128i*>(work.comp + i), comp);
@@ -75,13 +85,13 @@ Work make_work(const ConvShape& s, const ConvArgs& a, int worker) {
   return work;
 }
 
-template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns, int kPixels>
 __attribute__((always_inline)) inline void compute_block(const std::uint8_t* const* addresses, std::int64_t pitch,
                                                          std::int64_t channel, const std::int8_t* weights,
                                                          const std::int32_t* comp, const float* scale, const float* shift,
                                                          const Requantize& requantize, __m512i (&out)[kRows][kColumns]) {
   constexpr int kInRows = (kRows - 1) * kStride + kKernel, kGroups = (kInRows + 3) / 4;
-  constexpr int kInColumns = (kColumns - 1) * kStride + kKernel;
+  constexpr int kStrideX = kStride * kPixels, kInColumns = (kColumns - 1) * kStrideX + kKernel;
   static_assert(kInRows <= kMostRows);
   __m512i low_half[kRows][kColumns];
 #pragma GCC unroll 2
@@ -118,7 +128,7 @@ __attribute__((always_inline)) inline void compute_block(const std::uint8_t* con
           for (int e = 0; e < 2; ++e)
 #pragma GCC unroll 8
             for (int x = 0; x < kColumns; ++x) {
-              const int tap = column - x * kStride;
+              const int tap = column - x * kStrideX;
               if (tap < 0 || tap >= kKernel) continue;
               const int index = (((2 * half + e) * kGroups + group) * kKernel + tap) * kRows + r;
               acc[r][x][e] = _mm512_dpbusd_epi32(acc[r][x][e], dwords[e], _mm512_load_si512(weights + 64 * index));
@@ -169,37 +179,48 @@ void make_addresses(const Work& work, std::int64_t image, std::int64_t y, int ro
       address = _mm512_add_epi64(address, step);
       column = _mm512_add_epi64(column, _mm512_set1_epi64(8));
     }
+    if (!runs_pairs(s)) continue;
+    std::uint8_t *left = work.edges + 2 * kStrip * j, *right = left + kStrip;
+    const __m256i zero_points = _mm256_set1_epi8(static_cast<char>(work.args.src_zero_point));
+    const auto load = [](const std::uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
+    const auto store = [](std::uint8_t* p, __m256i v) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); };
+    store(left, zero_points), store(left + 32, load(row));
+    store(right, load(row + (s.w - 1) * 32)), store(right + 32, zero_points);
+    if (s.pad_left > 0) out[s.pad_left - 1] = left;
+    if (s.pad_left + s.w - 1 < pitch) out[s.pad_left + s.w - 1] = right;
   }
 }
 
-// Output rows [y, y + kRows) of an image, all columns, channels of one strip.
-template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+// Output rows [y, y + kRows) of an image, all columns, channels of one strip. kPixels = 2: see runs_pairs.
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns, int kPixels>
 void compute_rows(const Work& work, const Requantize& requantize, std::int64_t image, std::int64_t y, std::int64_t strip) {
   const ConvShape& s = work.shape;
-  const std::int64_t channel = strip * kStrip, pitch = address_pitch(s);
-  const __mmask64 channels = first(s.c - channel);
+  const std::int64_t channel = strip * kStrip, pitch = address_pitch(s), width = (s.ow + kPixels - 1) / kPixels;
   const std::int8_t* weights = work.block_weights + strip * depthwise_block_strip_bytes(s);
   auto* dst = static_cast<std::uint8_t*>(work.args.dst) + (image * s.oh + y) * s.ow * s.dst_stride + channel;
   const int rows = s.oh - y < kRows ? static_cast<int>(s.oh - y) : kRows;
-  const int columns = s.ow < kColumns ? static_cast<int>(s.ow) : kColumns;
+  const int columns = width < kColumns ? static_cast<int>(width) : kColumns;
+  const __mmask64 mask = first(kPixels == 1 ? s.c - channel : kStrip);
+  const __mmask64 last_mask = kPixels == 2 && s.ow % 2 != 0 ? first(32) : mask;  // of an odd last pixel
 
-  for (std::int64_t next = 0; next < s.ow; next += kColumns) {
+  for (std::int64_t next = 0; next < width; next += kColumns) {
     // The last block overlaps the one before it: computing some outputs twice is cheaper than a narrower block.
-    const std::int64_t x = next + kColumns > s.ow && s.ow >= kColumns ? s.ow - kColumns : next;
+    const std::int64_t x = next + kColumns > width && width >= kColumns ? width - kColumns : next;
     __m512i q[kRows][kColumns];
-    compute_block<kBiased, kKernel, kStride, kRows, kColumns>(work.pointers + x * kStride, pitch, channel, weights,
-                                                              work.comp + channel, work.scale + channel, work.shift + channel,
-                                                              requantize, q);
+    compute_block<kBiased, kKernel, kStride, kRows, kColumns, kPixels>(work.pointers + x * kStride * kPixels, pitch, channel,
+                                                                       weights, work.comp + channel, work.scale + channel,
+                                                                       work.shift + channel, requantize, q);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 8
       for (int column = 0; column < kColumns; ++column)
         if (r < rows && column < columns)
-          _mm512_mask_storeu_epi8(dst + (r * s.ow + x + column) * s.dst_stride, channels, q[r][column]);
+          _mm512_mask_storeu_epi8(dst + (r * s.ow + (x + column) * kPixels) * s.dst_stride,
+                                  x + column == width - 1 ? last_mask : mask, q[r][column]);
   }
 }
 
-template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns>
+template <bool kBiased, int kKernel, int kStride, int kRows, int kColumns, int kPixels>
 __attribute__((noinline)) void run_blocks(const Work& work, int worker, int workers) {
   const ConvShape& s = work.shape;
   const Requantize& requantize = work.requantize;
@@ -210,17 +231,18 @@ __attribute__((noinline)) void run_blocks(const Work& work, int worker, int work
     make_addresses(work, image, y, (kRows - 1) * kStride + kKernel);
     const std::int64_t end = (unit / strips + 1) * strips < units.end ? (unit / strips + 1) * strips : units.end;
     for (; unit < end; ++unit)
-      compute_rows<kBiased, kKernel, kStride, kRows, kColumns>(work, requantize, image, y, unit % strips);
+      compute_rows<kBiased, kKernel, kStride, kRows, kColumns, kPixels>(work, requantize, image, y, unit % strips);
   }
 }
 
 template <bool kBiased>
 void run_any_blocks(const Work& work, int worker, int workers) {
   const DepthwiseBlock block = depthwise_block(work.shape);
-  if (block.kernel == 3 && block.stride == 1) return run_blocks<kBiased, 3, 1, 2, 4>(work, worker, workers);
-  if (block.kernel == 3) return run_blocks<kBiased, 3, 2, 1, 4>(work, worker, workers);
-  if (block.stride == 1) return run_blocks<kBiased, 5, 1, 2, 4>(work, worker, workers);
-  return run_blocks<kBiased, 5, 2, 1, 4>(work, worker, workers);
+  if (runs_pairs(work.shape)) return run_blocks<kBiased, 3, 1, 2, 4, 2>(work, worker, workers);
+  if (block.kernel == 3 && block.stride == 1) return run_blocks<kBiased, 3, 1, 2, 4, 1>(work, worker, workers);
+  if (block.kernel == 3) return run_blocks<kBiased, 3, 2, 1, 4, 1>(work, worker, workers);
+  if (block.stride == 1) return run_blocks<kBiased, 5, 1, 2, 4, 1>(work, worker, workers);
+  return run_blocks<kBiased, 5, 2, 1, 4, 1>(work, worker, workers);
 }
 
 // One output pixel, 64 channels: taps in groups of 4, whatever their places.
