@@ -13,18 +13,19 @@ struct PoolSpan {
   std::int64_t begin, end, first, padded_count;  // padded_count: positions inside the padded input
 };
 
+// Positions k >= 0 with k * dilation < distance.
+inline std::int64_t pool_steps(std::int64_t distance, std::int64_t dilation) {
+  if (distance <= 0) return 0;
+  return dilation == 1 ? distance : (distance + dilation - 1) / dilation;
+}
+
 inline PoolSpan pool_span(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                           std::int64_t pad_before, std::int64_t size, std::int64_t pad_after) {
   const std::int64_t start = out * stride - pad_before;
-  PoolSpan span{kernel, 0, 0, 0};
-  for (std::int64_t k = 0; k < kernel; ++k) {
-    const std::int64_t at = start + k * dilation;
-    if (at < size + pad_after) ++span.padded_count;
-    if (at < 0 || at >= size) continue;
-    if (k < span.begin) span.begin = k;
-    span.end = k + 1;
-  }
-  if (span.end < span.begin) span.begin = span.end;  // nothing inside
+  const std::int64_t begin = pool_steps(-start, dilation), end = pool_steps(size - start, dilation);
+  const std::int64_t padded = pool_steps(size + pad_after - start, dilation);
+  PoolSpan span{begin, end < kernel ? end : kernel, 0, padded < kernel ? padded : kernel};
+  if (span.begin > span.end) span.begin = span.end;  // nothing inside
   span.first = start + span.begin * dilation;
   return span;
 }

@@ -9,6 +9,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(ZEROPOINT_WITH_ONEDNN)
+#include <omp.h>
+#endif
+
 #include "base/aligned_buffer.h"
 #include "kernels/conv_f32/entries.h"
 
@@ -186,6 +190,35 @@ std::vector<const ConvF32Kernel*> entries() {
 }
 INSTANTIATE_TEST_SUITE_P(Table, ConvF32Entry, testing::ValuesIn(entries()),
                          [](const auto& instance) { return std::string(instance.param->name); });
+
+#if defined(ZEROPOINT_WITH_ONEDNN)
+// The number of OpenMP threads belongs to the whole process (torch reads it too).
+TEST(ConvF32OneDnn, LeavesTheThreadCountAlone) {
+  const ConvF32Shape s = make_shape(1, 8, 8, 16, 16, 1, 3, 1, 1, 1, 1);
+  std::mt19937 random(kSeed);
+  const Data data(s, random);
+  const int before = omp_get_max_threads();
+  for (const int threads : {1, 2, 7}) {
+    const auto conv = create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads);
+    EXPECT_EQ(omp_get_max_threads(), before);
+    run(*conv, s, data, 1);
+    EXPECT_EQ(omp_get_max_threads(), before);
+  }
+}
+
+// Any number of threads, the same bytes.
+TEST(ConvF32OneDnn, ThreadsDoNotChangeBytes) {
+  std::mt19937 random(kSeed);
+  for (const ConvF32Shape& s :
+       {make_shape(1, 28, 28, 32, 64, 1, 3, 1, 1, 1, 1), make_shape(1, 14, 14, 128, 96, 1, 1, 1, 1, 0, 0),
+        make_shape(1, 28, 28, 48, 48, 48, 5, 2, 1, 2, 2)}) {
+    const Data data(s, random);
+    const auto one = run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, 1), s, data, 1);
+    for (const int threads : {2, 3})
+      EXPECT_EQ(run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads), s, data, 1), one);
+  }
+}
+#endif
 
 TEST(ConvF32Select, FollowsTheMask) {
   const ConvF32Shape s = make_shape(1, 8, 8, 16, 16, 1, 3, 1, 1, 1, 1);

@@ -45,11 +45,6 @@ struct Finish {
   int64_t dst_stride;
 };
 
-template <int kNumber>
-struct Pixels {
-  static constexpr int kCount = kNumber;
-};
-
 struct Range {
   int64_t begin, end;
 };
@@ -158,11 +153,12 @@ void dense(const BlockedConvF32& conv, const float* src, const float* residual, 
   }
 }
 
-// One vector of channels of `X` output pixels in a row, all of whose columns lie inside the input. A column is loaded once for
-// all the outputs that it serves. rows[ky]: the first column of the tile in that input row, or zeros with a step of 0.
+// One vector of channels of X output pixels in a row. A column of the input is loaded once for all the outputs that it serves.
+// columns: where each column of each of the KH input rows starts (zeros outside the input).
 template <int KH, int KW, int S, int X, class Extent>
-inline void depthwise_tile(const float* const* rows, const int64_t* steps, const float* weights, int64_t padded, F32 bias,
-                           int64_t pixel, int64_t channel, const Finish& finish, Extent part) {
+inline void depthwise_tile(const float* const* columns, const float* weights, int64_t padded, F32 bias, int64_t pixel,
+                           int64_t channel, const Finish& finish, Extent part) {
+  constexpr int kColumns = (X - 1) * S + KW;
   F32 sum[X];
 #pragma GCC unroll 16
   for (int x = 0; x < X; ++x) sum[x] = bias;
@@ -171,11 +167,9 @@ inline void depthwise_tile(const float* const* rows, const int64_t* steps, const
     F32 w[KW];
 #pragma GCC unroll 5
     for (int kx = 0; kx < KW; ++kx) w[kx] = load(weights + (ky * KW + kx) * padded + channel, Whole{});
-    const float* column = rows[ky] + channel;
 #pragma GCC unroll 32
-    for (int j = 0; j < (X - 1) * S + KW; ++j) {
-      const F32 value = load(column, part);
-      column += steps[ky];
+    for (int j = 0; j < kColumns; ++j) {
+      const F32 value = load(columns[ky * kColumns + j] + channel, part);
 #pragma GCC unroll 16
       for (int x = 0; x < X; ++x)
         if (j >= x * S && j < x * S + KW) sum[x] = fma(value, w[j - x * S], sum[x]);
@@ -185,7 +179,7 @@ inline void depthwise_tile(const float* const* rows, const int64_t* steps, const
   for (int x = 0; x < X; ++x) finish(pixel + x, channel, sum[x], part);
 }
 
-// Any kernel, one output pixel: borders and rare shapes.
+// Any kernel, one output pixel: the end of a row and rare shapes.
 template <class Extent>
 inline void depthwise_pixel(const BlockedConvF32& conv, const float* image, int64_t y, int64_t x, int64_t padded, int64_t pixel,
                             int64_t channel, const Finish& finish, Extent part) {
@@ -202,44 +196,39 @@ inline void depthwise_pixel(const BlockedConvF32& conv, const float* image, int6
   finish(pixel, channel, sum, part);
 }
 
+// X output pixels from x on, all channels.
+template <int KH, int KW, int S, int X>
+inline void depthwise_tile_at(const BlockedConvF32& conv, const float* image, int64_t y, int64_t x, int64_t first_pixel,
+                              int64_t padded, const Finish& finish) {
+  constexpr int kColumns = (X - 1) * S + KW;
+  const ConvF32Shape& s = conv.shape;
+  const float* columns[KH * kColumns];
+  for (int ky = 0; ky < KH; ++ky)
+    for (int j = 0; j < kColumns; ++j) {
+      const int64_t at_y = y * S - s.pad_top + ky, at_x = x * S - s.pad_left + j;
+      const bool inside = at_y >= 0 && at_y < s.h && at_x >= 0 && at_x < s.w;
+      columns[ky * kColumns + j] = inside ? image + (at_y * s.w + at_x) * s.src_pixel_stride : conv.zeros;
+    }
+  for_each_vector(0, s.oc, [&](int64_t c, auto part) {
+    depthwise_tile<KH, KW, S, X>(columns, conv.weights, padded, load(conv.bias + c, Whole{}), first_pixel + x, c, finish, part);
+  });
+}
+
 template <int KH, int KW, int S>
 inline void depthwise_row(const BlockedConvF32& conv, const float* image, int64_t y, int64_t first_pixel, int64_t padded,
                           const Finish& finish) {
-  constexpr int X = KW == 0 ? 1 : S == 1 ? 8 : 4;
-  const ConvF32Shape& s = conv.shape;
-  // Outputs whose columns all lie inside: from `begin` to before `end`.
-  int64_t begin = (s.pad_left + s.stride_w - 1) / s.stride_w;
-  const int64_t room = s.w + s.pad_left - (s.kernel_w - 1) * s.dilation_w - 1;  // largest x * stride that fits
-  int64_t end = room < 0 ? 0 : room / s.stride_w + 1;
-  if (end > s.ow) end = s.ow;
-  if (KW == 0 || end - begin < 1) begin = end = s.ow;  // no fast part at all
-  const auto slowly = [&](int64_t from, int64_t to) {
-    for (int64_t x = from; x < to; ++x)
-      for_each_vector(
-          0, s.oc, [&](int64_t c, auto part) { depthwise_pixel(conv, image, y, x, padded, first_pixel + x, c, finish, part); });
-  };
-  slowly(0, begin);
+  const int64_t width = conv.shape.ow;
+  int64_t x = 0;
   if constexpr (KW != 0) {
-    const auto tile = [&](int64_t x, auto pixels) {
-      const float* rows[KH];
-      int64_t steps[KH];
-      for (int ky = 0; ky < KH; ++ky) {
-        const int64_t at_y = y * S - s.pad_top + ky;
-        const bool inside = at_y >= 0 && at_y < s.h;
-        rows[ky] = inside ? image + (at_y * s.w + x * S - s.pad_left) * s.src_pixel_stride : conv.zeros;
-        steps[ky] = inside ? s.src_pixel_stride : 0;
-      }
-      for_each_vector(0, s.oc, [&](int64_t c, auto part) {
-        depthwise_tile<KH, KW, S, decltype(pixels)::kCount>(rows, steps, conv.weights, padded, load(conv.bias + c, Whole{}),
-                                                            first_pixel + x, c, finish, part);
-      });
-    };
-    int64_t x = begin;
-    for (; x + X <= end; x += X) tile(x, Pixels<X>{});
-    for (; x + 2 <= end; x += 2) tile(x, Pixels<2>{});
-    for (; x < end; ++x) tile(x, Pixels<1>{});
+    if constexpr (S == 1)
+      for (; x + 8 <= width; x += 8) depthwise_tile_at<KH, KW, S, 8>(conv, image, y, x, first_pixel, padded, finish);
+    for (; x + 4 <= width; x += 4) depthwise_tile_at<KH, KW, S, 4>(conv, image, y, x, first_pixel, padded, finish);
+    for (; x + 2 <= width; x += 2) depthwise_tile_at<KH, KW, S, 2>(conv, image, y, x, first_pixel, padded, finish);
   }
-  slowly(end, s.ow);
+  for (; x < width; ++x)
+    for_each_vector(0, conv.shape.oc, [&](int64_t c, auto part) {
+      depthwise_pixel(conv, image, y, x, padded, first_pixel + x, c, finish, part);
+    });
 }
 
 template <int KH, int KW, int S>

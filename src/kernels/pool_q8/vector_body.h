@@ -30,8 +30,16 @@ void max_u8(const PoolShape& s, const uint8_t* src, uint8_t* dst, int worker, in
                       const PoolShare& share) {
                     for_each_vector<kByteLanes>(share.channel_begin, share.channel_end, [&](int64_t c, auto part) {
                       U8 m = zero_u8();
-                      for (int64_t i = 0; i < height; ++i)
-                        for (int64_t j = 0; j < width; ++j) m = max_u8(m, load_u8(corner + i * down + j * right + c, part));
+                      const uint8_t* line = corner + c;
+                      for (int64_t i = 0; i < height; ++i, line += down) {
+                        const uint8_t* at = line;
+                        if (width == 3) {  // most of all windows: no inner loop
+                          m = max_u8(max_u8(m, load_u8(at, part)),
+                                     max_u8(load_u8(at + right, part), load_u8(at + 2 * right, part)));
+                          continue;
+                        }
+                        for (int64_t j = 0; j < width; ++j, at += right) m = max_u8(m, load_u8(at, part));
+                      }
                       store_u8(dst + pixel * s.dst_pixel_stride + c, m, part);
                     });
                   });
