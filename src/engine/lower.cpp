@@ -163,13 +163,9 @@ class ReferenceStep : public Step {
 Plan lower(const Graph& graph, const LowerOptions& options, PackCache& cache) { return Lowering(graph, options, cache).run(); }
 
 Lowering::Lowering(const Graph& graph, const LowerOptions& options, PackCache& cache)
-    : graph_(graph),
-      options_(options),
-      cache_(cache),
-      uses_(find_uses(graph)),
-      taps_(options.taps.begin(), options.taps.end()),
-      done_(graph.nodes.size(), false) {
+    : graph_(graph), options_(options), cache_(cache), uses_(find_uses(graph)), done_(graph.nodes.size(), false) {
   for (const auto& output : graph.outputs) outputs_.insert(output.name);
+  for (std::size_t i = 0; i < options.taps.size(); ++i) taps_[options.taps[i]].index = i;
 }
 
 const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers() {
@@ -219,16 +215,6 @@ Plan Lowering::run() {
     if (!done_[i]) lower_node(i);
   current_ = nullptr;
   bind_outputs();
-  for (std::size_t tap = 0; tap < options_.taps.size(); ++tap) {
-    const std::string& tapped_name = options_.taps[tap];
-    const auto held = held_.find(tapped_name);
-    if (held == held_.end()) continue;  // bound below through bind_outputs, or absent
-    for (const auto& row : held->second.ids)
-      if (row[0] != kNoValue) {
-        plan_.taps.push_back({tap, row[0], tap_after_.at(tapped_name)});
-        break;
-      }
-  }
   std::stable_sort(plan_.taps.begin(), plan_.taps.end(), [](const auto& a, const auto& b) { return a.after < b.after; });
   for (const auto& step : plan_.steps) {
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, step->scratch_bytes(options_.threads));
@@ -435,11 +421,12 @@ ValueId Lowering::fetch_float(const std::string& value_name, Layout layout) {
 }
 
 void Lowering::materialize_tap(const std::string& value_name) {
-  if (!tapped(value_name) || tap_after_.contains(value_name)) return;
-  if (dtype_of_value(value_name) != DType::f32) return;
-  if (lazy_.contains(value_name)) fetch_float(value_name, layout_held(value_name));
-  if (!held_.contains(value_name)) return;
-  tap_after_[value_name] = static_cast<std::int64_t>(plan_.steps.size()) - 1;
+  const auto tap = taps_.find(value_name);
+  if (tap == taps_.end() || tap->second.shown || dtype_of_value(value_name) != DType::f32) return;
+  if (!lazy_.contains(value_name) && !held_.contains(value_name)) return;
+  const ValueId id = fetch_float(value_name, layout_held(value_name));
+  plan_.taps.push_back({tap->second.index, id, static_cast<std::int64_t>(plan_.steps.size()) - 1});
+  tap->second.shown = true;
 }
 
 // ---- edges of the graph

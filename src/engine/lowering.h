@@ -153,7 +153,11 @@ class Lowering {
   PackCache& cache_;
   Plan plan_;
   Uses uses_;
-  std::set<std::string> taps_;
+  struct TapState {
+    std::size_t index = 0;  // into LowerOptions::taps
+    bool shown = false;
+  };
+  std::map<std::string, TapState, std::less<>> taps_;
   std::set<std::string> channel_last_;
   std::set<std::string> outputs_;
   std::vector<bool> done_;
@@ -166,7 +170,6 @@ class Lowering {
   std::map<std::string, Lazy, std::less<>> lazy_;
   std::map<std::string, QuantizedConstant, std::less<>> constants_;
   std::map<std::string, Dims, std::less<>> dims_;
-  std::map<std::string, std::int64_t, std::less<>> tap_after_;
   int fresh_ = 0;
 };
 
