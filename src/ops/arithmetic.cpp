@@ -91,16 +91,18 @@ struct Div {  // integers: towards zero
 struct Mod {  // fmod = 0: the sign of the divisor; fmod = 1: of the dividend
   template <class T>
   T operator()(const Node& node, T a, T b) const {
-    if constexpr (std::is_integral_v<T>) {
+    const bool by_divisor = node.get_int("fmod", 0) == 0;
+    if constexpr (std::is_unsigned_v<T>) {
       if (b == 0) fail(ErrorCode::kBadArgument, node, "an integer is divided by zero");
-      if constexpr (std::is_signed_v<T>)
-        if (b == -1) return 0;
+      return static_cast<T>(a % b);
+    } else if constexpr (std::is_integral_v<T>) {
+      if (b == 0) fail(ErrorCode::kBadArgument, node, "an integer is divided by zero");
+      if (b == -1) return 0;
       const auto rest = static_cast<T>(a % b);
-      if constexpr (std::is_signed_v<T>)
-        if (rest != 0 && (rest < 0) != (b < 0) && node.get_int("fmod", 0) == 0) return static_cast<T>(rest + b);
-      return rest;
+      return by_divisor && rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
     } else {
-      return std::fmod(a, b);  // exact by definition
+      const T rest = std::fmod(a, b);  // exact by definition
+      return by_divisor && rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
     }
   }
 };

@@ -1,6 +1,5 @@
-// Cast and CastLike. Float to integer cuts towards zero and saturates (NaN gives 0); integer to integer keeps the low bits;
-// anything to bool is x != 0; to 16-bit floats rounds once.
-#include <algorithm>
+// Cast and CastLike. Float to integer cuts towards zero and saturates (NaN gives 0); integers that don't fit keep their low
+// bits, as all do below 8 bits; anything to bool is x != 0; to 16-bit floats rounds once.
 #include <limits>
 #include <type_traits>
 
@@ -95,9 +94,7 @@ Tensor cast_from(const Node& node, std::span<const From> src, const Dims& dims, 
     Tensor bytes(lowest(to) < 0 ? DType::s8 : DType::u8, dims);
     const auto dst = mutable_words<std::uint8_t>(bytes);
     for (std::size_t i = 0; i < src.size(); ++i) {
-      auto value = convert<std::int64_t, From>(src[i]);
-      if constexpr (std::is_floating_point_v<From>) value = std::clamp(value, lowest(to), highest(to));
-      dst[i] = static_cast<std::uint8_t>(value);
+      dst[i] = static_cast<std::uint8_t>(convert<std::int64_t, From>(src[i]));
     }
     y = packed(bytes, to);
   } else {

@@ -101,9 +101,9 @@ std::vector<TensorType> range_shape(const ShapeArgs& args) {
     if (args.constants[i]->size() != 1) fail(ErrorCode::kBadShape, args.node, "start, limit and delta must be scalars");
   }
   std::int64_t count = 0;
-  with_numbers(args.node, args.constants[0]->dtype(), [&]<class T>(T) {
-    count = range_count(args.node, args.constants[0]->values<T>()[0], args.constants[1]->values<T>()[0],
-                        args.constants[2]->values<T>()[0]);
+  const Tensor start = widened(*args.constants[0]), limit = widened(*args.constants[1]), delta = widened(*args.constants[2]);
+  with_numbers(args.node, start.dtype(), [&]<class T>(T) {
+    count = range_count(args.node, start.values<T>()[0], limit.values<T>()[0], delta.values<T>()[0]);
   });
   return {{dtype, Shape{Dim(count)}}};
 }
@@ -135,7 +135,12 @@ std::vector<Operator> constant_operators() {
       {.op_type = "ConstantOfShape", .since = 9, .shape = constant_of_shape_shape, .reference = constant_of_shape},
       {.op_type = "Shape", .shape = shape_shape, .reference = shape},
       {.op_type = "Size", .shape = size_shape, .reference = size},
-      {.op_type = "Range", .since = 11, .min_inputs = 3, .max_inputs = 3, .shape = range_shape, .reference = range},
+      {.op_type = "Range",
+       .since = 11,
+       .min_inputs = 3,
+       .max_inputs = 3,
+       .shape = range_shape,
+       .reference = half_in_f32<range>},
   };
 }
 

@@ -146,6 +146,21 @@ std::vector<Tensor> reduce(const ComputeArgs& args) {
   return one(std::move(y));
 }
 
+// Of bools, the maximum is "any" and the minimum "all".
+template <bool largest>
+std::vector<Tensor> extreme(const ComputeArgs& args) {
+  if (args.inputs[0].dtype() != DType::b8) return reduce<Extreme<largest>>(args);
+  std::vector<Tensor> inputs(args.inputs.begin(), args.inputs.end());
+  inputs[0] = Tensor::of<std::uint8_t>(inputs[0].dims(), words<std::uint8_t>(args.inputs[0]));
+  const std::vector<TensorType> outputs = {{DType::u8, args.outputs[0].shape}};
+  Tensor result(DType::b8, output_dims(args));
+  const Tensor bytes = reduce<Extreme<largest>>({args.node, args.opset, inputs, outputs})[0];
+  const auto src = bytes.values<std::uint8_t>();
+  const auto dst = result.mutable_values<bool>();
+  for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = src[i] != 0;  // of nothing: 0 and 255
+  return one(std::move(result));
+}
+
 Operator reduction(std::string_view type, Reference reference) {
   return {.op_type = type, .min_inputs = 1, .max_inputs = 2, .shape = reduce_shape, .reference = reference};
 }
@@ -154,14 +169,10 @@ Operator reduction(std::string_view type, Reference reference) {
 
 std::vector<Operator> reduce_operators() {
   return {
-      reduction("ReduceMean", half_in_f32<reduce<Mean>>),
-      reduction("ReduceSum", half_in_f32<reduce<Sum>>),
-      reduction("ReduceMax", half_in_f32<reduce<Extreme<true>>>),
-      reduction("ReduceMin", half_in_f32<reduce<Extreme<false>>>),
-      reduction("ReduceProd", half_in_f32<reduce<Product>>),
-      reduction("ReduceSumSquare", half_in_f32<reduce<SumSquare>>),
-      reduction("ReduceL1", half_in_f32<reduce<L1>>),
-      reduction("ReduceL2", half_in_f32<reduce<L2>>),
+      reduction("ReduceMean", half_in_f32<reduce<Mean>>),     reduction("ReduceSum", half_in_f32<reduce<Sum>>),
+      reduction("ReduceMax", half_in_f32<extreme<true>>),     reduction("ReduceMin", half_in_f32<extreme<false>>),
+      reduction("ReduceProd", half_in_f32<reduce<Product>>),  reduction("ReduceSumSquare", half_in_f32<reduce<SumSquare>>),
+      reduction("ReduceL1", half_in_f32<reduce<L1>>),         reduction("ReduceL2", half_in_f32<reduce<L2>>),
       reduction("ReduceLogSum", half_in_f32<reduce<LogSum>>),
   };
 }

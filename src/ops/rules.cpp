@@ -10,6 +10,8 @@ namespace zeropoint::ops {
 void fail(ErrorCode code, const Node& node, const std::string& message) { throw Error(code, describe(node), message); }
 
 void fail_type(const Node& node, std::size_t input, DType dtype) {
+  if (dtype == DType::opaque)
+    fail(ErrorCode::kUnsupported, node, fmt::format("the element type of input {} does not run", input));
   fail(ErrorCode::kBadType, node,
        fmt::format("input {} has elements of type {}, which the operator does not take", input, name(dtype)));
 }
@@ -236,7 +238,7 @@ Tensor unpacked(const Tensor& tensor) {
 
 Tensor packed(const Tensor& tensor, DType dtype) {
   const int width = bits(dtype);
-  if (width == 8) return tensor;
+  if (width >= 8 || width == 0) return tensor;
   Tensor result(dtype, tensor.dims());
   const auto src = words<std::uint8_t>(tensor);
   const auto dst = result.mutable_bytes();
