@@ -1,0 +1,56 @@
+// The pipeline from end to end: float graph and samples -> quantized graph and what there is to know about it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "zeropoint/graph.h"
+#include "zeropoint/insert_qdq.h"
+#include "zeropoint/passes.h"
+#include "zeropoint/qparams.h"
+#include "zeropoint/ranges.h"
+#include "zeropoint/recipe.h"
+#include "zeropoint/report.h"
+#include "zeropoint/samples.h"
+#include "zeropoint/statistics.h"
+
+namespace zeropoint {
+
+// What to observe of a fused graph for a recipe: the values that get a quantizer, and what its steps need. The other fields have
+// their defaults.
+CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe = recipes::static_w8a8());
+
+struct QuantizeOptions {
+  int threads = 0;                                           // 0: the physical cores that this process may use
+  std::optional<Isa> max_isa;
+  std::map<std::string, Dims> shapes;                        // fixes symbolic dimensions of inputs
+  std::uint64_t max_memory = 0;                              // bytes, of calibration; 0: no bound
+  bool allow_non_finite = false;
+  std::function<void(std::size_t done, std::size_t total)> progress;   // of calibration
+  const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
+};
+
+struct Quantized {
+  Graph model;                                               // with recipe, version and statistics hash in its metadata
+  Graph fused;                                               // the float graph that it was made of
+  QParamsMap qparams;
+  Statistics statistics;
+  Report report;                                             // without what only running the models shows: see compare()
+};
+
+// fuse -> calibrate -> choose_qparams -> the recipe's steps -> insert_qdq -> verify. Throws Error.
+Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe = recipes::static_w8a8(),
+                   const QuantizeOptions& options = {});
+// The same from statistics that calibrate() took of fuse(graph) with at least the values of calibrate_options().
+Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe = recipes::static_w8a8());
+
+// Metadata of quantized files.
+inline constexpr char kRecipeKey[] = "zeropoint.recipe";               // JSON
+inline constexpr char kVersionKey[] = "zeropoint.version";
+inline constexpr char kStatisticsKey[] = "zeropoint.statistics";       // statistics_hash
+
+}  // namespace zeropoint

@@ -1,0 +1,89 @@
+// Report: what quantization cost and gained.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "zeropoint/cpu.h"
+#include "zeropoint/graph.h"
+#include "zeropoint/samples.h"
+#include "zeropoint/session.h"
+
+namespace zeropoint {
+
+// How far y (quantized) lies from x (float), over all elements of all samples.
+struct ErrorMetrics {
+  std::uint64_t count = 0;                                   // elements
+  double sqnr_db = 0;                                        // 10 log10(sum x^2 / sum (x - y)^2); infinity when equal
+  double cosine = 1;                                         // of the two as vectors
+  double mean_abs = 0, max_abs = 0;                          // of x - y
+};
+
+struct OutputMetrics {
+  std::string name;
+  ErrorMetrics error;
+  // Of outputs [N, classes] with at least 2 (top 1) and 6 (top 5) classes: share of rows whose largest element stands at the
+  // same place, and whose float winner is among the quantized five largest. The first of equals wins.
+  std::uint64_t rows = 0;
+  std::optional<double> top1_agreement, top5_agreement;
+};
+
+struct ValueMetrics {
+  std::string value;                                         // name in the float graph
+  std::string node;                                          // that makes it; empty for an input
+  ErrorMetrics error;
+};
+
+// Against labels.
+struct Accuracy {
+  std::uint64_t samples = 0;
+  double top1 = 0;                                           // share, 0 ... 1
+  std::optional<double> top5;                                // with at least 6 classes
+};
+
+struct FloatNode {
+  std::string node, op_type, reason;
+};
+
+struct Report {
+  // Of the quantized model.
+  std::string recipe;                                        // its name; empty when unknown
+  std::uint64_t float_bytes = 0, quantized_bytes = 0;        // of all constants
+  double integer_coverage = 0;                               // share of multiply-accumulates in integers, 0 ... 1
+  std::vector<FloatNode> left_in_float;
+  std::vector<std::string> notes;
+  // Of running both models.
+  std::uint64_t samples = 0;
+  std::vector<OutputMetrics> outputs;
+  std::vector<ValueMetrics> values;                          // in the order of the float graph; where asked for
+  std::optional<Accuracy> float_accuracy, quantized_accuracy;  // where samples have labels
+};
+std::string to_text(const Report& report);
+std::string to_json(const Report& report);
+
+struct CompareOptions {
+  int threads = 0;                                           // 0: the physical cores that this process may use
+  std::optional<Isa> max_isa;
+  std::map<std::string, Dims> shapes;                        // fixes symbolic dimensions of inputs
+  bool values = false;                                       // compare the values on the way, too
+  std::function<void(std::size_t done, std::size_t total)> progress;
+  const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
+};
+
+// Runs both models over the samples. Inputs and outputs must have the same names. With `values`, each DequantizeLinear of an
+// activation is compared with the float value that was quantized there (by name: insert_qdq's `x_dequantized` with `x`).
+// Throws Error: kMismatch when the models don't belong together, kBadSample.
+Report compare(const Graph& float_graph, const Graph& quantized, const Samples& samples, const CompareOptions& options = {});
+
+// Share of samples whose label is the place of the largest element of the first output. Throws Error kBadSample when a sample
+// has no label, kBadShape when the output is not [1, classes].
+Accuracy evaluate(const Graph& graph, const Samples& samples, const CompareOptions& options = {});
+
+std::uint64_t constant_bytes(const Graph& graph);
+
+}  // namespace zeropoint
