@@ -136,6 +136,15 @@ TEST_P(ConvQ8, DeepNarrowAndVectorProducts) {
       check(matrix_product(m, k, n), {.values = values});
 }
 
+// Where kernels compute in floats, 2^23 and 2^24 are the sums from which integers are no longer exact.
+TEST_P(ConvQ8, SumsAroundTheLimitsOfFloats) {
+  for (const ConvOutput output : {ConvOutput::u8, ConvOutput::f32})
+    for (const std::int64_t k : {200, 255, 258, 259, 260, 261, 262, 265, 270, 280, 400, 517, 518, 519, 520, 524, 530, 1100})
+      check(matrix_product(20, k, 20), {.output = output, .values = Values::largest_sums, .zero_point_0 = true});
+  check(make_shape({.h = 20, .w = 20, .c = 40, .o = 40, .kh = 17, .kw = 17, .groups = 40}),
+        {.values = Values::largest_sums, .zero_point_0 = true});
+}
+
 TEST_P(ConvQ8, ConvolutionsOfAllKinds) {
   std::mt19937_64 random(seed());
   for (int i = 0; i < 400 && !HasFailure(); ++i) {

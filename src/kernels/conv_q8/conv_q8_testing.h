@@ -34,7 +34,7 @@ inline ConvShape matrix_product(std::int64_t m, std::int64_t k, std::int64_t n);
 
 struct ConvOptions {
   ConvOutput output = ConvOutput::u8;
-  enum class Values { bell, uniform, extremes, least_weights } values = Values::uniform;
+  enum class Values { bell, uniform, extremes, least_weights, largest_sums } values = Values::uniform;
   bool weight_zero_points = false;
   bool zero_point_0 = false;   // of dst, as behind a fused ReLU
   bool narrow_limits = false;  // as a fused Clip leaves them
@@ -102,6 +102,8 @@ inline std::uint8_t random_input(std::mt19937_64& random, ConvOptions::Values va
       return uniform(random, 0, 1) ? 255 : 0;
     case ConvOptions::Values::least_weights:
       return 255;
+    case ConvOptions::Values::largest_sums:
+      return static_cast<std::uint8_t>(uniform(random, 250, 255));
   }
   return 0;
 }
@@ -116,6 +118,8 @@ inline std::int8_t random_weight(std::mt19937_64& random, ConvOptions::Values va
       return uniform(random, 0, 1) ? 127 : -128;
     case ConvOptions::Values::least_weights:
       return -128;
+    case ConvOptions::Values::largest_sums:
+      return static_cast<std::int8_t>(uniform(random, 122, 127));
   }
   return 0;
 }
@@ -182,9 +186,15 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
   std::vector<std::int32_t> bias;
   // Scales bring the typical sum into the range of u8, so that rounding matters and some outputs are clamped.
   const double spread = (extreme ? 8000 : 2500) * std::sqrt(static_cast<double>(depth)) + 1;
+  const bool largest = options.values == ConvOptions::Values::largest_sums;
+  if (largest) args_.src_zero_point = 0;
   for (std::int64_t o = 0; o < shape.o; ++o) {
     if (options.weight_zero_points) weight_zero_points_.push_back(uniform(random, -255, 255));
     bias.push_back(uniform(random, -5000, 5000));
+    if (largest) {  // results all over u8, so that an error of a sum shows
+      scale_.push_back(static_cast<float>(uniform(random, 1, 250) / (31000.0 * static_cast<double>(depth))));
+      continue;
+    }
     const double factor = (options.large_scales ? 1e6 : 1.0) * uniform(random, 20, 200);
     // Powers of two make ties.
     scale_.push_back(static_cast<float>(o % 3 == 0 ? std::exp2(std::round(std::log2(factor / spread))) : factor / spread));

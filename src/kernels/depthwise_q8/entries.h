@@ -11,15 +11,6 @@ namespace zeropoint::kernels {
 struct DepthwiseBlock {
   int kernel, stride, rows, columns;
 };
-constexpr DepthwiseBlock depthwise_block(const ConvShape& s) {
-  if (s.kh != s.kw || s.stride_h != s.stride_w || s.dilation_h != 1 || s.dilation_w != 1) return {};
-  if (s.kh == 3 && s.stride_h == 1) return {3, 1, 2, 4};
-  if (s.kh == 3 && s.stride_h == 2) return {3, 2, 1, 4};
-  if (s.kh == 5 && s.stride_h == 1) return {5, 1, 2, 4};
-  if (s.kh == 5 && s.stride_h == 2) return {5, 2, 1, 4};
-  return {};
-}
-
 bool supports_depthwise(const ConvShape& shape);
 
 // Strips of 64 channels. Register q of a strip (q = 0 ... 3) holds in lane i channel 16 * (i / 4) + 4 * q + i % 4, the order
@@ -41,6 +32,15 @@ std::size_t depthwise_workspace_avx2(const ConvShape& shape, int workers);
 void depthwise_u8s8s32_1x1x32_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 namespace {
+
+[[maybe_unused]] constexpr DepthwiseBlock depthwise_block(const ConvShape& s) {
+  if (s.kh != s.kw || s.stride_h != s.stride_w || s.dilation_h != 1 || s.dilation_w != 1) return {};
+  if (s.kh == 3 && s.stride_h == 1) return {3, 1, 2, 4};
+  if (s.kh == 3 && s.stride_h == 2) return {3, 2, 1, 4};
+  if (s.kh == 5 && s.stride_h == 1) return {5, 1, 2, 4};
+  if (s.kh == 5 && s.stride_h == 2) return {5, 2, 1, 4};
+  return {};
+}
 
 [[maybe_unused]] constexpr std::int64_t depthwise_strips(const ConvShape& s) { return (s.c + 63) / 64; }
 [[maybe_unused]] constexpr std::int64_t depthwise_block_strip_bytes(const ConvShape& s) {
