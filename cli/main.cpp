@@ -1,0 +1,49 @@
+// zeropoint VERB: quantizes neural networks and runs them.
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "command.h"
+#include "zeropoint/error.h"
+
+namespace {
+
+int complain(const std::string& message) {
+  std::fputs(("zeropoint: error: " + message + "\n").c_str(), stderr);
+  return zeropoint::cli::kBadInput;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace zeropoint::cli;
+  CLI::App program(
+      "Makes trained networks small and fast: reads a float ONNX model, calibrates it on samples, quantizes it, runs it, and\n"
+      "tells what that cost.",
+      "zeropoint");
+  program.set_version_flag("--version", "zeropoint " ZEROPOINT_VERSION);
+  program.require_subcommand(1);
+  program.footer(
+      "Exit codes: 0 good, 1 the quality budget was missed, 2 bad input or usage, 130 interrupted.\n"
+      "zeropoint VERB --help tells a verb's flags.");
+  int exit_code = kGood;
+  for (const AddVerb add : {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_evaluate, add_bench})
+    add(program, &exit_code);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& success) {  // --help, --version
+    return program.exit(success);
+  } catch (const CLI::ParseError& error) {
+    const auto& verbs = program.get_subcommands();
+    return complain(std::string(error.what()) + " (see zeropoint " + (verbs.empty() ? "" : verbs.front()->get_name() + " ") +
+                    "--help)");
+  } catch (const zeropoint::Error& error) {
+    complain(error.what());
+    return error.code == zeropoint::ErrorCode::kInterrupted ? kInterrupted : kBadInput;
+  } catch (const std::bad_alloc&) {
+    return complain("out of memory");
+  } catch (const std::exception& error) {
+    return complain(std::string("internal: ") + error.what());
+  }
+  return exit_code;
+}

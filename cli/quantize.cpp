@@ -1,0 +1,96 @@
+// zeropoint quantize: from a float model to an integer one.
+#include "zeropoint/quantize.h"
+
+#include <fmt/format.h>
+
+#include "base/file.h"
+#include "command.h"
+
+namespace zeropoint::cli {
+namespace {
+
+struct Flags {
+  CommonFlags common;
+  DataFlags data;
+  std::string model, output, recipe = "static_w8a8", target, range, statistics, report;
+  std::vector<std::string> exclude;
+  bool allow_non_finite = false;
+};
+
+Recipe choose_recipe(const Flags& flags) {
+  const bool is_file = flags.recipe.ends_with(".json") || flags.recipe.find('/') != std::string::npos;
+  Recipe recipe = is_file ? parse_recipe(read_file(flags.recipe), flags.recipe) : recipes::named(flags.recipe);
+  if (!flags.target.empty()) {
+    const auto target = parse_target(flags.target);
+    if (!target)
+      throw Error(ErrorCode::kBadArgument, "--target",
+                  "no target is called '" + flags.target + "'; there are: onnxruntime openvino zeropoint");
+    recipe.target = *target;
+  }
+  if (!flags.range.empty()) {
+    if (!is_range_method(flags.range)) {
+      std::string names;
+      for (const auto& method : range_methods()) names += " " + method;
+      throw Error(ErrorCode::kBadArgument, "--range", "no method is called '" + flags.range + "'; there are:" + names);
+    }
+    for (Rule& rule : recipe.rules)
+      if (rule.activation) rule.activation->range = flags.range;
+  }
+  for (const auto& scope : flags.exclude) recipe.keep_float(scope);
+  return recipe;
+}
+
+void run(const Flags& flags) {
+  if (flags.data.path.empty() && flags.statistics.empty())
+    throw Error(ErrorCode::kBadArgument, "quantize",
+                "static quantization needs samples: give --data, or --statistics of an earlier calibrate");
+  const Recipe recipe = choose_recipe(flags);
+  const Graph model = load(flags.model);
+  const SessionOptions session = flags.common.session_options();
+  Quantized result;
+  if (!flags.statistics.empty()) {
+    if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
+    result = quantize(model, load_statistics(flags.statistics), recipe);
+  } else {
+    const ChosenSamples samples = open(flags.data, flags.common, model);
+    Progress progress("calibrating", flags.common.quiet);
+    result = quantize(model, samples.get(), recipe,
+                      {.threads = flags.common.threads,
+                       .max_isa = session.max_isa,
+                       .shapes = session.shapes,
+                       .max_memory = flags.common.max_memory,
+                       .allow_non_finite = flags.allow_non_finite,
+                       .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
+                       .interrupt = &interrupted()});
+  }
+  save(result.model, flags.output);
+  if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
+  if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result.report)));
+  print(to_text(result.report));
+  print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output,
+                    static_cast<double>(std::filesystem::file_size(flags.output)) / 1e6,
+                    static_cast<double>(std::filesystem::file_size(flags.model)) / 1e6));
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& program, int*) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* verb =
+      program.add_subcommand("quantize", "make an integer model: calibrate, choose parameters, write standard Q/DQ ONNX");
+  verb->add_option("model", flags->model, "float ONNX file")->required();
+  verb->add_option("-o,--output", flags->output, "file to write")->required();
+  verb->add_option("--recipe", flags->recipe, "name or JSON file of a recipe")->capture_default_str();
+  verb->add_option("--target", flags->target, "whose fusions the file serves best: onnxruntime, openvino or zeropoint");
+  verb->add_option("--range", flags->range, "how ranges of activations are chosen, in place of the recipe's method");
+  verb->add_option("--exclude", flags->exclude, "keep nodes in float whose name matches this regular expression")
+      ->allow_extra_args(false);
+  verb->add_option("--statistics", flags->statistics, "use what calibrate wrote, in place of --data");
+  verb->add_option("--report", flags->report, "write the report as JSON");
+  verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
+  flags->data.add_to(*verb, false);
+  flags->common.add_to(*verb);
+  verb->callback([flags] { run(*flags); });
+}
+
+}  // namespace zeropoint::cli
