@@ -60,6 +60,14 @@ class Inference {
     }
   }
 
+  // The constants among the values that nodes make.
+  std::map<std::string, Tensor> constants() const {
+    std::map<std::string, Tensor> result;
+    for (const auto& [value, known] : known_)
+      if (known.constant && graph_.constant(value) == nullptr) result.emplace(value, *known.constant);
+    return result;
+  }
+
  private:
   // What is known of one value beside its type.
   struct Known {
@@ -149,6 +157,8 @@ class Inference {
 
   // Finds out the value of the node's first output where it is small and decided by what is known.
   void carry(const Node& node, const Operator& entry, const ShapeArgs& args, const std::vector<TensorType>& outputs) {
+    // Quantized constants stay quantized.
+    if (node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear") return;
     if (node.outputs.size() == 1 && entry.reference != nullptr && all_small(node, args) && small(outputs[0])) {
       std::vector<Tensor> inputs;
       for (const Tensor* tensor : args.constants) inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
@@ -236,6 +246,12 @@ void fix_inputs(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
   fix_inputs(graph, input_shapes);
   Inference(graph, input_shapes.empty()).run();
+}
+
+std::map<std::string, Tensor> infer_values(Graph& graph) {
+  Inference inference(graph, true);
+  inference.run();
+  return inference.constants();
 }
 
 }  // namespace zeropoint::ops

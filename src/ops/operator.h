@@ -71,6 +71,10 @@ std::span<const Operator> all();
 // reshape arithmetic resolves. `input_shapes` fixes the dimensions of inputs first.
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes = {});
 
+// The same, and the small values (at most 1024 elements) that are the same whatever is fed: folded constants and the known
+// parts of shape arithmetic, as Shape -> Gather of a fixed dimension.
+std::map<std::string, Tensor> infer_values(Graph& graph);
+
 // Runs the whole graph by the references. Returns every value asked for (`values` empty: the graph's outputs, in order).
 // Throws Error kUnsupported naming the node when an operator is unknown.
 std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Tensor>& feeds,

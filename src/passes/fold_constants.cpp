@@ -1,0 +1,74 @@
+// docs/passes/fold_constants.md
+#include <algorithm>
+#include <unordered_set>
+
+#include "ops/operator.h"
+#include "passes/passes.h"
+#include "passes/rewrite.h"
+
+namespace zeropoint::passes {
+namespace {
+
+// What a folded value may take beside what its inputs took already, and the work to make it.
+constexpr std::int64_t kMostNewBytes = std::int64_t{1} << 20, kMostMacs = std::int64_t{1} << 30;
+
+// Quantized constants stay quantized.
+bool is_quantizer(const Node& node) { return node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear"; }
+
+bool worth_it(const Graph& graph, const Node& node) {
+  std::int64_t input_bytes = 0, output_bytes = 0;
+  for (const std::string& input : node.inputs)
+    if (!input.empty()) input_bytes += static_cast<std::int64_t>(graph.constant(input)->bytes().size());
+  for (const std::string& output : node.outputs) {
+    if (output.empty()) continue;
+    const TensorType type = graph.type_of(output);
+    const auto dims = type.shape ? fixed_dims(*type.shape) : std::nullopt;
+    if (!dims || type.dtype == DType::undefined || type.dtype == DType::opaque) return false;
+    output_bytes += (element_count(*dims) * bits(type.dtype) + 7) / 8;
+  }
+  return output_bytes <= std::max(input_bytes, kMostNewBytes) && ops::macs(graph, node) <= kMostMacs;
+}
+
+// The node's outputs, or nothing.
+std::vector<Tensor> fold(const Graph& graph, const Node& node, const std::map<std::string, Tensor>& values) {
+  if (const auto known = values.find(node.outputs[0]); node.outputs.size() == 1 && known != values.end())
+    return {known->second};
+  std::vector<Tensor> inputs;
+  for (const std::string& input : node.inputs) {
+    const Tensor* tensor = input.empty() ? nullptr : graph.constant(input);
+    if (!input.empty() && tensor == nullptr) return {};
+    inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
+  }
+  if (!worth_it(graph, node)) return {};
+  try {
+    return ops::evaluate(graph, node, inputs);
+  } catch (const Error& error) {
+    if (error.code != ErrorCode::kUnsupported) throw;
+    return {};
+  }
+}
+
+}  // namespace
+
+bool fold_constants(Graph& graph) {
+  const std::map<std::string, Tensor> values = ops::infer_values(graph);
+  std::unordered_set<std::string> outputs;  // they need a node that makes them
+  for (const ValueInfo& output : graph.outputs) outputs.insert(output.name);
+  Rewrite rewrite(graph);
+  for (const Node& node : graph.nodes) {
+    const ops::Operator* entry = ops::find(node);
+    if (entry == nullptr || entry->reference == nullptr || node.outputs.empty() || is_quantizer(node)) continue;
+    if (std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& name) { return outputs.contains(name); }))
+      continue;
+    std::vector<Tensor> results = fold(graph, node, values);
+    if (results.empty() || results.size() < node.outputs.size()) continue;
+    if (std::any_of(results.begin(), results.end(), [](const Tensor& tensor) { return tensor.dtype() == DType::opaque; }))
+      continue;
+    for (std::size_t i = 0; i < node.outputs.size(); ++i)
+      if (!node.outputs[i].empty()) graph.initializers.insert_or_assign(node.outputs[i], std::move(results[i]));
+    rewrite.drop(node);
+  }
+  return rewrite.finish();
+}
+
+}  // namespace zeropoint::passes

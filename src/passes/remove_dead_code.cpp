@@ -1,0 +1,35 @@
+// docs/passes/remove_dead_code.md
+#include <memory>
+#include <unordered_set>
+
+#include "passes/passes.h"
+
+namespace zeropoint::passes {
+
+bool remove_dead_code(Graph& graph) {
+  std::unordered_set<std::string> needed;
+  for (const ValueInfo& output : graph.outputs) needed.insert(output.name);
+  std::vector<bool> live(graph.nodes.size(), false);
+  for (std::size_t i = graph.nodes.size(); i-- > 0;) {  // readers stand behind their producers
+    const Node& node = graph.nodes[i];
+    for (const std::string& output : node.outputs) live[i] = live[i] || needed.contains(output);
+    if (!live[i]) continue;
+    for (const std::string& input : node.inputs)
+      if (!input.empty()) needed.insert(input);
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph != nullptr && *subgraph)
+        for (const std::string& outer : outer_names(**subgraph)) needed.insert(outer);
+  }
+  const std::size_t nodes = graph.nodes.size(), values = graph.initializers.size() + graph.types.size();
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < nodes; ++i) {
+    if (!live[i]) continue;
+    if (kept != i) graph.nodes[kept] = std::move(graph.nodes[i]);
+    ++kept;
+  }
+  graph.nodes.resize(kept);
+  remove_unused_values(graph);
+  return kept != nodes || graph.initializers.size() + graph.types.size() != values;
+}
+
+}  // namespace zeropoint::passes
