@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -127,6 +128,16 @@ TEST_P(ElementwiseF32Entry, ClampAndUnary) {
     for (const UnaryOp op : kUnaryOps)
       compare(count, [&](const auto& f, float* dst) { f.unary({op, 1.0F / 6, 0.5F}, src.data(), dst, count); });
   }
+}
+
+// About a million floats of every sign, exponent and kind.
+TEST_P(ElementwiseF32Entry, UnaryOverAllExponents) {
+  std::vector<float> src;
+  for (std::uint64_t bits = 0; bits < std::uint64_t{1} << 32; bits += 4099)
+    src.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+  const auto count = static_cast<std::int64_t>(src.size());
+  for (const UnaryOp op : {UnaryOp::exp, UnaryOp::tanh, UnaryOp::erf, UnaryOp::sigmoid})
+    compare(count, [&](const auto& f, float* dst) { f.unary({op}, src.data(), dst, count); });
 }
 
 std::vector<const ElementwiseF32Kernels*> entries() {

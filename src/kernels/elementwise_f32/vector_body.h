@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/elementwise_f32/elementwise_f32_functions.h"
+#include "kernels/elementwise_f32/vector_elementary.h"
 #include "kernels/vector.h"
 
 namespace zeropoint::kernels {
@@ -136,10 +137,14 @@ void unary(const UnaryF32& params, const float* src, float* dst, int64_t count) 
     case UnaryOp::hard_swish:
       return map(src, dst, count, [=](F32 x) { return mul(x, hard_sigmoid(x)); });
     case UnaryOp::exp:
-    case UnaryOp::log:
+      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return exp(v); }); });
     case UnaryOp::tanh:
+      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return tanh(v); }); });
     case UnaryOp::erf:
+      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return erf(v); }); });
     case UnaryOp::sigmoid:
+      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return sigmoid(v); }); });
+    case UnaryOp::log:
       return elementwise_f32_reference.unary(params, src, dst, count);
   }
 }
