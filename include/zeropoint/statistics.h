@@ -92,6 +92,8 @@ struct ValueStatistics {
   // Largest |x| by channel along channel_axis, where asked for; empty otherwise.
   std::int64_t channel_axis = 0;  // negative counts from the last
   std::vector<float> channel_max;
+  // With it: exact sums over samples of each channel's mean over the sample (fp32), as min_sum.
+  std::vector<std::array<std::uint64_t, 6>> channel_mean_sum;
   // Rows (vectors along the last axis) with the smallest content hashes, where asked for: ascending by hash, then contents.
   std::vector<std::vector<float>> rows;
 
@@ -99,6 +101,7 @@ struct ValueStatistics {
   std::uint64_t zeros() const { return histogram.zeros(); }
   double mean_min() const;  // average over samples of the sample's minimum
   double mean_max() const;
+  std::vector<double> channel_means() const;  // average over samples of the sample's mean, by channel; empty when not asked for
   HistogramView view() const { return HistogramView(histogram, min, max); }
   friend bool operator==(const ValueStatistics&, const ValueStatistics&) = default;
 };

@@ -33,6 +33,43 @@ AxisView around(const TapView& view, std::int64_t axis) {
 }
 
 float magnitude(float x) { return std::isfinite(x) ? std::fabs(x) : 0; }
+float finite_part(float x) { return std::isfinite(x) ? x : 0; }
+
+// Adds to sums[c] the values of channel c, in the order of the other axes: the same roundings for channel-last and row-major
+// memory. Of kRun neighbours the sum is kept in fp32, which is what a vector unit adds fast.
+void add_channel_sums(const float* values, const AxisView& axes, bool finite, double* sums) {
+  constexpr std::size_t kRun = 16, kChannels = 16;
+  const std::size_t places = axes.outer * axes.inner;
+  const auto at = [&](std::size_t place, std::size_t c) {
+    return values[(place / axes.inner * axes.size + c) * axes.inner + place % axes.inner];
+  };
+  // A run of huge values, as masks have them, may pass the largest float: then it is added up in double.
+  const auto add_run = [&](std::size_t c, std::size_t first, std::size_t end, float run) {
+    if (std::isfinite(run)) {
+      sums[c] += static_cast<double>(run);
+    } else {
+      for (std::size_t place = first; place < end; ++place) sums[c] += static_cast<double>(finite_part(at(place, c)));
+    }
+  };
+  for (std::size_t first = 0; first < places; first += kRun) {
+    const std::size_t end = std::min(first + kRun, places);
+    std::size_t c = 0;
+    if (axes.inner == 1 && finite)
+      for (; c + kChannels <= axes.size; c += kChannels) {
+        float run[kChannels] = {};
+        for (std::size_t place = first; place < end; ++place) {
+          const float* row = values + place * axes.size + c;
+          for (std::size_t k = 0; k < kChannels; ++k) run[k] += row[k];
+        }
+        for (std::size_t k = 0; k < kChannels; ++k) add_run(c + k, first, end, run[k]);
+      }
+    for (; c < axes.size; ++c) {
+      float run = 0;
+      for (std::size_t place = first; place < end; ++place) run += finite_part(at(place, c));
+      add_run(c, first, end, run);
+    }
+  }
+}
 
 }  // namespace
 
@@ -62,7 +99,7 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
   }
 
   const bool finite = seen.nans == 0 && seen.infinities == 0;
-  if (wanted_.channel_axis) add_channels(view, scratch, finite);
+  if (wanted_.channel_axis && seen.count != 0) add_channels(view, scratch, finite);
   if (wanted_.row_bytes != 0) add_rows(view, scratch);
   const std::lock_guard lock(mutex_);
   sum_.nans += seen.nans;
@@ -91,14 +128,24 @@ void ValueObserver::add_channels(const TapView& view, Scratch& scratch, bool fin
         for (std::size_t i = 0; i < axes.inner; ++i)
           scratch.channels[c] = std::max(scratch.channels[c], magnitude(values[(o * axes.size + c) * axes.inner + i]));
   }
-  if (view.values.empty()) return;
+  scratch.channel_sums.assign(axes.size, 0);
+  add_channel_sums(values, axes, finite, scratch.channel_sums.data());
   const std::lock_guard lock(mutex_);
-  if (sum_.channel_max.empty()) sum_.channel_max.resize(axes.size);
+  if (sum_.channel_max.empty()) {
+    sum_.channel_max.resize(axes.size);
+    sum_.channel_mean_sum.resize(axes.size);
+  }
   if (sum_.channel_max.size() != axes.size)
     throw Error(ErrorCode::kBadShape, "",
                 fmt::format("has {} channels along axis {}, and had {} before", axes.size, *wanted_.channel_axis,
                             sum_.channel_max.size()));
-  for (std::size_t c = 0; c < axes.size; ++c) sum_.channel_max[c] = std::max(sum_.channel_max[c], scratch.channels[c]);
+  const double places = static_cast<double>(axes.outer * axes.inner);
+  for (std::size_t c = 0; c < axes.size; ++c) {
+    sum_.channel_max[c] = std::max(sum_.channel_max[c], scratch.channels[c]);
+    numerics::ExactSum sum(sum_.channel_mean_sum[c]);
+    sum.add(static_cast<float>(scratch.channel_sums[c] / places));
+    sum_.channel_mean_sum[c] = sum.words();
+  }
 }
 
 void ValueObserver::add_rows(const TapView& view, Scratch& scratch) {

@@ -29,6 +29,7 @@ class Scratch {
   kernels::HistogramTables tables;
   const kernels::HistogramFunctions& functions;
   std::vector<float> channels, row;
+  std::vector<double> channel_sums;
 };
 
 // The statistics of one value, added to by several workers at once. Everything added commutes and is exact, so neither order

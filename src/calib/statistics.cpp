@@ -61,11 +61,15 @@ ValueStatistics merge_values(const std::string& name, const ValueStatistics& a, 
   if (a.channel_axis != b.channel_axis) mismatch(fmt::format("value '{}' has its channels along different axes", name));
   if (a.channel_max.empty()) {
     sum.channel_max = b.channel_max;
+    sum.channel_mean_sum = b.channel_mean_sum;
   } else if (!b.channel_max.empty()) {
-    if (a.channel_max.size() != b.channel_max.size())
+    if (a.channel_max.size() != b.channel_max.size() || a.channel_mean_sum.size() != b.channel_mean_sum.size())
       mismatch(fmt::format("value '{}' has {} channels in one and {} in the other", name, a.channel_max.size(),
                            b.channel_max.size()));
-    for (std::size_t c = 0; c < a.channel_max.size(); ++c) sum.channel_max[c] = std::max(a.channel_max[c], b.channel_max[c]);
+    for (std::size_t c = 0; c < a.channel_max.size(); ++c) {
+      sum.channel_max[c] = std::max(a.channel_max[c], b.channel_max[c]);
+      sum.channel_mean_sum.at(c) = add_sums(a.channel_mean_sum[c], b.channel_mean_sum[c]);
+    }
   }
   if (!a.rows.empty() || !b.rows.empty()) {
     calib::RowSample rows(row_bytes);
@@ -101,6 +105,11 @@ std::optional<CalibrationProgress> merge_progress(const CalibrationProgress& a, 
 
 double ValueStatistics::mean_min() const { return mean(min_sum, samples); }
 double ValueStatistics::mean_max() const { return mean(max_sum, samples); }
+std::vector<double> ValueStatistics::channel_means() const {
+  std::vector<double> means;
+  for (const auto& sum : channel_mean_sum) means.push_back(mean(sum, samples));
+  return means;
+}
 
 const ValueStatistics* Statistics::find(const std::string& value) const {
   const auto found = values.find(value);
@@ -120,6 +129,8 @@ Statistics merge(const Statistics& a, const Statistics& b, const MergeOptions& o
   if (a.values.size() != b.values.size() || !std::equal(a.values.begin(), a.values.end(), b.values.begin(),
                                                         [](const auto& x, const auto& y) { return x.first == y.first; }))
     mismatch(fmt::format("they observed different values ({} and {})", a.values.size(), b.values.size()));
+  for (const auto& [part, other] : {std::pair{&a, &b}, {&b, &a}})
+    if (part->progress && part->samples == 0 && !other->progress) return *other;  // an empty part adds nothing
   if (a.progress.has_value() != b.progress.has_value())
     mismatch("one is a part of a sample set and the other a whole set: merge all parts of the set first");
   if (!a.progress && a.samples == b.samples && a.samples_hash == b.samples_hash) mismatch("both hold the same samples");

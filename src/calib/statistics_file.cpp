@@ -117,6 +117,8 @@ void write(Writer& out, const ValueStatistics& value) {
     for (const std::uint64_t word : *sum) out.fixed(word);
   out.fixed(value.channel_axis);
   out.floats(value.channel_max);
+  for (const auto& sum : value.channel_mean_sum)
+    for (const std::uint64_t word : sum) out.fixed(word);
   out.number(value.rows.size());
   for (const auto& row : value.rows) out.floats(row);
 }
@@ -200,6 +202,13 @@ ValueStatistics read_value(Reader& in, std::uint64_t row_bytes) {
   const float largest = std::max(-value.min, value.max);
   for (const float x : value.channel_max)
     in.require(x >= 0 && x <= largest && !std::signbit(x), "a channel's maximum lies outside of the range");
+  value.channel_mean_sum.resize(value.channel_max.size());
+  for (auto& sum : value.channel_mean_sum)
+    for (std::uint64_t& word : sum) word = in.fixed<std::uint64_t>();
+  const std::vector<double> means = value.channel_means();
+  for (std::size_t c = 0; c < means.size(); ++c)  // fp32 sums may round past the bound
+    in.require(std::abs(means[c]) <= static_cast<double>(value.channel_max[c]) * (1 + 1e-5) + 1e-44,
+               "a channel's mean lies outside of the range");
   const std::size_t rows = in.length(1 + sizeof(float));
   calib::RowSample sample(row_bytes);
   for (std::size_t i = 0; i < rows; ++i) {

@@ -28,12 +28,19 @@ ValueStatistics observe(const std::vector<std::vector<float>>& samples) {
   calib::RowSample rows(kRowBytes);
   value.channel_axis = 1;
   value.channel_max = {0, 0};
+  std::array<numerics::ExactSum, 2> mean_sums;
   for (const auto& sample : samples) {
     float low = INFINITY, high = -INFINITY;
     for (std::size_t i = 0; i < sample.size(); ++i) {
       low = std::min(low, sample[i]) + 0.0F;
       high = std::max(high, sample[i]) + 0.0F;
       value.channel_max[i % 2] = std::max(value.channel_max[i % 2], std::abs(sample[i]));
+    }
+    for (std::size_t c = 0; c < 2; ++c) {
+      double sum = 0;
+      std::size_t places = 0;
+      for (std::size_t i = c; i < sample.size(); i += 2, ++places) sum += static_cast<double>(sample[i]);
+      mean_sums[c].add(static_cast<float>(sum / static_cast<double>(std::max<std::size_t>(places, 1))));
     }
     value.histogram.add(sample);
     value.min = value.samples == 0 ? low : std::min(value.min, low);
@@ -45,6 +52,7 @@ ValueStatistics observe(const std::vector<std::vector<float>>& samples) {
   }
   value.min_sum = min_sum.words();
   value.max_sum = max_sum.words();
+  value.channel_mean_sum = {mean_sums[0].words(), mean_sums[1].words()};
   value.rows = rows.rows();
   return value;
 }
