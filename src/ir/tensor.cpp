@@ -171,7 +171,7 @@ Tensor Tensor::reshaped(Dims dims) const {
 
 bool operator==(const Tensor& a, const Tensor& b) {
   return a.dtype_ == b.dtype_ && a.dims_ == b.dims_ && a.byte_size_ == b.byte_size_ &&
-         (a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.byte_size_) == 0);
+         (a.byte_size_ == 0 || a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.byte_size_) == 0);
 }
 
 }  // namespace zeropoint

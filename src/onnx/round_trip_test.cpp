@@ -176,6 +176,17 @@ TEST(Read, MakesBoolsOfOddBytes) {
   EXPECT_THAT(std::vector<bool>(values.begin(), values.end()), testing::ElementsAre(false, true, true));
 }
 
+TEST(Read, ClearsTheBitsBehindTheLastSmallElement) {
+  auto proto = small_model();
+  auto& tensor = *proto.mutable_graph()->add_initializer();
+  tensor.set_name("w");
+  tensor.set_data_type(::onnx::TensorProto::INT4);
+  tensor.add_dims(3);
+  tensor.set_raw_data("\x21\xf3");
+  const Graph graph = parse_bytes(proto.SerializeAsString());
+  EXPECT_EQ(graph.initializers.at("w").bytes()[1], std::byte{3});
+}
+
 TEST(Read, LeavesWeightsInTheFile) {
   auto proto = small_model();
   *proto.mutable_graph()->add_initializer() = f32_tensor("w", {1000, 1000});

@@ -113,18 +113,24 @@ Tensor read_typed(DType dtype, Dims dims, const TensorProto& proto, const Source
   return typed<std::uint8_t>(dtype, std::move(dims), proto.int32_data(), source, what);
 }
 
+// One form for equal values: a bool is 0 or 1 (any other byte would be undefined behaviour to read as one), and the bits behind
+// the last element of 2 or 4 bits are zero.
+void normalize(Tensor& tensor) {
+  const auto odd = [](std::byte value) { return value > std::byte{1}; };
+  const auto bytes = tensor.bytes();
+  if (tensor.dtype() == DType::b8 && std::any_of(bytes.begin(), bytes.end(), odd))
+    for (std::byte& value : tensor.mutable_bytes()) value = std::byte{value != std::byte{0}};
+  const std::int64_t used = tensor.size() * bits(tensor.dtype()) % 8;
+  const auto unused_bits = static_cast<std::byte>(0xff << used);
+  if (used != 0 && (bytes.back() & unused_bits) != std::byte{0}) tensor.mutable_bytes().back() &= ~unused_bits;
+}
+
 Tensor read_raw(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                 const Source& source, const std::string& what) {
   try {
-    // A bool other than 0 and 1 would be undefined behaviour to read.
-    const bool odd =
-        dtype == DType::b8 && std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b > std::byte{1}; });
-    const bool copy = !owner || odd;
+    const bool copy = !owner;
     Tensor tensor = Tensor::borrow(dtype, std::move(dims), bytes, std::move(owner));
-    if (copy) {
-      const auto own = tensor.mutable_bytes();
-      if (odd) std::transform(own.begin(), own.end(), own.begin(), [](std::byte b) { return std::byte{b != std::byte{0}}; });
-    }
+    if (copy) tensor.mutable_bytes();
     return tensor;
   } catch (const Error& error) {
     fail(error.code, source, what, error.what());
@@ -195,6 +201,7 @@ Tensor read_tensor(TensorProto& proto, Source& source, const std::string& what) 
   } else {
     tensor = read_typed(*dtype, std::move(dims), proto, source, what);
   }
+  normalize(tensor);
   proto.clear_dims();
   proto.clear_data_type();
   proto.clear_raw_data();
