@@ -12,6 +12,7 @@
 #include "engine/plan.h"
 #include "engine/tap.h"
 #include "ops/operator.h"
+#include "passes/passes.h"
 #include "zeropoint/passes.h"
 
 namespace zeropoint {
@@ -139,6 +140,7 @@ struct Session::Impl {
     std::map<std::string, Dims> shapes;
     for (std::size_t i = 0; i < dims.size(); ++i) shapes[graph.inputs[i].name] = dims[i];
     ops::infer_shapes(shaped, shapes);
+    passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
     auto ready = std::make_unique<ReadyPlan>();
     ready->input_dims = dims;
     ready->plan = engine::lower(shaped, lower_options, packs);
