@@ -67,6 +67,9 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  struct stat facts {};
+  if (::stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode))
+    throw Error(ErrorCode::kIo, path.string(), S_ISDIR(facts.st_mode) ? "is a folder" : "is not a regular file");
   std::string name = path.string() + ".XXXXXX";
   Descriptor file(::mkostemp(name.data(), O_CLOEXEC));
   if (file.get() < 0) fail(path, "cannot write", errno);
