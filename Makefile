@@ -30,7 +30,10 @@ test: setup build  ## build, then run every test
 	ctest --preset release --parallel $(JOBS)
 	$(PYTHON) -m pytest -q $(wildcard tests python/tests)
 
-demo: build  ## quantize a real network on real photographs, run it, compare it with float
+demo:  ## quantize a real network on real photographs, run it, compare it with float
+	tools/setup.sh build python
+	cmake --preset release $(CONFIGURE)
+	cmake --build --preset release --parallel $(JOBS) --target zeropoint_cli
 	tools/setup.sh models
 	ZEROPOINT=$(ZEROPOINT) examples/demo.sh
 

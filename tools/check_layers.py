@@ -17,7 +17,7 @@ BELOW["passes"] -= {"onnx"}
 BELOW["report"] -= {"export"}
 
 # public header -> the folder that owns it
-PUBLIC = {"error": "base", "cpu": "base", "tensor": "ir", "graph": "ir", "qparams": "ir", "samples": "ir", "passes": "passes",
+PUBLIC = {"error": "base", "cpu": "base", "tensor": "ir", "graph": "ir", "qparams": "ir", "samples": "ir", "passes": "passes", "insert_qdq": "passes", "bias_correction": "quant",
           "session": "engine", "data": "data", "statistics": "calib", "recipe": "quant", "ranges": "quant",
           "quantize_tensor": "ir", "report": "analyze", "quantize": "pipeline", "zeropoint": "report"}
 
