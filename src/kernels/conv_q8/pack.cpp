@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 #include "kernels/conv_q8/entries.h"
 #include "kernels/conv_q8/packed.h"
@@ -98,17 +99,19 @@ std::size_t packed_bytes_tiles(const ConvShape& s) {
 void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
   auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
+  std::vector<std::int64_t> places;  // of depth k = tap * channels + channel within an output's weights [channel][tap]
+  for (std::int64_t tap = 0; tap < taps; ++tap)
+    for (std::int64_t c = 0; c < channels; ++c) places.push_back(c * taps + tap);
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kTileBlock)
       for (std::int64_t step = 0; step < depth; step += kTileDepth)
         for (std::int64_t tile = block; tile < block + kTileBlock; tile += 16)
           for (std::int64_t row = step; row < step + kTileDepth; row += 4)
-            for (std::int64_t o = tile; o < tile + 16; ++o)
-              for (std::int64_t k = row; k < row + 4; ++k) {
-                const bool present = o < outputs && k < depth;
-                *out++ =
-                    present ? weights[((g * outputs + o) * channels + k % channels) * taps + k / channels] : std::int8_t{0};
-              }
+            for (std::int64_t o = tile; o < tile + 16; ++o) {
+              const std::int8_t* from = weights + (g * outputs + o) * depth;
+              for (std::int64_t k = row; k < row + 4; ++k)
+                *out++ = o < outputs && k < depth ? from[places[static_cast<std::size_t>(k)]] : std::int8_t{0};
+            }
 }
 
 }  // namespace zeropoint::kernels

@@ -140,24 +140,35 @@ void run_tile(const Tile<Dot>& t) {
 
 // Copies the inputs of pixels [first, first + rows) of one group; sums (or null) gets the total of each pixel.
 template <class Dot>
-void fill_panel(const ConvShape& s, const Geometry<Dot>& g, const std::uint8_t* src, const std::uint8_t* outside,
+void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8_t* src, const std::uint8_t* outside,
                 std::int64_t first, int rows, typename Dot::Element* panel, std::int32_t* sums) {
+  const ConvShape s = shape;  // a copy that the stores of bytes cannot change
+  const std::int64_t channels = g.channels, tap_elements = g.steps * Dot::kChannels;
+  std::int64_t image = first / (s.oh * s.ow), oy = first / s.ow % s.oh, ox = first % s.ow;
   for (int r = 0; r < rows; ++r) {
-    const std::int64_t pixel = first + r, image = pixel / (s.oh * s.ow);
-    const std::int64_t y = pixel / s.ow % s.oh * s.stride_h - s.pad_top, x = pixel % s.ow * s.stride_w - s.pad_left;
+    const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
     typename Dot::Element* out = panel + r * g.panel_pitch;
     std::int32_t sum = 0;
-    for (std::int64_t i = 0; i < s.kh; ++i)
-      for (std::int64_t j = 0; j < s.kw; ++j, out += g.steps * Dot::kChannels) {
-        const std::int64_t iy = y + i * s.dilation_h, ix = x + j * s.dilation_w;
-        const bool inside = iy >= 0 && iy < s.h && ix >= 0 && ix < s.w;
-        const std::uint8_t* in = inside ? src + ((image * s.h + iy) * s.w + ix) * s.src_stride : outside;
+    for (std::int64_t i = 0; i < s.kh; ++i) {
+      const std::int64_t iy = y + i * s.dilation_h;
+      const bool in_rows = iy >= 0 && iy < s.h;
+      const std::uint8_t* row = src + (image * s.h + iy) * s.w * s.src_stride;
+      for (std::int64_t j = 0; j < s.kw; ++j, out += tap_elements) {
+        const std::int64_t ix = x + j * s.dilation_w;
+        const std::uint8_t* in = in_rows && ix >= 0 && ix < s.w ? row + ix * s.src_stride : outside;
         // Whole vectors: what they write too much is overwritten by the next tap or meets zero weights.
-        for (std::int64_t c = 0; c < g.channels; c += Dot::kCopied) Dot::copy(out + c, in + c);
+        std::int64_t c = 0;
+        do Dot::copy(out + c, in + c);
+        while ((c += Dot::kCopied) < channels);
         if (sums)
-          for (std::int64_t c = 0; c < g.channels; ++c) sum += in[c];
+          for (std::int64_t k = 0; k < channels; ++k) sum += in[k];
       }
+    }
     if (sums) sums[r] = sum;
+    if (++ox == s.ow) {
+      ox = 0;
+      if (++oy == s.oh) oy = 0, ++image;
+    }
   }
 }
 
