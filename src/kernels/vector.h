@@ -248,7 +248,7 @@ inline S32 shift_left(S32 a) {
 }
 inline F32 to_float(S32 a) { return vcvtq_f32_s32(a); }
 inline S32 to_nearest(F32 a) {  // as x86 has it: INT32_MIN for NaN
-  return vbslq_s32(vreinterpretq_s32_u32(vceqq_f32(a, a)) == vdupq_n_s32(-1), vcvtnq_s32_f32(a), vdupq_n_s32(INT32_MIN));
+  return vbslq_s32(vceqq_f32(a, a), vcvtnq_s32_f32(a), vdupq_n_s32(INT32_MIN));
 }
 
 inline U8 load_u8(const uint8_t* p, Whole) { return vld1q_u8(p); }

@@ -46,7 +46,8 @@ struct ConvF32Kernel {
                                      const float* bias, int threads);
 };
 std::span<const ConvF32Kernel> conv_f32_kernels();  // best first, reference last
-// `library` false: only entries with the same bytes everywhere.
+// `library` false: only entries with the same bytes everywhere. A library is also passed over where `isas` is capped below what
+// the machine has, since it would not keep to that.
 const ConvF32Kernel& select_conv_f32(const ConvF32Shape& shape, IsaSet isas, bool library = true);
 
 // Selects and creates, trying the next entry if one refuses. Never null.

@@ -224,6 +224,15 @@ TEST(ConvF32Select, FollowsTheMask) {
   const ConvF32Shape s = make_shape(1, 8, 8, 16, 16, 1, 3, 1, 1, 1, 1);
   EXPECT_STREQ(select_conv_f32(s, IsaSet(), false).name, "conv_f32_reference");
   EXPECT_FALSE(select_conv_f32(s, detected_isas(), false).library);
+  for (const ConvF32Kernel& kernel : conv_f32_kernels()) {
+    if (kernel.library) continue;
+    EXPECT_STREQ(select_conv_f32(s, implied_isas(kernel.needs), false).name, kernel.name);
+    if (!detected_isas().contains(kernel.needs)) continue;
+    EXPECT_NE(create_conv_f32(s, {}, std::vector<float>(2304).data(), nullptr, 1, implied_isas(kernel.needs)), nullptr);
+  }
+  if (detected_isas().contains(Isa::avx512vnni)) {
+    EXPECT_FALSE(select_conv_f32(s, implied_isas(Isa::avx2)).library);  // capped: the library would not keep to it
+  }
 }
 
 }  // namespace

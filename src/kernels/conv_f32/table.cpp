@@ -39,8 +39,11 @@ constexpr ConvF32Kernel kKernels[] = {
      .create = create_conv_f32_reference},
 };
 
+// A library chooses its instruction set by itself, once for the process: it may run only where its choice is allowed.
+bool allows_library(IsaSet isas) { return isas.contains(Isa::avx512vnni) == detected_isas().contains(Isa::avx512vnni); }
+
 bool fits(const ConvF32Kernel& kernel, const ConvF32Shape& shape, IsaSet isas, bool library) {
-  return isas.contains(kernel.needs) && (library || !kernel.library) && kernel.supports(shape);
+  return isas.contains(kernel.needs) && (!kernel.library || (library && allows_library(isas))) && kernel.supports(shape);
 }
 
 }  // namespace
