@@ -154,6 +154,7 @@ TEST_P(ConvQ8, ConvolutionsOfAllKinds) {
                   .weight_zero_points = i % 5 == 0,
                   .narrow_limits = i % 2 == 0,
                   .large_scales = i % 7 == 0,
+                  .negative_scales = i % 11 == 0,
                   .guard_start = i % 3 == 0});
   }
 }

@@ -36,10 +36,11 @@ struct ConvOptions {
   ConvOutput output = ConvOutput::u8;
   enum class Values { bell, uniform, extremes, least_weights, largest_sums } values = Values::uniform;
   bool weight_zero_points = false;
-  bool zero_point_0 = false;   // of dst, as behind a fused ReLU
-  bool narrow_limits = false;  // as a fused Clip leaves them
-  bool large_scales = false;   // products beyond the range of s32
-  bool guard_start = false;    // the unreadable page stands before the input instead of behind it
+  bool zero_point_0 = false;     // of dst, as behind a fused ReLU
+  bool narrow_limits = false;    // as a fused Clip leaves them
+  bool large_scales = false;     // products beyond the range of s32
+  bool negative_scales = false;  // some of them: nobody should, but files may
+  bool guard_start = false;      // the unreadable page stands before the input instead of behind it
 };
 
 class GuardedBuffer {
@@ -196,8 +197,10 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
       continue;
     }
     const double factor = (options.large_scales ? 1e6 : 1.0) * uniform(random, 20, 200);
+    const double sign = options.negative_scales && uniform(random, 0, 1) ? -1 : 1;
     // Powers of two make ties.
-    scale_.push_back(static_cast<float>(o % 3 == 0 ? std::exp2(std::round(std::log2(factor / spread))) : factor / spread));
+    scale_.push_back(
+        static_cast<float>(sign * (o % 3 == 0 ? std::exp2(std::round(std::log2(factor / spread))) : factor / spread)));
   }
   comp_.resize(static_cast<std::size_t>(shape.o));
   const std::int32_t* zero_points = weight_zero_points_.empty() ? nullptr : weight_zero_points_.data();

@@ -36,16 +36,19 @@ struct Requantize {
         bounded(false),
         biased(false) {
     if (a.output == ConvOutput::s32) return;
-    __m512 largest_scale = _mm512_setzero_ps();
+    __m512 largest_scale = _mm512_setzero_ps(), least_scale = _mm512_setzero_ps();
     __m512i largest_comp = _mm512_setzero_si512();
     for (std::int64_t i = 0; i < outputs; i += 16) {
       const auto mask = static_cast<__mmask16>(first(outputs - i));
-      largest_scale = _mm512_max_ps(largest_scale, _mm512_maskz_loadu_ps(mask, a.scale + i));
+      const __m512 scale = _mm512_maskz_loadu_ps(mask, a.scale + i);
+      largest_scale = _mm512_max_ps(largest_scale, scale);
+      least_scale = _mm512_min_ps(least_scale, scale);
       largest_comp = _mm512_max_epu32(largest_comp, _mm512_abs_epi32(_mm512_maskz_loadu_epi32(mask, a.comp + i)));
     }
-    bounded = _mm512_reduce_max_ps(largest_scale) < 1.0F;
+    const float least = _mm512_reduce_min_ps(least_scale);
+    bounded = _mm512_reduce_max_ps(largest_scale) < 1.0F && least > -1.0F;
     const std::uint64_t largest = _mm512_reduce_max_epu32(largest_comp) + static_cast<std::uint64_t>(header.largest_sum);
-    biased = bounded && a.dst_zero_point == 0 && !header.has_weight_zero_points && largest < (1U << 23);
+    biased = bounded && least >= 0 && a.dst_zero_point == 0 && !header.has_weight_zero_points && largest < (1U << 23);
   }
 
   static char quantized(const ConvArgs& a, float limit) {  // other outputs may have infinite limits
