@@ -9,12 +9,12 @@
 #include <thread>
 #include <vector>
 
-#if defined(ZEROPOINT_WITH_ONEDNN)
-#include <omp.h>
-#endif
-
 #include "base/aligned_buffer.h"
 #include "kernels/conv_f32/entries.h"
+
+#if defined(ZEROPOINT_WITH_ONEDNN)
+extern "C" int omp_get_max_threads(void);
+#endif
 
 namespace zeropoint::kernels {
 namespace {

@@ -1,8 +1,6 @@
 // fp32 convolution by oneDNN, channel-last, primitive and packed weights made once.
 #if defined(ZEROPOINT_WITH_ONEDNN)
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -12,6 +10,12 @@
 #include <vector>
 
 #include "kernels/conv_f32/entries.h"
+
+// Of the OpenMP runtime that oneDNN brings; <omp.h> itself is not there for every compiler.
+extern "C" {
+int omp_get_max_threads(void);
+void omp_set_num_threads(int threads);
+}
 
 namespace zeropoint::kernels {
 namespace {

@@ -22,12 +22,12 @@ const bool kRegistered = [] {
       for (const std::int64_t count : {64 << 10, 1 << 20})
         benchmark::RegisterBenchmark(
             (std::string("Histogram/") + kernel.name + "/" + data_name + "/" + std::to_string(count >> 10) + "K").c_str(),
-            [&kernel, count, data = data](benchmark::State& state) {
+            [&kernel, count, kind = data](benchmark::State& state) {
               std::mt19937 random(1);
-              std::normal_distribution<float> normal(0, data == Data::relu6 ? 5.0F : 1.0F);
+              std::normal_distribution<float> normal(0, kind == Data::relu6 ? 5.0F : 1.0F);
               std::vector<float> values(static_cast<std::size_t>(count));
-              for (float& v : values) v = data == Data::normal ? normal(random) : std::max(normal(random), 0.0F);
-              if (data == Data::relu6)
+              for (float& v : values) v = kind == Data::normal ? normal(random) : std::max(normal(random), 0.0F);
+              if (kind == Data::relu6)
                 for (float& v : values) v = std::min(v, 6.0F);
               HistogramTables tables;
               std::vector<std::uint64_t> counts(kHistogramBins);

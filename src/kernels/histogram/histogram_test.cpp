@@ -70,14 +70,13 @@ TEST_P(HistogramEntry, EqualsReference) {
   std::mt19937 random(kSeed);
   HistogramTables fast, reference;
   for (const bool specials : {false, true})
-    for (const std::size_t count : {0, 1, 7, 8, 15, 16, 17, 100, 2047, 2048, 2049, 10000, 50000}) {
-      const auto values = activations(count, random, specials);
-      const auto n = static_cast<std::int64_t>(count);
+    for (const std::int64_t n : {0, 1, 7, 8, 15, 16, 17, 100, 2047, 2048, 2049, 10000, 50000}) {
+      const auto values = activations(static_cast<std::size_t>(n), random, specials);
       GetParam()->functions->accumulate(fast.state, values.data(), n);
       histogram_reference.accumulate(reference.state, values.data(), n);
       const Result actual = take(fast.state), expected = take(reference.state);
       EXPECT_EQ(actual.pending, n);
-      EXPECT_TRUE(actual == expected) << count << " values, seed " << kSeed;
+      EXPECT_TRUE(actual == expected) << n << " values, seed " << kSeed;
       EXPECT_TRUE(std::all_of(fast.state.counts, fast.state.counts + kHistogramTables * kHistogramBins,
                               [](std::uint32_t bin) { return bin == 0; }));
     }
