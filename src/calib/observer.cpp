@@ -77,8 +77,7 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
   kernels::HistogramState& state = scratch.tables.state;
   Seen seen;
   float low = std::numeric_limits<float>::infinity(), high = -low;
-  // Counts of 32 bits: a tensor of billions of elements is counted in parts.
-  constexpr std::size_t kPart = std::size_t{1} << 30;
+  constexpr auto kPart = static_cast<std::size_t>(kernels::kHistogramMostPending);
   for (std::size_t done = 0; done < view.values.size(); done += kPart) {
     const auto part = view.values.subspan(done, std::min(kPart, view.values.size() - done));
     scratch.functions.accumulate(state, part.data(), static_cast<std::int64_t>(part.size()));
@@ -87,14 +86,10 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
     seen.count += part.size() - state.nans - state.infinities;
     low = std::min(low, state.low);
     high = std::max(high, state.high);
-    const std::vector<int> octaves = kernels::touched_octaves(state);
     const std::lock_guard lock(mutex_);
-    sum_.histogram.add_zeros(state.zeros);
-    for (const int octave : octaves) {
-      Histogram::Octave counts{};
-      kernels::drain_octave(state, octave, counts.data());
-      sum_.histogram.add_octave(octave, counts);
-    }
+    zeros_ += state.zeros;
+    for (const kernels::OctaveRange range : {kernels::positive_octaves(state), kernels::negative_octaves(state)})
+      for (int octave = range.begin; octave < range.end; ++octave) drain(octave, scratch);
     kernels::reset_histogram(state);
   }
 
@@ -113,6 +108,17 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
   min_sum_.add(low);
   max_sum_.add(high);
   return seen;
+}
+
+// Straight into this value's own counts; octaves are made when first met.
+void ValueObserver::drain(int octave, Scratch& scratch) {
+  auto& counts = octaves_[static_cast<std::size_t>(octave)];
+  if (counts) {
+    scratch.functions.drain(scratch.tables.state, octave, counts->data());
+    return;
+  }
+  if (!scratch.spare) scratch.spare = std::make_unique<Histogram::Octave>();
+  if (scratch.functions.drain(scratch.tables.state, octave, scratch.spare->data())) counts = std::move(scratch.spare);
 }
 
 void ValueObserver::add_channels(const TapView& view, Scratch& scratch, bool finite) {
@@ -166,6 +172,10 @@ void ValueObserver::add_rows(const TapView& view, Scratch& scratch) {
 
 void ValueObserver::add(const ValueStatistics& earlier) {
   sum_ = earlier;
+  sum_.histogram = Histogram();
+  zeros_ = earlier.zeros();
+  for (const auto& [octave, counts] : earlier.histogram.octaves())
+    octaves_[octave] = std::make_unique<Histogram::Octave>(counts);
   min_sum_ = numerics::ExactSum(earlier.min_sum);
   max_sum_ = numerics::ExactSum(earlier.max_sum);
   for (const auto& row : earlier.rows) rows_.add(row);
@@ -174,6 +184,9 @@ void ValueObserver::add(const ValueStatistics& earlier) {
 ValueStatistics ValueObserver::statistics() const {
   const std::lock_guard lock(mutex_);
   ValueStatistics result = sum_;
+  result.histogram.add_zeros(zeros_);
+  for (std::size_t octave = 0; octave < octaves_.size(); ++octave)
+    if (octaves_[octave]) result.histogram.add_octave(static_cast<int>(octave), *octaves_[octave]);
   result.min_sum = min_sum_.words();
   result.max_sum = max_sum_.words();
   result.channel_axis = wanted_.channel_axis.value_or(0);
@@ -183,7 +196,8 @@ ValueStatistics ValueObserver::statistics() const {
 
 std::uint64_t ValueObserver::histogram_bytes() const {
   const std::lock_guard lock(mutex_);
-  return sum_.histogram.octaves().size() * sizeof(Histogram::Octave) + rows_.bytes();
+  const auto made = std::count_if(octaves_.begin(), octaves_.end(), [](const auto& octave) { return octave != nullptr; });
+  return static_cast<std::uint64_t>(made) * sizeof(Histogram::Octave) + rows_.bytes();
 }
 
 }  // namespace zeropoint::calib

@@ -1,8 +1,9 @@
 // Observers: where the workers of a calibration bring the values that they see.
 #pragma once
 
+#include <array>
 #include <cstdint>
-#include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -30,6 +31,7 @@ class Scratch {
   const kernels::HistogramFunctions& functions;
   std::vector<float> channels, row;
   std::vector<double> channel_sums;
+  std::unique_ptr<Histogram::Octave> spare;  // all zero
 };
 
 // The statistics of one value, added to by several workers at once. Everything added commutes and is exact, so neither order
@@ -49,12 +51,15 @@ class ValueObserver {
   std::uint64_t histogram_bytes() const;
 
  private:
+  void drain(int octave, Scratch& scratch);
   void add_channels(const TapView& view, Scratch& scratch, bool finite);
   void add_rows(const TapView& view, Scratch& scratch);
 
   Wanted wanted_;
   mutable std::mutex mutex_;  // guards all below
-  ValueStatistics sum_;       // without sums and rows, which are:
+  ValueStatistics sum_;       // without histogram, sums and rows, which are:
+  std::uint64_t zeros_ = 0;
+  std::array<std::unique_ptr<Histogram::Octave>, kernels::kHistogramOctaves> octaves_;
   numerics::ExactSum min_sum_, max_sum_;
   RowSample rows_;
 };

@@ -6,14 +6,14 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr std::size_t kTableBytes = std::size_t{kHistogramTables} * kHistogramBins * sizeof(std::uint32_t);
+constexpr std::size_t kTableBytes = std::size_t{kHistogramTables} * kHistogramBins * sizeof(std::uint16_t);
 constexpr int kNegative = kHistogramOctaves / 2;  // first octave of the negative values
 
 }  // namespace
 
 HistogramTables::HistogramTables() : state{}, memory_(allocate_aligned(kTableBytes)) {
   std::memset(memory_.get(), 0, kTableBytes);
-  state.counts = reinterpret_cast<std::uint32_t*>(memory_.get());
+  state.counts = reinterpret_cast<std::uint16_t*>(memory_.get());
   reset_histogram(state);
 }
 
@@ -30,30 +30,14 @@ void reset_histogram(HistogramState& state) {
            .largest = 0};
 }
 
-std::vector<int> touched_octaves(const HistogramState& state) {
-  std::vector<int> octaves;
-  if (state.largest < state.smallest) return octaves;  // nothing but zeros and non-finite values
-  const int first = static_cast<int>(state.smallest >> 23), last = static_cast<int>(state.largest >> 23);
-  for (const int sign : {0, kNegative})
-    for (int octave = sign + first; octave <= sign + last; ++octave) {
-      std::uint32_t any = 0;
-      for (int table = 0; table < kHistogramTables; ++table) {
-        const std::uint32_t* bins = state.counts + table * kHistogramBins + octave * kHistogramOctaveBins;
-        for (int bin = 0; bin < kHistogramOctaveBins; ++bin) any |= bins[bin];
-      }
-      if (any != 0) octaves.push_back(octave);
-    }
-  return octaves;
+OctaveRange positive_octaves(const HistogramState& state) {
+  if (state.largest < state.smallest || !(state.high > 0)) return {0, 0};
+  return {static_cast<int>(state.smallest >> 23), static_cast<int>(state.largest >> 23) + 1};
 }
 
-void drain_octave(HistogramState& state, int octave, std::uint64_t counts[kHistogramOctaveBins]) {
-  for (int table = 0; table < kHistogramTables; ++table) {
-    std::uint32_t* bins = state.counts + table * kHistogramBins + octave * kHistogramOctaveBins;
-    for (int bin = 0; bin < kHistogramOctaveBins; ++bin) {
-      counts[bin] += bins[bin];
-      bins[bin] = 0;
-    }
-  }
+OctaveRange negative_octaves(const HistogramState& state) {
+  if (state.largest < state.smallest || !(state.low < 0)) return {kNegative, kNegative};
+  return {kNegative + static_cast<int>(state.smallest >> 23), kNegative + static_cast<int>(state.largest >> 23) + 1};
 }
 
 }  // namespace zeropoint::kernels

@@ -1,12 +1,12 @@
 // Histogram family (calibration). See histogram_functions.h for the contracts.
 //
-// Use, per worker: reset once; accumulate the tensor's values; read zeros, nans, infinities, low, high; for each octave of
-// touched_octaves() drain it into the tensor's own u64 counts; reset (cheap: counts are zero again after draining).
+// Use, per worker: reset once; accumulate at most kHistogramMostPending values; read zeros, nans, infinities, low, high; drain
+// each octave of positive_octaves() and negative_octaves() into the tensor's own u64 counts; reset (cheap: counts are zero
+// again after draining).
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "base/aligned_buffer.h"
 #include "kernels/histogram/histogram_functions.h"
@@ -35,10 +35,11 @@ class HistogramTables {
 // Everything to "nothing seen", but for the counts, which must be zero (fresh or drained).
 void reset_histogram(HistogramState& state);
 
-// Octaves (ascending) that hold a count; at most 512.
-std::vector<int> touched_octaves(const HistogramState& state);
-
-// Adds the counts of the octave's 256 bins to `counts` and zeroes them in the state.
-void drain_octave(HistogramState& state, int octave, std::uint64_t counts[kHistogramOctaveBins]);
+// The octaves that may hold counts, by sign: [begin, end).
+struct OctaveRange {
+  int begin, end;
+};
+OctaveRange positive_octaves(const HistogramState& state);
+OctaveRange negative_octaves(const HistogramState& state);
 
 }  // namespace zeropoint::kernels

@@ -32,10 +32,14 @@ const bool kRegistered = [] {
               HistogramTables tables;
               std::vector<std::uint64_t> counts(kHistogramBins);
               for (auto _ : state) {
-                kernel.functions->accumulate(tables.state, values.data(), count);
-                for (const int octave : touched_octaves(tables.state))
-                  drain_octave(tables.state, octave, counts.data() + octave * kHistogramOctaveBins);
-                reset_histogram(tables.state);
+                for (std::int64_t done = 0; done < count; done += kHistogramMostPending) {
+                  kernel.functions->accumulate(tables.state, values.data() + done,
+                                               std::min(count - done, kHistogramMostPending));
+                  for (const OctaveRange range : {positive_octaves(tables.state), negative_octaves(tables.state)})
+                    for (int octave = range.begin; octave < range.end; ++octave)
+                      kernel.functions->drain(tables.state, octave, counts.data() + octave * kHistogramOctaveBins);
+                  reset_histogram(tables.state);
+                }
               }
               state.counters["ns_per_value"] = benchmark::Counter(static_cast<double>(state.iterations() * count) * 1e-9,
                                                                   benchmark::Counter::kIsRate | benchmark::Counter::kInvert);

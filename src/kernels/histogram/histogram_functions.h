@@ -14,11 +14,14 @@ inline constexpr int kHistogramOctaves = 512, kHistogramOctaveBins = 256;
 // Counts are spread over several tables: two increments of one address in a row would wait for each other.
 inline constexpr int kHistogramTables = 2;
 
-// A worker's accumulator. Reuse it for one tensor after another; it is 1 MB of address space, of which only octaves that occur
-// are touched. Caller: zero all, set low/high/magnitudes by reset_histogram().
+// Values that a state takes between drains. Counts of 16 bits keep what a tensor needs of the tables in L1.
+inline constexpr std::int64_t kHistogramMostPending = 65535;
+
+// A worker's accumulator. Reuse it for one tensor after another; it is 512 kB, of which only octaves that occur are touched.
+// Caller: zero all, set low/high/magnitudes by reset_histogram().
 struct HistogramState {
-  std::uint32_t* counts;  // [kHistogramTables][kHistogramBins]
-  std::int64_t pending;   // values since the last drain; below 2^32 - 1: caller's duty
+  std::uint16_t* counts;  // [kHistogramTables][kHistogramBins]
+  std::int64_t pending;   // values since the last drain; at most kHistogramMostPending: caller's duty
   std::uint64_t zeros, nans, infinities;
   float low, high;                  // of the finite values, zeros included (never -0); +inf, -inf if none
   std::uint32_t smallest, largest;  // bits of |x| over finite non-zero values: which octaves are touched
@@ -26,6 +29,9 @@ struct HistogramState {
 
 struct HistogramFunctions {
   void (*accumulate)(HistogramState& state, const float* values, std::int64_t count) noexcept;
+
+  // Moves the counts of an octave's 256 bins: adds them to `counts` and zeroes them in the state. False when there are none.
+  bool (*drain)(HistogramState& state, int octave, std::uint64_t* counts) noexcept;
 
   // maxima[c] = max(maxima[c], |x[r][c]|) over `rows` rows of `channels` (channel-last, dense); NaN is passed over.
   void (*channel_abs_max)(const float* values, std::int64_t rows, std::int64_t channels, float* maxima) noexcept;

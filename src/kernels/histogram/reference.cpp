@@ -34,6 +34,18 @@ void accumulate(HistogramState& state, const float* values, int64_t count) noexc
   state.high = state.high + 0.0F;
 }
 
+bool drain(HistogramState& state, int octave, std::uint64_t* counts) noexcept {
+  bool any = false;
+  for (int table = 0; table < kHistogramTables; ++table)
+    for (int bin = 0; bin < kHistogramOctaveBins; ++bin) {
+      std::uint16_t& count = state.counts[table * kHistogramBins + octave * kHistogramOctaveBins + bin];
+      any = any || count != 0;
+      counts[bin] += count;
+      count = 0;
+    }
+  return any;
+}
+
 void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < channels; ++c) {
@@ -44,6 +56,6 @@ void channel_abs_max(const float* values, int64_t rows, int64_t channels, float*
 
 }  // namespace
 
-const HistogramFunctions histogram_reference = {.accumulate = accumulate, .channel_abs_max = channel_abs_max};
+const HistogramFunctions histogram_reference = {.accumulate = accumulate, .drain = drain, .channel_abs_max = channel_abs_max};
 
 }  // namespace zeropoint::kernels

@@ -23,7 +23,7 @@ BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noe
 
 // Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store. Bins are
 // loaded two at a time: the loop is bound by its loads and stores.
-inline void count_bins(uint32_t* tables, const uint32_t* bins, int64_t count) {
+inline void count_bins(uint16_t* tables, const uint32_t* bins, int64_t count) {
   int64_t i = 0;
   for (; i + 4 <= count; i += 4) {
     uint64_t first, second;
@@ -57,6 +57,19 @@ inline void accumulate(HistogramState& state, const float* values, int64_t count
     count -= block;
   }
   histogram_reference.accumulate(state, values, count);
+}
+
+inline bool drain(HistogramState& state, int octave, uint64_t* counts) noexcept {
+  uint16_t* const first = state.counts + octave * kHistogramOctaveBins;
+  uint16_t* const second = first + kHistogramBins;
+  uint16_t any = 0;
+  for (int bin = 0; bin < kHistogramOctaveBins; ++bin) any = static_cast<uint16_t>(any | first[bin] | second[bin]);
+  if (any == 0) return false;
+  // Together at most kHistogramMostPending: the sum fits into 16 bits again.
+  for (int bin = 0; bin < kHistogramOctaveBins; ++bin) counts[bin] += static_cast<uint16_t>(first[bin] + second[bin]);
+  memset(first, 0, kHistogramOctaveBins * sizeof *first);
+  memset(second, 0, kHistogramOctaveBins * sizeof *second);
+  return true;
 }
 
 inline void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
