@@ -20,6 +20,10 @@ IntegerLimits limits_of_bits(int bits, bool is_signed, bool symmetric);
 // Of a type of 2 ... 16 bits, in full. Throws Error kBadType.
 IntegerLimits limits_of(DType dtype);
 
+// Of a weight with these parameters: where they are symmetric (a signed type, every zero point 0), without the lowest value, so
+// that kernels may count on its absence.
+IntegerLimits limits_of_weight(const QParams& qparams);
+
 // Dimensions of the scale of an x with dimensions `dims`: [] | [C] | dims with dims[axis] divided by the group's size, rounded
 // up (the last group may be shorter). Throws Error kBadArgument when the axis is not one of x.
 Dims scale_dims(const Dims& dims, const Granularity& granularity);

@@ -66,6 +66,9 @@ Tensor dequantize_tensor(const QuantizedTensor& quantized);
 // range from another (a MaxPool's output has its input's). For CalibrateOptions::values.
 std::vector<std::string> quantizable_values(const Graph& graph, const Recipe& recipe);
 
+// Applies the recipe's steps (algorithms that change constants), in order, to the graph for which `qparams` were chosen.
+Graph apply_steps(Graph graph, const QParamsMap& qparams, const Statistics& statistics, const Recipe& recipe);
+
 // Parameters of every value and weight to be quantized, chosen by the recipe's last rule that matches a node. Values that must
 // agree (Concat's inputs and output, in and out of MaxPool, Reshape, ...) share theirs. Biases are not in the map: theirs
 // follow from it (s32, zero point 0, scale x_scale * w_scale[c]). docs/passes/insert_qdq.md has the rules of placement.

@@ -48,6 +48,7 @@ struct Recipe {
   friend bool operator==(const Recipe&, const Recipe&) = default;
 
   Recipe& keep_float(std::string scope);                             // adds a rule without schemes
+  bool has_step(std::string_view step) const;
   Recipe& set_range(std::string_view method, double parameter = 0);  // of all activations; Error kBadRecipe when unknown
 };
 

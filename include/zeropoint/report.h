@@ -54,7 +54,7 @@ struct Report {
   // Of the quantized model.
   std::string recipe;                                        // its name; empty when unknown
   std::uint64_t float_bytes = 0, quantized_bytes = 0;        // of all constants
-  double integer_coverage = 0;                               // share of multiply-accumulates in integers, 0 ... 1
+  std::optional<double> integer_coverage;                    // share of multiply-accumulates in integers, 0 ... 1
   std::vector<FloatNode> left_in_float;
   std::vector<std::string> notes;
   // Of running both models.

@@ -101,6 +101,12 @@ IntegerLimits limits_of(DType dtype) {
   return {static_cast<std::int32_t>(lowest(dtype)), static_cast<std::int32_t>(highest(dtype))};
 }
 
+IntegerLimits limits_of_weight(const QParams& qparams) {
+  const bool symmetric = lowest(qparams.dtype) < 0 && std::all_of(qparams.zero_point.begin(), qparams.zero_point.end(),
+                                                                  [](std::int32_t zero_point) { return zero_point == 0; });
+  return symmetric ? limits_of_bits(bits(qparams.dtype), true, true) : limits_of(qparams.dtype);
+}
+
 Dims scale_dims(const Dims& dims, const Granularity& granularity) {
   if (const auto* channel = std::get_if<PerChannel>(&granularity)) return {dims[checked_axis(dims, channel->axis)]};
   if (const auto* group = std::get_if<PerGroup>(&granularity)) {

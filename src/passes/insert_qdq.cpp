@@ -163,14 +163,9 @@ class Inserter {
     if (dequantized_.contains(w)) return;  // another node read it first
     const QParams& parameters = qparams_.at(w);
     const Tensor values = *graph_.constant(w);
-    const bool symmetric = lowest(parameters.dtype) < 0 && std::all_of(
-                                                               parameters.zero_point.begin(), parameters.zero_point.end(),
-                                                               [](std::int32_t zero_point) { return zero_point == 0; });
-    IntegerLimits limits = limits_of(parameters.dtype);
-    if (symmetric) limits = limits_of_bits(bits(parameters.dtype), true, true);  // kernels may count on no -128
     const Dims dims = scale_dims(values.dims(), parameters.granularity);
     const auto* channel = std::get_if<PerChannel>(&parameters.granularity);
-    const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits));
+    const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits_of_weight(parameters)));
     const std::string scale = add_constant(w + "_scale", Tensor::of<float>(dims, parameters.scale));
     const std::string zero_point = add_constant(w + "_zero_point", of_dtype(parameters.dtype, dims, parameters.zero_point));
     const std::string back = fresh(w + "_dequantized");

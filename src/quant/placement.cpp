@@ -225,21 +225,21 @@ class Placer {
       quantize(node.input(0));
       if (!graph_.constant(node.input(1))) quantize(node.input(1));
       const std::string result = result_of(node);
-      available_.insert(result);
+      integer_.insert(result);
       // A convolution without a quantizer behind it runs in float in ONNX Runtime, even at the graph's end; a matrix product
       // does not, and its quantizer would only cost accuracy unless a reader works in integers.
       if (node.is("Conv")) quantize(result);
     }
     for (bool changed = true; changed;) {
-      const std::size_t before = quantized_.size() + tied_.size();
+      const std::size_t before = quantized_.size() + tied_.size() + integer_.size();
       for (const Node& node : graph_.nodes) join(node);
-      changed = quantized_.size() + tied_.size() != before;
+      changed = quantized_.size() + tied_.size() + integer_.size() != before;
     }
   }
-  void quantize(const std::string& value) {
-    quantized_.insert(value);
-    available_.insert(value);
-  }
+  void quantize(const std::string& value) { quantized_.insert(value); }
+  // What integer arithmetic makes. The result of a matrix product that no reader wants quantized is not: in transformers its
+  // quantizer, and those of the residual Adds behind, would cost time and accuracy (docs/passes/insert_qdq.md).
+  bool comes_in_integers(const std::string& value) const { return quantized_.contains(value) && integer_.contains(value); }
   void join(const Node& node) {
     const Role role = role_of(node);
     if (role == Role::none || role == Role::weighted || tied_.contains(index_of(node)) || !wants_activation(node)) return;
@@ -249,30 +249,27 @@ class Placer {
       case Role::elementwise: {
         const std::string result = behind_activation(y);
         if (!is_computed_f32(node.input(1)) || is_bias_add(node) || graph_.is_output(result)) return;
-        if (!available_.contains(x) && !available_.contains(node.input(1))) return;
+        if (!comes_in_integers(x) && !comes_in_integers(node.input(1))) return;
         quantize(x);
         quantize(node.input(1));
         quantize(result);
+        integer_.insert(result);
         break;
       }
       case Role::pool:
       case Role::activation:
-        if (graph_.is_output(y) || !available_.contains(x)) return;
-        if (role == Role::activation && (available_.contains(y) || belongs_to_operator(node))) return;
-        quantize(x);
+        if (graph_.is_output(y) || !comes_in_integers(x)) return;
+        if (role == Role::activation && belongs_to_operator(node)) return;
         quantize(y);
+        integer_.insert(y);
         break;
       case Role::shared: {
-        const bool forward = available_.contains(x);
+        const bool forward = quantized_.contains(x);
         const bool backward = quantized_.contains(y) && sole_reader(x);
         if (graph_.is_output(y) || !(forward || backward) || node.outputs.size() > 1) return;
-        // A matrix product's float result is quantized here only when somebody behind wants it.
-        if (!quantized_.contains(x) && !quantized_.contains(y)) {
-          available_.insert(y);
-          return;
-        }
         quantize(x);
         quantize(y);
+        if (integer_.contains(x)) integer_.insert(y);
         tied_.insert(index_of(node));
         break;
       }
@@ -289,11 +286,12 @@ class Placer {
     bool any = false;
     for (const std::string& x : node.inputs) {
       if (!is_computed_f32(x)) return;
-      any = any || available_.contains(x);
+      any = any || comes_in_integers(x);
     }
     if (!any) return;
     for (const std::string& x : node.inputs) quantize(x);
     quantize(y);
+    integer_.insert(y);
     // A Relu or Clip is fused only where the quantizer behind it implies it (zero point 0 behind a Relu). Sharing parameters
     // with values of other bounds would break that, so such inputs keep their own.
     for (const std::string& x : node.inputs)
@@ -367,10 +365,8 @@ class Placer {
     std::vector<TieGroup> groups;
     for (auto& [at, group] : by_root) {
       group.scheme = scheme_of(group.values);
-      // Its first convolution pays for the zero point of the network's input where OpenVINO runs it: see docs.
-      group.prefers_signed =
-          recipe_.target == Target::openvino && group.scheme.dtype == DType::u8 &&
-          std::any_of(group.values.begin(), group.values.end(), [&](const std::string& v) { return !producer(v); });
+      // OpenVINO pays for zero points other than 0: signed values are better off as symmetric s8 there.
+      group.prefers_signed = recipe_.target == Target::openvino && group.scheme.dtype == DType::u8 && !group.scheme.symmetric;
       groups.push_back(std::move(group));
     }
     std::sort(groups.begin(), groups.end(), [](const TieGroup& a, const TieGroup& b) { return a.values < b.values; });
@@ -436,7 +432,7 @@ class Placer {
   std::map<std::size_t, std::string> obstacles_;   // of the other Conv, Gemm and MatMul
   std::map<std::string, QuantizedWeight> weights_;
   std::set<std::string> quantized_;  // values with a quantizer
-  std::set<std::string> available_;  // values that integer arithmetic makes or could make
+  std::set<std::string> integer_;    // values that integer arithmetic makes, when they have a quantizer
   std::set<std::size_t> tied_;       // nodes whose input(s) and output share parameters
 };
 

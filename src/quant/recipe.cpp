@@ -22,7 +22,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kDeepest = 16;                 // nesting of a recipe is at most 4; this only bounds hostile input
 constexpr std::size_t kLongestScope = 1000;  // std::regex compiles recursively
-constexpr std::array<std::string_view, 0> kSteps = {};
+constexpr std::array<std::string_view, 1> kSteps = {"bias_correction"};
 constexpr std::array<DType, 2> kActivationTypes = {DType::u8, DType::s8};
 constexpr std::array<DType, 2> kWeightTypes = {DType::s8, DType::u8};
 
@@ -147,9 +147,10 @@ Step read_step(const Reader& reader) {
   Step step;
   step.name = reader.at("name").text();
   if (std::find(kSteps.begin(), kSteps.end(), step.name) == kSteps.end())
-    reader.at("name").fail(fmt::format("no step is called '{}'", step.name));
+    reader.at("name").fail(fmt::format("no step is called '{}'; known are {}", step.name, fmt::join(kSteps, ", ")));
   if (reader.has("parameters"))
-    for (const auto& [key, value] : reader.at("parameters").members()) step.parameters.emplace_back(key, value.number());
+    for (const auto& [key, value] : reader.at("parameters").members())
+      value.fail(fmt::format("the step '{}' has no parameters", step.name));
   return step;
 }
 
@@ -191,6 +192,10 @@ std::optional<Target> parse_target(std::string_view text) {
 Recipe& Recipe::keep_float(std::string scope) {
   rules.push_back({.scope = std::move(scope)});
   return *this;
+}
+
+bool Recipe::has_step(std::string_view step) const {
+  return std::any_of(steps.begin(), steps.end(), [&](const Step& each) { return each.name == step; });
 }
 
 Recipe& Recipe::set_range(std::string_view method, double parameter) {

@@ -46,8 +46,8 @@ TEST(RecipeTest, EverythingRoundTrips) {
 }
 
 TEST(RecipeTest, DefaultsOfSchemes) {
-  const Recipe recipe = parse_recipe(R"({"rules": [{"activation": {}, "weight": {}}]})");
-  EXPECT_EQ(recipe.rules[0], recipes::static_w8a8().rules[0]);
+  const Recipe recipe = parse_recipe(R"({"rules": [{"activation": {"range": "mse"}, "weight": {}}]})");
+  EXPECT_EQ(recipe.rules, recipes::static_w8a8().rules);
 }
 
 struct BadRecipe {
@@ -96,6 +96,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "/rules/0/activation/parameter", "at most 100"},
         BadRecipe{"target", R"({"rules": [], "target": "toaster"})", "/target", "openvino"},
         BadRecipe{"step", R"({"rules": [], "steps": [{"name": "magic"}]})", "/steps/0/name", "magic"},
+        BadRecipe{"step_parameter", R"({"rules": [], "steps": [{"name": "bias_correction", "parameters": {"rate": 1}}]})",
+                  "/steps/0/parameters/rate", "no parameters"},
         BadRecipe{"step_name", R"({"rules": [], "steps": [{}]})", "/steps/0", "needs a name"}),
     [](const auto& each) { return each.param.name; });
 

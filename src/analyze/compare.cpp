@@ -1,0 +1,165 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "analyze/metrics.h"
+#include "analyze/value_pairs.h"
+#include "engine/tap.h"
+#include "zeropoint/error.h"
+#include "zeropoint/report.h"
+
+namespace zeropoint {
+namespace {
+
+using analyze::ErrorSums;
+
+SessionOptions session_options(const CompareOptions& options) {
+  return {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes};
+}
+
+std::vector<std::string> names_of(const std::vector<ValueInfo>& infos) {
+  std::vector<std::string> names;
+  for (const ValueInfo& info : infos) names.push_back(info.name);
+  return names;
+}
+
+void check_same_names(const std::vector<ValueInfo>& a, const std::vector<ValueInfo>& b, const char* what) {
+  if (names_of(a) != names_of(b))
+    throw Error(ErrorCode::kMismatch, "models", fmt::format("they don't belong together: their {} have different names", what));
+}
+
+void check_interrupt(const CompareOptions& options, const char* where) {
+  if (options.interrupt && *options.interrupt) throw Error(ErrorCode::kInterrupted, where, "stopped by the user");
+}
+
+// The elements in the order of ONNX's dimensions.
+std::vector<float> row_major(const TapView& view) {
+  std::vector<float> values(view.values.begin(), view.values.end());
+  if (!view.channel_last || view.dims.size() < 3) return values;
+  const auto batch = static_cast<std::size_t>(view.dims[0]), channels = static_cast<std::size_t>(view.dims[1]);
+  const std::size_t places = batch * channels == 0 ? 0 : values.size() / (batch * channels);
+  for (std::size_t n = 0; n < batch; ++n)
+    for (std::size_t place = 0; place < places; ++place)
+      for (std::size_t c = 0; c < channels; ++c)
+        values[(n * channels + c) * places + place] = view.values[(n * places + place) * channels + c];
+  return values;
+}
+
+// A model that runs sample by sample and remembers the tapped values of the last one.
+class TappedModel {
+ public:
+  TappedModel(const Graph& graph, std::vector<std::string> taps, const SessionOptions& options)
+      : values_(taps.size()), session_(graph, std::move(taps), options) {}
+  std::vector<Tensor> run(const Feeds& feeds) {
+    return session_.run(feeds, [this](const TapView& view) { values_[view.index] = row_major(view); });
+  }
+  const std::vector<std::vector<float>>& values() const { return values_; }
+  const Session& session() const { return session_.session(); }
+
+ private:
+  std::vector<std::vector<float>> values_;
+  TapSession session_;
+};
+
+void check_same_dims(const Tensor& x, const Tensor& y, const std::string& output, const std::string& sample) {
+  if (x.dims() != y.dims() || x.dtype() != y.dtype())
+    throw Error(ErrorCode::kMismatch, sample,
+                fmt::format("output '{}' is {}{} from one model and {}{} from the other", output, name(x.dtype()),
+                            to_string(x.dims()), name(y.dtype()), to_string(y.dims())));
+}
+
+std::string maker_of(const Graph& graph, const std::string& value) {
+  for (const Node& node : graph.nodes)
+    if (std::find(node.outputs.begin(), node.outputs.end(), value) != node.outputs.end())
+      return node.name.empty() ? value : node.name;
+  return "";
+}
+
+}  // namespace
+
+std::uint64_t constant_bytes(const Graph& graph) {
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : graph.initializers) sum += tensor.bytes().size();
+  return sum;
+}
+
+Report compare(const Graph& float_graph, const Graph& quantized, const Samples& samples, const CompareOptions& options) {
+  check_same_names(float_graph.inputs, quantized.inputs, "inputs");
+  check_same_names(float_graph.outputs, quantized.outputs, "outputs");
+  if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to compare on");
+  std::vector<analyze::ValuePair> pairs;
+  if (options.values) pairs = analyze::pair_values(float_graph, quantized);
+  std::vector<std::string> float_taps, quantized_taps;
+  for (const analyze::ValuePair& pair : pairs) {
+    float_taps.push_back(pair.in_float);
+    quantized_taps.push_back(pair.in_quantized);
+  }
+  TappedModel original(float_graph, std::move(float_taps), session_options(options));
+  TappedModel converted(quantized, std::move(quantized_taps), session_options(options));
+
+  std::vector<ErrorSums> outputs(float_graph.outputs.size()), values(pairs.size());
+  std::vector<analyze::AgreementSums> agreements(outputs.size());
+  analyze::AccuracySums float_accuracy, quantized_accuracy;
+  bool labelled = true;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    check_interrupt(options, "compare");
+    const Feeds feeds = samples.get(i);
+    const std::vector<Tensor> x = original.run(feeds), y = converted.run(feeds);
+    for (std::size_t k = 0; k < x.size(); ++k) {
+      check_same_dims(x[k], y[k], float_graph.outputs[k].name, samples.describe(i));
+      if (x[k].dtype() != DType::f32) continue;
+      outputs[k].add(x[k].values<float>(), y[k].values<float>());
+      agreements[k].add(x[k], y[k]);
+    }
+    for (std::size_t v = 0; v < pairs.size(); ++v)
+      if (original.values()[v].size() == converted.values()[v].size())
+        values[v].add(original.values()[v], converted.values()[v]);
+    const std::optional<std::int64_t> label = samples.label(i);
+    labelled = labelled && label && !x.empty();
+    if (labelled) {
+      float_accuracy.add(x[0], *label, samples.describe(i));
+      quantized_accuracy.add(y[0], *label, samples.describe(i));
+    }
+    if (options.progress) options.progress(i + 1, samples.size());
+  }
+
+  Report report;
+  report.samples = samples.size();
+  report.float_bytes = constant_bytes(float_graph);
+  report.quantized_bytes = constant_bytes(quantized);
+  report.integer_coverage = converted.session().integer_coverage();
+  for (std::size_t k = 0; k < outputs.size(); ++k) {
+    OutputMetrics metrics{.name = float_graph.outputs[k].name, .error = outputs[k].metrics()};
+    agreements[k].fill(metrics);
+    report.outputs.push_back(std::move(metrics));
+  }
+  for (std::size_t v = 0; v < pairs.size(); ++v)
+    report.values.push_back({pairs[v].in_float, maker_of(float_graph, pairs[v].in_float), values[v].metrics()});
+  if (labelled) {
+    report.float_accuracy = float_accuracy.accuracy();
+    report.quantized_accuracy = quantized_accuracy.accuracy();
+  }
+  return report;
+}
+
+Accuracy evaluate(const Graph& graph, const Samples& samples, const CompareOptions& options) {
+  if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to evaluate on");
+  Session session(graph, session_options(options));
+  analyze::AccuracySums sums;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    check_interrupt(options, "evaluate");
+    const std::optional<std::int64_t> label = samples.label(i);
+    if (!label)
+      throw Error(ErrorCode::kBadSample, samples.describe(i),
+                  "it has no label; accuracy needs one for every sample (--labels)");
+    const std::vector<Tensor> outputs = session.run(samples.get(i));
+    if (outputs.empty()) throw Error(ErrorCode::kBadShape, "graph", "it has no output");
+    sums.add(outputs[0], *label, samples.describe(i));
+    if (options.progress) options.progress(i + 1, samples.size());
+  }
+  return sums.accuracy();
+}
+
+}  // namespace zeropoint

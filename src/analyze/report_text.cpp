@@ -1,0 +1,121 @@
+// The two forms of a Report that people and programs read.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "zeropoint/report.h"
+
+namespace zeropoint {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string decibels(double value) {
+  return std::isinf(value) ? (value > 0 ? "equal" : "-inf dB") : fmt::format("{:.2f} dB", value);
+}
+std::string percent(double share) { return fmt::format("{:.2f} %", 100 * share); }
+std::string bytes(std::uint64_t count) {
+  const double value = static_cast<double>(count);
+  if (count < 10000) return fmt::format("{} B", count);
+  return value < 1e6 ? fmt::format("{:.1f} kB", value / 1e3) : fmt::format("{:.2f} MB", value / 1e6);
+}
+
+Json number(double value) {  // JSON knows no infinity
+  return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+Json to_json(const ErrorMetrics& metrics) {
+  return {{"count", metrics.count},
+          {"sqnr_db", number(metrics.sqnr_db)},
+          {"cosine", number(metrics.cosine)},
+          {"mean_abs", number(metrics.mean_abs)},
+          {"max_abs", number(metrics.max_abs)}};
+}
+Json to_json(const Accuracy& accuracy) {
+  Json json = {{"samples", accuracy.samples}, {"top1", accuracy.top1}};
+  if (accuracy.top5) json["top5"] = *accuracy.top5;
+  return json;
+}
+void add_accuracy(std::string& text, const char* name, const Accuracy& accuracy) {
+  text += fmt::format("  {:<10} top-1 {}", name, percent(accuracy.top1));
+  if (accuracy.top5) text += fmt::format("   top-5 {}", percent(*accuracy.top5));
+  text += '\n';
+}
+
+}  // namespace
+
+std::string to_text(const Report& report) {
+  std::string text;
+  if (!report.recipe.empty()) text += fmt::format("recipe {}\n", report.recipe);
+  if (report.float_bytes > 0)
+    text += fmt::format("constants {} -> {} ({:.1f} %)\n", bytes(report.float_bytes), bytes(report.quantized_bytes),
+                        100 * static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
+  if (report.integer_coverage) text += fmt::format("integers {} of multiply-accumulates\n", percent(*report.integer_coverage));
+  if (!report.outputs.empty()) text += fmt::format("outputs over {} samples, float against quantized\n", report.samples);
+  for (const OutputMetrics& output : report.outputs) {
+    text += fmt::format("  {}: SQNR {}, cosine {:.6f}, |error| mean {:.4g} max {:.4g}", output.name,
+                        decibels(output.error.sqnr_db), output.error.cosine, output.error.mean_abs, output.error.max_abs);
+    if (output.top1_agreement) text += fmt::format(", top-1 agreement {}", percent(*output.top1_agreement));
+    if (output.top5_agreement) text += fmt::format(", top-5 {}", percent(*output.top5_agreement));
+    text += '\n';
+  }
+  if (report.float_accuracy && report.quantized_accuracy) {
+    text += fmt::format("accuracy over {} labelled samples\n", report.float_accuracy->samples);
+    add_accuracy(text, "float", *report.float_accuracy);
+    add_accuracy(text, "quantized", *report.quantized_accuracy);
+    text += fmt::format("  drop       {:.2f} points\n", 100 * (report.float_accuracy->top1 - report.quantized_accuracy->top1));
+  }
+  if (!report.values.empty()) {
+    text += "values on the way\n";
+    std::size_t width = 5;
+    for (const ValueMetrics& value : report.values) width = std::max(width, value.value.size());
+    for (const ValueMetrics& value : report.values)
+      text += fmt::format("  {:<{}}  {:>9}  cosine {:.6f}  max |error| {:.4g}\n", value.value, width,
+                          decibels(value.error.sqnr_db), value.error.cosine, value.error.max_abs);
+  }
+  if (!report.left_in_float.empty()) {
+    text += "left in float\n";
+    for (const FloatNode& node : report.left_in_float)
+      text += fmt::format("  {} ({}): {}\n", node.node, node.op_type, node.reason);
+  }
+  if (!report.notes.empty()) {
+    text += "notes\n";
+    for (const std::string& note : report.notes) text += fmt::format("  {}\n", note);
+  }
+  return text;
+}
+
+std::string to_json(const Report& report) {
+  Json json;
+  if (!report.recipe.empty()) json["recipe"] = report.recipe;
+  json["float_bytes"] = report.float_bytes;
+  json["quantized_bytes"] = report.quantized_bytes;
+  if (report.integer_coverage) json["integer_coverage"] = *report.integer_coverage;
+  json["samples"] = report.samples;
+  json["outputs"] = Json::array();
+  for (const OutputMetrics& output : report.outputs) {
+    Json each = {{"name", output.name}};
+    each.update(to_json(output.error));
+    if (output.rows > 0) each["rows"] = output.rows;
+    if (output.top1_agreement) each["top1_agreement"] = *output.top1_agreement;
+    if (output.top5_agreement) each["top5_agreement"] = *output.top5_agreement;
+    json["outputs"].push_back(std::move(each));
+  }
+  if (report.float_accuracy) json["float_accuracy"] = to_json(*report.float_accuracy);
+  if (report.quantized_accuracy) json["quantized_accuracy"] = to_json(*report.quantized_accuracy);
+  json["values"] = Json::array();
+  for (const ValueMetrics& value : report.values) {
+    Json each = {{"value", value.value}, {"node", value.node}};
+    each.update(to_json(value.error));
+    json["values"].push_back(std::move(each));
+  }
+  json["left_in_float"] = Json::array();
+  for (const FloatNode& node : report.left_in_float)
+    json["left_in_float"].push_back({{"node", node.node}, {"op_type", node.op_type}, {"reason", node.reason}});
+  json["notes"] = report.notes;
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace zeropoint

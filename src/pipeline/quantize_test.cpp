@@ -1,0 +1,136 @@
+#include "zeropoint/quantize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <string>
+
+#include "ops/operator.h"
+#include "zeropoint/error.h"
+#include "zeropoint/session.h"
+
+namespace zeropoint {
+namespace {
+
+using ::testing::HasSubstr;
+
+class Noise : public Samples {
+ public:
+  Noise(Dims dims, std::size_t count, float offset = 0.5F) : dims_(std::move(dims)), count_(count), offset_(offset) {}
+  std::size_t size() const override { return count_; }
+  Feeds get(std::size_t index) const override {
+    std::mt19937 random(static_cast<unsigned>(index) + 7);
+    std::normal_distribution<float> normal(offset_);
+    Tensor x(DType::f32, dims_);
+    for (float& value : x.mutable_values<float>()) value = normal(random);
+    return {{"images", x}};
+  }
+  std::optional<std::int64_t> label(std::size_t index) const override { return static_cast<std::int64_t>(index % 10); }
+
+ private:
+  Dims dims_;
+  std::size_t count_;
+  float offset_;
+};
+
+Graph fashion(const std::string& name) { return load(std::string(ZEROPOINT_SOURCE_DIR) + "/tests/data/" + name + ".onnx"); }
+
+class QuantizeTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(QuantizeTest, FashionNetworks) {
+  const Graph model = fashion(GetParam());
+  const Noise samples({1, 1, 28, 28}, 24);
+  const Quantized quantized = quantize(model, samples);
+  EXPECT_EQ(quantized.report.integer_coverage, 1.0);
+  EXPECT_TRUE(quantized.report.left_in_float.empty()) << to_text(quantized.report);
+  EXPECT_EQ(quantized.report.recipe, "static_w8a8");
+  EXPECT_EQ(parse_recipe(quantized.model.metadata.at(kRecipeKey)), recipes::static_w8a8());
+  EXPECT_EQ(quantized.model.metadata.at(kStatisticsKey), statistics_hash(quantized.statistics));
+
+  // The same statistics and recipe give the same file, whichever way they come.
+  EXPECT_EQ(serialize(quantize(model, quantized.statistics).model), serialize(quantized.model));
+  EXPECT_EQ(serialize(quantize(model, parse_statistics(serialize(quantized.statistics))).model), serialize(quantized.model));
+
+  const Noise others({1, 1, 28, 28}, 40);
+  const Report report = compare(model, quantized.model, others, {.values = true});
+  EXPECT_GT(report.outputs[0].error.sqnr_db, 28) << to_text(report);
+  EXPECT_GE(*report.outputs[0].top1_agreement, 0.95);
+  EXPECT_GE(*report.integer_coverage, 0.99);
+  ASSERT_GE(report.values.size(), 10U);
+  EXPECT_EQ(report.values[0].value, "images");
+  for (const ValueMetrics& value : report.values) EXPECT_GT(value.error.sqnr_db, 20) << value.value;
+  ASSERT_TRUE(report.float_accuracy);
+  EXPECT_EQ(evaluate(model, others).top1, report.float_accuracy->top1);
+  EXPECT_EQ(evaluate(quantized.model, others).top1, report.quantized_accuracy->top1);
+  EXPECT_THAT(to_text(report), HasSubstr("top-1 agreement"));
+  EXPECT_THAT(to_json(report), HasSubstr("\"top1_agreement\""));
+}
+INSTANTIATE_TEST_SUITE_P(, QuantizeTest, ::testing::Values("fmnist_resnet8", "fmnist_dscnn"));
+
+TEST(QuantizeRecipeTest, BiasCorrectionPays) {
+  const Graph model = fashion("fmnist_dscnn");
+  const Noise samples({1, 1, 28, 28}, 24), others({1, 1, 28, 28}, 30);
+  Recipe without = recipes::static_w8a8();
+  without.steps.clear();
+  const auto sqnr = [&](const Recipe& recipe) {
+    return compare(model, quantize(model, samples, recipe).model, others).outputs[0].error.sqnr_db;
+  };
+  EXPECT_GT(sqnr(recipes::static_w8a8()), sqnr(without));
+}
+
+TEST(QuantizeRecipeTest, KeptInFloat) {
+  const Graph model = fashion("fmnist_resnet8");
+  Recipe recipe = recipes::static_w8a8();
+  recipe.keep_float("/5/Gemm");
+  const Quantized quantized = quantize(model, Noise({1, 1, 28, 28}, 4), recipe);
+  EXPECT_LT(*quantized.report.integer_coverage, 1.0);
+  ASSERT_EQ(quantized.report.left_in_float.size(), 1U) << to_text(quantized.report);
+  EXPECT_EQ(quantized.report.left_in_float[0].node, "/5/Gemm");
+  EXPECT_THAT(quantized.report.left_in_float[0].reason, HasSubstr("'/5/Gemm'"));
+}
+
+TEST(QuantizeRecipeTest, EveryRangeMethodWorks) {
+  const Graph model = fashion("fmnist_resnet8");
+  const Noise samples({1, 1, 28, 28}, 8);
+  Statistics statistics;
+  for (const std::string& method : range_methods()) {
+    Recipe recipe = recipes::static_w8a8();
+    recipe.set_range(method);
+    const Quantized quantized =
+        statistics.samples == 0 ? quantize(model, samples, recipe) : quantize(model, statistics, recipe);
+    if (statistics.samples == 0) statistics = quantized.statistics;
+    EXPECT_GT(compare(model, quantized.model, samples).outputs[0].error.sqnr_db, 15) << method;
+  }
+}
+
+TEST(QuantizeRecipeTest, Errors) {
+  const Graph model = fashion("fmnist_resnet8");
+  const Noise samples({1, 1, 28, 28}, 2);
+  const auto code = [](const auto& act) {
+    try {
+      act();
+    } catch (const Error& error) {
+      return error.code;
+    }
+    return ErrorCode::kOk;
+  };
+  EXPECT_EQ(code([&] { quantize(model, Noise({1, 1, 28, 28}, 0)); }), ErrorCode::kBadSample);
+  const Quantized quantized = quantize(model, samples);
+  EXPECT_EQ(code([&] { quantize(quantized.model, samples); }), ErrorCode::kUnsupported) << "quantized already";
+  EXPECT_EQ(code([&] { quantize(fashion("fmnist_dscnn"), quantized.statistics); }), ErrorCode::kMismatch);
+  EXPECT_EQ(code([&] { compare(model, quantized.model, Noise({1, 1, 28, 28}, 0)); }), ErrorCode::kBadSample);
+  Recipe nothing = recipes::static_w8a8();
+  nothing.rules.clear();
+  EXPECT_EQ(code([&] { quantize(model, samples, nothing); }), ErrorCode::kUnsupported);
+  Statistics bare = quantized.statistics;
+  for (auto& [name, value] : bare.values) {
+    value.channel_max.clear();
+    value.channel_mean_sum.clear();
+  }
+  EXPECT_EQ(code([&] { quantize(model, bare); }), ErrorCode::kMismatch) << "no means for bias_correction";
+}
+
+}  // namespace
+}  // namespace zeropoint

@@ -1,0 +1,87 @@
+#include "zeropoint/bias_correction.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "quant/placement.h"
+#include "zeropoint/error.h"
+#include "zeropoint/quantize_tensor.h"
+
+namespace zeropoint {
+namespace {
+
+// What is missing in each output on average: sum of (w - w_quantized) * mean.
+std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QParams& qparams,
+                                const std::vector<double>& means) {
+  const Tensor back = dequantize_tensor(quantize_tensor(weight, qparams, limits_of_weight(qparams)), qparams);
+  const auto exact = weight.values<float>(), rounded = back.values<float>();
+  const auto error = [&](std::size_t i) { return static_cast<double>(exact[i]) - static_cast<double>(rounded[i]); };
+  const auto dim = [&](std::size_t axis) { return static_cast<std::size_t>(weight.dim(axis)); };
+  const bool output_first = node.is("Conv") || (node.is("Gemm") && node.get_int("transB", 0) != 0);  // [O,I,taps], else [I,O]
+  const std::size_t outputs = dim(output_first ? 0 : 1), inputs = dim(output_first ? 1 : 0);
+  const std::size_t taps = exact.size() / (outputs * inputs);
+  const auto groups = node.is("Conv") ? static_cast<std::size_t>(node.get_int("group", 1)) : 1;
+  if (means.size() != inputs * groups)
+    throw Error(
+        ErrorCode::kMismatch, describe(node),
+        fmt::format("the statistics hold the means of {} channels of its input, which has {}", means.size(), inputs * groups));
+  std::vector<double> missing(outputs, 0.0);
+  for (std::size_t o = 0; o < outputs; ++o)
+    for (std::size_t i = 0; i < inputs; ++i) {
+      double sum = 0;
+      for (std::size_t t = 0; t < taps; ++t) sum += error(output_first ? (o * inputs + i) * taps + t : i * outputs + o);
+      missing[o] += sum * means[o / (outputs / groups) * inputs + i];
+    }
+  return missing;
+}
+
+}  // namespace
+
+Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& statistics) {
+  const Uses uses = find_uses(graph);
+  for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node node = graph.nodes[n];
+    if (!node.is("Conv") && !node.is("Gemm") && !node.is("MatMul")) continue;
+    const Tensor* weight = graph.constant(node.input(1));
+    const auto parameters = qparams.find(node.input(1));
+    if (!weight || parameters == qparams.end() || !qparams.contains(node.input(0))) continue;
+    const std::string bias = quant::bias_of(graph, uses, node);
+    if (bias.empty() && node.is("MatMul")) continue;
+    const ValueStatistics* seen = statistics.find(node.input(0));
+    if (!seen || seen->channel_mean_sum.empty())
+      throw Error(ErrorCode::kMismatch, describe(node),
+                  fmt::format("bias correction needs the means of its input '{}' by channel, which the statistics don't hold; "
+                              "calibrate for a recipe with this step",
+                              node.input(0)));
+    const std::vector<double> missing = mean_errors(node, *weight, parameters->second, seen->channel_means());
+    Tensor corrected(DType::f32, {static_cast<std::int64_t>(missing.size())});
+    const auto values = corrected.mutable_values<float>();
+    for (std::size_t o = 0; o < missing.size(); ++o) {
+      double before = 0;
+      if (!bias.empty()) {
+        const auto old = graph.constant(bias)->values<float>();
+        before = static_cast<double>(old[old.size() == 1 ? 0 : o]);
+      }
+      values[o] = static_cast<float>(before + missing[o]);
+    }
+    // Under a name of its own: the constant may have other readers.
+    const std::string name = unused_name(graph, (bias.empty() ? node.outputs[0] + "_bias" : bias) + "_corrected");
+    graph.initializers.emplace(name, std::move(corrected));
+    if (node.is("MatMul")) {
+      Node& add = graph.nodes[uses.consumers.find(node.outputs[0])->second.front()];
+      std::replace(add.inputs.begin(), add.inputs.end(), bias, name);
+    } else {
+      graph.nodes[n].inputs.resize(std::max<std::size_t>(node.inputs.size(), 3));
+      graph.nodes[n].inputs[2] = name;
+    }
+  }
+  remove_unused_values(graph);
+  return graph;
+}
+
+}  // namespace zeropoint
