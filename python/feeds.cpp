@@ -1,0 +1,33 @@
+#include "feeds.h"
+
+#include <string>
+
+#include "arrays.h"
+
+namespace zeropoint::python {
+
+Feeds to_feeds(nb::handle mapping, const std::vector<ValueInfo>* inputs, const std::string& where) {
+  if (!nb::hasattr(mapping, "items"))
+    throw nb::type_error((where + "feeds are a mapping {input name: array}, not " +
+                          nb::cast<std::string>(nb::str(nb::type_name(mapping.type()))))
+                             .c_str());
+  Feeds feeds;
+  for (nb::handle item : mapping.attr("items")()) {
+    if (!nb::isinstance<nb::str>(item[0])) throw nb::type_error((where + "the keys of feeds are names of inputs").c_str());
+    const auto name = nb::cast<std::string>(item[0]);
+    std::optional<DType> wanted;
+    if (inputs != nullptr)
+      for (const ValueInfo& input : *inputs)
+        if (input.name == name && input.type.dtype != DType::undefined) wanted = input.type.dtype;
+    feeds.emplace(name, to_tensor(item[1], where + "input '" + name + "'", wanted));
+  }
+  return feeds;
+}
+
+nb::dict to_arrays(const Feeds& feeds) {
+  nb::dict arrays;
+  for (const auto& [name, tensor] : feeds) arrays[name.c_str()] = to_array(tensor);
+  return arrays;
+}
+
+}  // namespace zeropoint::python

@@ -1,0 +1,170 @@
+// Session: inference.
+#include "zeropoint/session.h"
+
+#include <fmt/format.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "arrays.h"
+#include "binding.h"
+#include "feeds.h"
+
+namespace zeropoint::python {
+namespace {
+
+// A Session and the lock that makes it safe for Python's threads: runs of one session take turns, those of two run side by
+// side.
+struct LockedSession {
+  LockedSession(const Graph& graph, const SessionOptions& options) : session(graph, options) {}
+  Session session;
+  std::mutex running;
+};
+
+void make_session(LockedSession* self, nb::handle source, int threads, const std::optional<std::string>& max_isa,
+                  const std::optional<std::map<std::string, Dims>>& shapes, bool profile) {
+  const Model model = model_from(source);
+  SessionOptions options{.threads = threads, .max_isa = isa_from(max_isa), .profile = profile};
+  if (shapes) options.shapes = *shapes;
+  nb::gil_scoped_release release;
+  new (self) LockedSession(*model.graph, options);
+}
+
+std::vector<std::size_t> output_places(const Session& session, nb::handle names) {
+  std::vector<std::size_t> places;
+  const auto& outputs = session.outputs();
+  if (names.is_none()) {
+    for (std::size_t i = 0; i < outputs.size(); ++i) places.push_back(i);
+    return places;
+  }
+  if (nb::isinstance<nb::str>(names)) throw nb::type_error("output_names is a list of names, or None for all");
+  for (nb::handle item : names) {
+    const auto wanted = nb::cast<std::string>(item);
+    const auto found = std::find_if(outputs.begin(), outputs.end(), [&](const ValueInfo& info) { return info.name == wanted; });
+    if (found == outputs.end()) {
+      std::string known;
+      for (const ValueInfo& info : outputs) known += (known.empty() ? "'" : ", '") + info.name + "'";
+      throw Error(ErrorCode::kBadArgument, "output '" + wanted + "'", "the model has none of that name, but " + known);
+    }
+    places.push_back(static_cast<std::size_t>(found - outputs.begin()));
+  }
+  return places;
+}
+
+nb::list run(LockedSession& self, nb::handle output_names, nb::handle inputs) {
+  const std::vector<std::size_t> places = output_places(self.session, output_names);
+  const Feeds feeds = to_feeds(inputs, &self.session.inputs());
+  std::vector<Tensor> results;
+  {
+    nb::gil_scoped_release release;
+    const std::lock_guard lock(self.running);
+    results = self.session.run(feeds);
+  }
+  // An output asked for once is handed over without a copy.
+  nb::list arrays;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const bool again = std::find(places.begin() + static_cast<std::ptrdiff_t>(i) + 1, places.end(), places[i]) != places.end();
+    arrays.append(to_array(again ? results[places[i]] : std::move(results[places[i]])));
+  }
+  return arrays;
+}
+
+std::vector<StepInfo> steps(LockedSession& self) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  return self.session.steps();
+}
+
+std::string explain(LockedSession& self) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  return self.session.explain();
+}
+
+double integer_coverage(LockedSession& self) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  return self.session.integer_coverage();
+}
+
+std::size_t arena_bytes(LockedSession& self) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  return self.session.arena_bytes();
+}
+
+std::string repr_session(const LockedSession& self) {
+  const auto list = [](const std::vector<ValueInfo>& values) {
+    std::string text;
+    for (const ValueInfo& value : values)
+      text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", value.name, to_string(value.type));
+    return text;
+  };
+  return fmt::format("<zeropoint.Session ({}) -> ({})>", list(self.session.inputs()), list(self.session.outputs()));
+}
+
+}  // namespace
+
+void bind_session(nb::module_& m) {
+  nb::class_<StepInfo>(m, "StepInfo", "One step of a compiled model.")
+      .def_prop_ro(
+          "name", [](const StepInfo& step) { return step.name; }, "Of the operators that it came from.")
+      .def_prop_ro(
+          "op", [](const StepInfo& step) { return step.op; }, "Such as 'Conv+Relu'.")
+      .def_prop_ro("kernel", [](const StepInfo& step) { return step.kernel; })
+      .def_prop_ro(
+          "integer", [](const StepInfo& step) { return step.integer; }, "Whether it calculates in integers.")
+      .def_prop_ro(
+          "macs", [](const StepInfo& step) { return step.macs; }, "Multiply-accumulates at the shapes of the last run.")
+      .def_prop_ro(
+          "reason", [](const StepInfo& step) { return step.reason; }, "Why not the faster way; '' when there is none.")
+      .def_prop_ro(
+          "seconds", [](const StepInfo& step) { return step.seconds; }, "Summed over runs, with profile=True.")
+      .def("__repr__", [](const StepInfo& step) {
+        return fmt::format("StepInfo(name='{}', op='{}', kernel='{}', integer={}, macs={})", step.name, step.op, step.kernel,
+                           step.integer ? "True" : "False", step.macs);
+      });
+
+  nb::class_<LockedSession>(m, "Session",
+                            "A compiled model, float or quantized (Q/DQ and QOperator files of any quantizer).\n\n"
+                            "Everything is decided here once: checks, kernels, packed weights, memory. Threads may share a "
+                            "session; their runs take turns.")
+      .def("__init__", &make_session, nb::arg("model"), nb::kw_only(), nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(),
+           nb::arg("shapes") = nb::none(), nb::arg("profile") = false,
+           nb::sig("def __init__(self, model: str | os.PathLike[str] | bytes | Model, *, threads: int = 0, max_isa: str | None "
+                   "= None, "
+                   "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, profile: bool = False) "
+                   "-> None"),
+           "threads: 0 stands for the physical cores. max_isa: use no instruction set above (see instruction_sets()).\n"
+           "shapes: fixes open dimensions of inputs. profile: time every step.")
+      .def("run", &run, nb::arg("output_names").none(), nb::arg("feeds"),
+           nb::sig("def run(self, output_names: collections.abc.Sequence[str] | None, feeds: collections.abc.Mapping[str, "
+                   "numpy.typing.ArrayLike]) -> list[numpy.ndarray]"),
+           "Runs the model on {input name: array} and returns the outputs asked for; None stands for all, in the model's "
+           "order.\n\n"
+           "Arrays that are C-contiguous are read in place, others are copied first. An element type that is not the input's "
+           "is a "
+           "TypeError; a missing, extra or misshaped input is an Error.")
+      .def_prop_ro("inputs", [](const LockedSession& self) { return self.session.inputs(); })
+      .def_prop_ro("outputs", [](const LockedSession& self) { return self.session.outputs(); })
+      .def_prop_ro("steps", &steps, "What runs, in order.")
+      .def("explain", &explain, "A line a step: integer or float, kernel, and why not a faster one. Then the integer coverage.")
+      .def_prop_ro("integer_coverage", &integer_coverage, "Share of multiply-accumulates in integers, 0 to 1.")
+      .def_prop_ro("arena_bytes", &arena_bytes, "Memory planned for activations at the last run's shapes.")
+      .def("__repr__", &repr_session);
+
+  // For tests: where the session would read each input.
+  m.def("_addresses", [](nb::handle feeds) {
+    nb::dict addresses;
+    for (const auto& [name, tensor] : to_feeds(feeds, nullptr))
+      addresses[name.c_str()] = nb::int_(reinterpret_cast<std::uintptr_t>(tensor.bytes().data()));
+    return addresses;
+  });
+}
+
+}  // namespace zeropoint::python

@@ -1,0 +1,91 @@
+"""Recipes as values: they compare, print, change by copy, and survive JSON."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+
+import zeropoint as q
+
+
+def test_names():
+    assert "static_w8a8" in q.recipes.names()
+    assert q.recipes.named("static_w8a8") == q.recipes.static_w8a8()
+    with pytest.raises(q.Error, match="static_w8a8"):
+        q.recipes.named("static_w9a9")
+
+
+def test_static_w8a8():
+    (rule,) = q.recipes.static_w8a8().rules
+    assert rule.activation == q.uint8(range=rule.activation.range)
+    assert rule.weight == q.int8(q.PerChannel(axis=0), range=rule.weight.range)
+    assert rule.weight.symmetric and not rule.activation.symmetric
+    assert (rule.activation.dtype, rule.weight.dtype, rule.weight.granularity) == ("uint8", "int8", q.PerChannel(0))
+
+
+def test_override_and_keep_float_are_copies():
+    plain = q.recipes.static_w8a8()
+    recipe = plain.override(r"/layer4/.*", "Conv", weight=q.int8(q.PerChannel(axis=0), range="mse")).keep_float("fc")
+    assert len(plain.rules) == 1 and plain == q.recipes.static_w8a8() and plain != recipe
+    _, changed, kept = recipe.rules
+    assert (changed.scope, changed.op_type) == ("/layer4/.*", "Conv")
+    assert changed.weight.range == "mse"
+    assert changed.activation == plain.rules[0].activation  # what is not given stays
+    assert (kept.scope, kept.activation, kept.weight) == ("fc", None, None)
+
+
+def test_round_trip():
+    recipe = (
+        q.recipes.static_w8a8()
+        .with_range("percentile", parameter=99.9)
+        .override("a", weight=q.uint8(), activation=q.int8(symmetric=False, range="kl_divergence"))
+        .keep_float(op_type="MatMul")
+        .with_target("openvino")
+    )
+    assert recipe.target == "openvino"
+    again = q.Recipe.from_json(recipe.to_json())
+    assert again == recipe and again.to_json() == recipe.to_json() and hash(again) == hash(recipe)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+    assert json.loads(recipe.to_json())["target"] == "openvino"
+
+
+def test_repr():
+    assert repr(q.int8(q.PerChannel(axis=0), range="mse")) == "int8(PerChannel(axis=0), range='mse')"
+    assert repr(q.uint8()) == "uint8(PerTensor())"
+    assert repr(q.int8(symmetric=False)) == "int8(PerTensor(), symmetric=False)"
+    assert repr(q.PerGroup(axis=0, size=32)) == "PerGroup(axis=0, size=32)"
+    assert "Rule(scope='fc', op_type='*')" in repr(q.recipes.static_w8a8().keep_float("fc"))
+    scheme = q.int8(q.PerChannel(), range="mse")
+    assert eval(repr(scheme), vars(q)) == scheme
+
+
+def test_immutable():
+    recipe = q.recipes.static_w8a8()
+    with pytest.raises(AttributeError):
+        recipe.name = "mine"  # type: ignore[misc]
+    recipe.rules.clear()  # a copy
+    assert len(recipe.rules) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda r: r.override(weight=q.int8(q.PerGroup(axis=0, size=32))), "/rules/1"),
+        (lambda r: r.override(weight=q.int8(q.PerChannel(axis=1))), "/rules/1"),
+        (lambda r: r.override(activation=q.uint8(symmetric=True)), "/rules/1"),
+        (lambda r: r.override(weight=q.int8(range="kl_divergence")), "/rules/1/weight/range"),
+        (lambda r: r.override("(", weight=q.int8()), "/rules/1/scope"),
+        (lambda r: r.override(activation=q.uint8(parameter=3)), "/rules/1/activation/parameter"),
+        (lambda r: r.override(), "override"),
+        (lambda r: r.with_target("abacus"), "target"),
+        (lambda r: q.Recipe.from_json('{"rules": [{"scope": 5}]}'), "/rules/0/scope"),
+        (lambda r: q.Recipe.from_json("{"), ""),
+    ],
+)
+def test_mistakes_are_found_where_they_are_made(make, where: str):
+    with pytest.raises(q.Error) as caught:
+        make(q.recipes.static_w8a8())
+    assert caught.value.where.startswith(where)
+    assert caught.value.code in ("bad_recipe", "bad_argument")
