@@ -37,7 +37,13 @@ target_compile_options(zeropoint_onnx_proto PRIVATE -w -fno-sanitize=undefined)
 
 set(ZEROPOINT_ONEDNN_LIBRARY "")
 if(ZEROPOINT_WITH_ONEDNN)
-  find_package(dnnl 3 CONFIG REQUIRED)
+  if(NOT dnnl_DIR AND Python_EXECUTABLE)  # where pip put onednn-devel-cpu-gomp: for builds of a wheel, a folder nobody can name
+    execute_process(
+      COMMAND ${Python_EXECUTABLE} -c "import importlib.metadata as m; \
+print(next(f.locate().resolve().parent for f in m.files('onednn-devel-cpu-gomp') if f.name == 'dnnl-config.cmake'))"
+      OUTPUT_VARIABLE onednn_package OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  find_package(dnnl 3 CONFIG REQUIRED HINTS "${onednn_package}")
   set(ZEROPOINT_ONEDNN_LIBRARY DNNL::dnnl gomp)  # gomp: its thread count is set while a primitive is made
 endif()
 if(ZEROPOINT_DEVELOPER)
