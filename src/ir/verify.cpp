@@ -4,6 +4,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "ir/declarations.h"
 #include "zeropoint/graph.h"
 
 namespace zeropoint {
@@ -23,19 +24,6 @@ struct Scope {
     return false;
   }
 };
-
-// Empty when the two may describe one value.
-std::string contradiction(const TensorType& a, const TensorType& b) {
-  if (a.dtype != DType::undefined && b.dtype != DType::undefined && a.dtype != b.dtype)
-    return fmt::format("is {} here and {} there", name(a.dtype), name(b.dtype));
-  if (!a.shape || !b.shape) return "";
-  bool differ = a.shape->size() != b.shape->size();
-  for (std::size_t i = 0; !differ && i < a.shape->size(); ++i) {
-    const Dim &x = (*a.shape)[i], &y = (*b.shape)[i];
-    differ = x.fixed() && y.fixed() && x.value != y.value;
-  }
-  return differ ? fmt::format("has the shape {} here and {} there", to_string(*a.shape), to_string(*b.shape)) : "";
-}
 
 void check_type(const Graph& graph, const std::string& value, const TensorType& declared) {
   const auto compare = [&](const TensorType& other) {
@@ -102,6 +90,18 @@ void check(const Graph& graph, const Scope* outer, const Graph& model) {
 }
 
 }  // namespace
+
+std::string contradiction(const TensorType& here, const TensorType& there) {
+  if (here.dtype != DType::undefined && there.dtype != DType::undefined && here.dtype != there.dtype)
+    return fmt::format("is {} here and {} there", name(here.dtype), name(there.dtype));
+  if (!here.shape || !there.shape) return "";
+  bool differ = here.shape->size() != there.shape->size();
+  for (std::size_t i = 0; !differ && i < here.shape->size(); ++i) {
+    const Dim &x = (*here.shape)[i], &y = (*there.shape)[i];
+    differ = x.fixed() && y.fixed() && x.value != y.value;
+  }
+  return differ ? fmt::format("has the shape {} here and {} there", to_string(*here.shape), to_string(*there.shape)) : "";
+}
 
 void verify(const Graph& graph) { check(graph, nullptr, graph); }
 

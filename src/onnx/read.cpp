@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "ir/declarations.h"
 #include "ir/names.h"
 #include "ir/sort.h"
 #include "onnx/tensor.h"
@@ -32,7 +33,7 @@ std::string read_domain(std::string&& domain, const Source& source) {
   return text == "ai.onnx" ? "" : text;
 }
 
-Graph read_graph(GraphProto& proto, Source& source);
+Graph read_graph(GraphProto& proto, Source& source, bool list_all);
 
 // Gives a message that is kept as bytes its real data back.
 void restore_data(GraphProto& graph, const Source& source);
@@ -142,7 +143,7 @@ Attribute read_attribute(AttributeProto& proto, Source& source, const std::strin
       break;
     }
     default:
-      attribute = std::make_shared<const Graph>(read_graph(*proto.mutable_g(), source));
+      attribute = std::make_shared<const Graph>(read_graph(*proto.mutable_g(), source, false));
       break;
   }
   proto.clear_type();
@@ -200,13 +201,19 @@ Node read_node(NodeProto& proto, Source& source) {
 
 // Old files list initializers among the inputs, newer ones do that to let callers replace them. Here an initializer is a
 // constant; the list as it was stays in the extra (names only of real inputs), so that writing gives it back.
-void read_inputs(GraphProto& proto, Graph& graph, Source& source) {
+void read_inputs(GraphProto& proto, Graph& graph, Source& source, bool list_all) {
   bool any_constant = false;
   std::unordered_set<std::string> names;
   for (auto& input : *proto.mutable_input()) {
     if (!names.insert(input.name()).second)
       fail(ErrorCode::kBadModel, source, "graph", fmt::format("two inputs are called '{}'", input.name()));
-    if (graph.initializers.contains(input.name())) {
+    if (const Tensor* constant = graph.constant(input.name())) {
+      auto copy = input;
+      const TensorType declared = onnx_file::read_value_info(copy, source).type;
+      const std::string difference = contradiction(declared, graph.type_of(input.name()));
+      if (!difference.empty() && !onnx_file::is_sparse(*constant))
+        fail(ErrorCode::kBadModel, source, fmt::format("value '{}'", input.name()),
+             "as input and as initializer, it " + difference);
       any_constant = true;
       continue;
     }
@@ -215,10 +222,17 @@ void read_inputs(GraphProto& proto, Graph& graph, Source& source) {
     input.set_name(info.name);
     graph.inputs.push_back(std::move(info));
   }
+  // What an old file should have listed and did not is listed when written.
+  if (list_all)
+    for (const auto& [name, tensor] : graph.initializers)
+      if (!onnx_file::is_sparse(tensor) && names.insert(name).second) {
+        *proto.add_input() = onnx_file::write_value_info(name, graph.type_of(name), "");
+        any_constant = true;
+      }
   if (!any_constant) proto.clear_input();
 }
 
-Graph read_graph(GraphProto& proto, Source& source) {
+Graph read_graph(GraphProto& proto, Source& source, bool list_all) {
   Graph graph;
   graph.name = checked_name(std::move(*proto.mutable_name()), source, "the name of a graph");
   proto.clear_name();
@@ -241,7 +255,7 @@ Graph read_graph(GraphProto& proto, Source& source) {
     add(std::move(name), std::move(tensor), "");
   }
   proto.clear_sparse_initializer();
-  read_inputs(proto, graph, source);
+  read_inputs(proto, graph, source, list_all);
   for (auto& output : *proto.mutable_output()) graph.outputs.push_back(onnx_file::read_value_info(output, source));
   proto.clear_output();
   for (auto& inner : *proto.mutable_value_info()) {
@@ -285,7 +299,7 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
   if (!proto.has_ir_version())
     fail(ErrorCode::kBadModel, source, "", "does not say which version of the format it has (ir_version)");
 
-  Graph graph = read_graph(*proto.mutable_graph(), source);
+  Graph graph = read_graph(*proto.mutable_graph(), source, onnx_file::lists_initializers(proto.ir_version()));
   proto.clear_graph();
   graph.ir_version = proto.ir_version();
   if (graph.ir_version < 1)

@@ -221,6 +221,21 @@ TEST(Write, GivesOldFilesTheirInputsBack) {
   EXPECT_THAT(written(), testing::ElementsAre("x"));
 }
 
+TEST(Write, KeepsSymbolsOfReplaceableInitializersWhileTheyFit) {
+  auto proto = small_model();
+  *proto.mutable_graph()->add_initializer() = f32_tensor("w", {2, 3});
+  set_tensor(*proto.mutable_graph()->add_input(), "w", 1, {-1, 3});
+  Graph graph = parse_bytes(proto.SerializeAsString());
+  const auto declared = [&] {
+    ::onnx::ModelProto out;
+    EXPECT_TRUE(out.ParseFromString(serialize(graph)));
+    return out.graph().input(1).type().tensor_type().shape().dim(0);
+  };
+  EXPECT_EQ(declared().dim_param(), "N");
+  graph.initializers["w"] = Tensor(DType::f32, {5, 4});
+  EXPECT_EQ(declared().dim_value(), 5);
+}
+
 TEST(Write, FollowsEditsAndDropsWhatTheyMadeStale) {
   Graph graph = parse_bytes(rich_model().SerializeAsString());
   graph.inputs[0].type.shape = Shape{1, 3};

@@ -43,6 +43,9 @@ bool is_sparse(const Tensor& tensor);
 ValueInfo read_value_info(::onnx::ValueInfoProto& proto, const Source& source);
 ::onnx::ValueInfoProto write_value_info(const std::string& name, const TensorType& type, const std::string& extra);
 
+// Whether files of this version list every initializer of the main graph among its inputs.
+inline bool lists_initializers(std::int64_t ir_version) { return ir_version < 4; }
+
 // The name when it is UTF-8; throws kBadModel otherwise.
 std::string checked_name(std::string&& text, const Source& source, const char* what);
 

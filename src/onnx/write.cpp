@@ -5,6 +5,7 @@
 #include <unordered_set>
 
 #include "base/file.h"
+#include "ir/declarations.h"
 #include "onnx/tensor.h"
 #include "zeropoint/graph.h"
 
@@ -18,10 +19,10 @@ using ::onnx::NodeProto;
 using ::onnx::TensorProto;
 using onnx_file::parse_extra;
 
-void write_graph(const Graph& graph, std::int64_t ir_version, GraphProto& proto);
+void write_graph(const Graph& graph, GraphProto& proto);
 
 // `proto` holds what the extra kept of this attribute.
-void write_attribute(const std::string& key, const Attribute& attribute, std::int64_t ir_version, AttributeProto& proto) {
+void write_attribute(const std::string& key, const Attribute& attribute, AttributeProto& proto) {
   if (const auto* opaque = std::get_if<OpaqueAttribute>(&attribute)) {
     proto = parse_extra<AttributeProto>(opaque->bytes);
     proto.set_name(key);
@@ -59,13 +60,13 @@ void write_attribute(const std::string& key, const Attribute& attribute, std::in
       for (int i = 0; const Tensor& tensor : value) onnx_file::write_tensor(tensor, *proto.mutable_tensors(i++));
     } else if constexpr (std::is_same_v<T, std::shared_ptr<const Graph>>) {
       proto.set_type(AttributeProto::GRAPH);
-      write_graph(*value, ir_version, *proto.mutable_g());
+      write_graph(*value, *proto.mutable_g());
     }
   };
   std::visit(put, attribute);
 }
 
-NodeProto write_node(const Node& node, std::int64_t ir_version) {
+NodeProto write_node(const Node& node) {
   auto proto = parse_extra<NodeProto>(node.extra);
   std::unordered_map<std::string, AttributeProto> left;
   for (AttributeProto& attribute : *proto.mutable_attribute()) left[attribute.name()].Swap(&attribute);
@@ -78,7 +79,7 @@ NodeProto write_node(const Node& node, std::int64_t ir_version) {
       if (!std::holds_alternative<std::vector<Tensor>>(attribute)) found->second.clear_tensors();
       out.Swap(&found->second);
     }
-    write_attribute(key, attribute, ir_version, out);
+    write_attribute(key, attribute, out);
   }
   proto.mutable_input()->Add(node.inputs.begin(), node.inputs.end());
   proto.mutable_output()->Add(node.outputs.begin(), node.outputs.end());
@@ -88,9 +89,8 @@ NodeProto write_node(const Node& node, std::int64_t ir_version) {
   return proto;
 }
 
-// The inputs, with the initializers that were listed among them back in their places. Up to version 3 of the format every
-// initializer must be listed.
-void write_inputs(const Graph& graph, std::int64_t ir_version, GraphProto& proto) {
+// The inputs, with the initializers that were listed among them back in their places, or all of them.
+void write_inputs(const Graph& graph, bool list_all, GraphProto& proto) {
   ::google::protobuf::RepeatedPtrField<::onnx::ValueInfoProto> listed;
   proto.mutable_input()->Swap(&listed);
   std::unordered_map<std::string_view, std::size_t> position;
@@ -103,20 +103,24 @@ void write_inputs(const Graph& graph, std::int64_t ir_version, GraphProto& proto
       *proto.add_input() = onnx_file::write_value_info(info.name, info.type, info.extra);
     }
   };
-  const auto write_constant = [&](const std::string& name, const Tensor& tensor, const std::string& extra) {
+  const auto write_constant = [&](const std::string& name, const Tensor& tensor, const ::onnx::ValueInfoProto* declared) {
     if (onnx_file::is_sparse(tensor) || !written.insert(name).second) return;
-    *proto.add_input() = onnx_file::write_value_info(name, {tensor.dtype(), to_shape(tensor.dims())}, extra);
+    const TensorType type{tensor.dtype(), to_shape(tensor.dims())};
+    auto left = declared ? *declared : ::onnx::ValueInfoProto();
+    // As it was declared, perhaps with symbols for dimensions, unless the constant has changed since.
+    const bool fits = declared && contradiction(onnx_file::read_value_info(left, {}).type, type).empty();
+    *proto.add_input() = fits ? *declared : onnx_file::write_value_info(name, type, left.SerializeAsString());
   };
   for (const auto& info : listed) {
     if (const auto found = position.find(info.name()); found != position.end()) {
       write_up_to(std::max(next, found->second + 1));
     } else if (const auto constant = graph.initializers.find(info.name()); constant != graph.initializers.end()) {
-      write_constant(info.name(), constant->second, info.SerializeAsString());
+      write_constant(info.name(), constant->second, &info);
     }
   }
   write_up_to(graph.inputs.size());
-  if (ir_version < 4)
-    for (const auto& [name, tensor] : graph.initializers) write_constant(name, tensor, "");
+  if (list_all)
+    for (const auto& [name, tensor] : graph.initializers) write_constant(name, tensor, nullptr);
 }
 
 TensorProto write_initializer(const Graph& graph, const std::string& name, const Tensor& tensor, bool with_data) {
@@ -128,10 +132,10 @@ TensorProto write_initializer(const Graph& graph, const std::string& name, const
 }
 
 // Everything but the dense initializers.
-GraphProto write_structure(const Graph& graph, std::int64_t ir_version) {
+GraphProto write_structure(const Graph& graph, bool list_all) {
   auto proto = parse_extra<GraphProto>(graph.extra);
   proto.set_name(graph.name);
-  write_inputs(graph, ir_version, proto);
+  write_inputs(graph, list_all, proto);
   for (const ValueInfo& info : graph.outputs)
     *proto.add_output() = onnx_file::write_value_info(info.name, info.type, info.extra);
   for (const auto& [name, type] : graph.types) {
@@ -140,7 +144,7 @@ GraphProto write_structure(const Graph& graph, std::int64_t ir_version) {
     *proto.add_value_info() = onnx_file::write_value_info(name, type, extra == graph.type_extras.end() ? "" : extra->second);
   }
   proto.mutable_node()->Reserve(static_cast<int>(graph.nodes.size()));
-  for (const Node& node : graph.nodes) *proto.add_node() = write_node(node, ir_version);
+  for (const Node& node : graph.nodes) *proto.add_node() = write_node(node);
   for (const auto& [name, tensor] : graph.initializers)
     if (onnx_file::is_sparse(tensor)) {
       ::onnx::SparseTensorProto& sparse = *proto.add_sparse_initializer();
@@ -150,8 +154,8 @@ GraphProto write_structure(const Graph& graph, std::int64_t ir_version) {
   return proto;
 }
 
-void write_graph(const Graph& graph, std::int64_t ir_version, GraphProto& proto) {
-  proto = write_structure(graph, ir_version);
+void write_graph(const Graph& graph, GraphProto& proto) {
+  proto = write_structure(graph, false);
   for (const auto& [name, tensor] : graph.initializers)
     if (!onnx_file::is_sparse(tensor)) *proto.add_initializer() = write_initializer(graph, name, tensor, true);
 }
@@ -187,7 +191,7 @@ std::string serialize(const Graph& graph) {
   }
 
   // The main graph's weights go straight into the result: as messages they would be in memory three times.
-  const GraphProto structure = write_structure(graph, graph.ir_version);
+  const GraphProto structure = write_structure(graph, onnx_file::lists_initializers(graph.ir_version));
   struct Initializer {
     std::string head;  // tag, length, the tensor's fields, tag and length of its data
     std::span<const std::byte> data;

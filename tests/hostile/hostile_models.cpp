@@ -198,6 +198,11 @@ std::vector<HostileModel> hostile_models() {
          *g.add_initializer() = f32_tensor("w", {2});
        }),
        kBadModel, "two initializers are called 'w'"},
+      {"initializer_unlike_its_input", changed_graph([](GraphProto& g) {
+         *g.add_initializer() = f32_tensor("w", {2});
+         set_tensor(*g.add_input(), "w", 1, {3});
+       }),
+       kBadModel, "value 'w': as input and as initializer, it has the shape [3] here and [2] there"},
       {"initializer_that_a_node_makes", changed_graph([](GraphProto& g) { *g.add_initializer() = f32_tensor("y", {2}); }),
        kBadModel, "its output 'y' is defined a second time"},
       {"segment", with_tensor([](TensorProto& t) { t.mutable_segment()->set_begin(0); }), kUnsupported, "segment"},
