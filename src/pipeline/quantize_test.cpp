@@ -37,12 +37,16 @@ class Noise : public Samples {
 
 Graph fashion(const std::string& name) { return load(std::string(ZEROPOINT_SOURCE_DIR) + "/tests/data/" + name + ".onnx"); }
 
+// One thread: these networks are too small to gain from more, and tests share the machine.
+const QuantizeOptions kQuick{.threads = 1};
+const CompareOptions kQuickly{.threads = 1};
+
 class QuantizeTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(QuantizeTest, FashionNetworks) {
   const Graph model = fashion(GetParam());
   const Noise samples({1, 1, 28, 28}, 24);
-  const Quantized quantized = quantize(model, samples);
+  const Quantized quantized = quantize(model, samples, recipes::static_w8a8(), kQuick);
   EXPECT_EQ(quantized.report.integer_coverage, 1.0);
   EXPECT_TRUE(quantized.report.left_in_float.empty()) << to_text(quantized.report);
   EXPECT_EQ(quantized.report.recipe, "static_w8a8");
@@ -54,7 +58,7 @@ TEST_P(QuantizeTest, FashionNetworks) {
   EXPECT_EQ(serialize(quantize(model, parse_statistics(serialize(quantized.statistics))).model), serialize(quantized.model));
 
   const Noise others({1, 1, 28, 28}, 40);
-  const Report report = compare(model, quantized.model, others, {.values = true});
+  const Report report = compare(model, quantized.model, others, {.threads = 1, .values = true});
   EXPECT_GT(report.outputs[0].error.sqnr_db, 28) << to_text(report);
   EXPECT_GE(*report.outputs[0].top1_agreement, 0.95);
   EXPECT_GE(*report.integer_coverage, 0.99);
@@ -62,8 +66,8 @@ TEST_P(QuantizeTest, FashionNetworks) {
   EXPECT_EQ(report.values[0].value, "images");
   for (const ValueMetrics& value : report.values) EXPECT_GT(value.error.sqnr_db, 20) << value.value;
   ASSERT_TRUE(report.float_accuracy);
-  EXPECT_EQ(evaluate(model, others).top1, report.float_accuracy->top1);
-  EXPECT_EQ(evaluate(quantized.model, others).top1, report.quantized_accuracy->top1);
+  EXPECT_EQ(evaluate(model, others, kQuickly).top1, report.float_accuracy->top1);
+  EXPECT_EQ(evaluate(quantized.model, others, kQuickly).top1, report.quantized_accuracy->top1);
   EXPECT_THAT(to_text(report), HasSubstr("top-1 agreement"));
   EXPECT_THAT(to_json(report), HasSubstr("\"top1_agreement\""));
 }
@@ -75,7 +79,7 @@ TEST(QuantizeRecipeTest, BiasCorrectionPays) {
   Recipe without = recipes::static_w8a8();
   without.steps.clear();
   const auto sqnr = [&](const Recipe& recipe) {
-    return compare(model, quantize(model, samples, recipe).model, others).outputs[0].error.sqnr_db;
+    return compare(model, quantize(model, samples, recipe, kQuick).model, others, kQuickly).outputs[0].error.sqnr_db;
   };
   EXPECT_GT(sqnr(recipes::static_w8a8()), sqnr(without));
 }
@@ -84,7 +88,7 @@ TEST(QuantizeRecipeTest, KeptInFloat) {
   const Graph model = fashion("fmnist_resnet8");
   Recipe recipe = recipes::static_w8a8();
   recipe.keep_float("/5/Gemm");
-  const Quantized quantized = quantize(model, Noise({1, 1, 28, 28}, 4), recipe);
+  const Quantized quantized = quantize(model, Noise({1, 1, 28, 28}, 4), recipe, kQuick);
   EXPECT_LT(*quantized.report.integer_coverage, 1.0);
   ASSERT_EQ(quantized.report.left_in_float.size(), 1U) << to_text(quantized.report);
   EXPECT_EQ(quantized.report.left_in_float[0].node, "/5/Gemm");
@@ -99,9 +103,9 @@ TEST(QuantizeRecipeTest, EveryRangeMethodWorks) {
     Recipe recipe = recipes::static_w8a8();
     recipe.set_range(method);
     const Quantized quantized =
-        statistics.samples == 0 ? quantize(model, samples, recipe) : quantize(model, statistics, recipe);
+        statistics.samples == 0 ? quantize(model, samples, recipe, kQuick) : quantize(model, statistics, recipe);
     if (statistics.samples == 0) statistics = quantized.statistics;
-    EXPECT_GT(compare(model, quantized.model, samples).outputs[0].error.sqnr_db, 15) << method;
+    EXPECT_GT(compare(model, quantized.model, samples, kQuickly).outputs[0].error.sqnr_db, 15) << method;
   }
 }
 
@@ -117,7 +121,7 @@ TEST(QuantizeRecipeTest, Errors) {
     return ErrorCode::kOk;
   };
   EXPECT_EQ(code([&] { quantize(model, Noise({1, 1, 28, 28}, 0)); }), ErrorCode::kBadSample);
-  const Quantized quantized = quantize(model, samples);
+  const Quantized quantized = quantize(model, samples, recipes::static_w8a8(), kQuick);
   EXPECT_EQ(code([&] { quantize(quantized.model, samples); }), ErrorCode::kUnsupported) << "quantized already";
   EXPECT_EQ(code([&] { quantize(fashion("fmnist_dscnn"), quantized.statistics); }), ErrorCode::kMismatch);
   EXPECT_EQ(code([&] { compare(model, quantized.model, Noise({1, 1, 28, 28}, 0)); }), ErrorCode::kBadSample);
