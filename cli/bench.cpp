@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/file.h"
 #include "command.h"
 
 namespace zeropoint::cli {
@@ -11,7 +12,7 @@ namespace {
 
 struct Flags {
   CommonFlags common;
-  std::string model;
+  std::string model, report;
   std::int64_t batch = 1;
   double seconds = 2;
   bool nodes = false;
@@ -55,7 +56,7 @@ void bench(const Flags& flags) {
   for (const auto& step : steps) macs += step.macs;
   const double gops = 2e-9 * static_cast<double>(macs) / best;
   const double coverage = 100 * session.integer_coverage();
-  if (flags.common.json) {
+  if (flags.common.json || !flags.report.empty()) {
     nlohmann::ordered_json json = {{"model", flags.model},
                                    {"batch", flags.batch},
                                    {"threads", flags.common.threads},
@@ -73,7 +74,8 @@ void bench(const Flags& flags) {
                                  {"kernel", step.kernel},
                                  {"ms", 1e3 * step.seconds / static_cast<double>(times.size() + 1)},
                                  {"macs", step.macs}});
-    return print(json);
+    if (!flags.report.empty()) write_file(flags.report, json.dump(2) + "\n");
+    if (flags.common.json) return print(json);
   }
   std::string text;
   if (flags.nodes) {
@@ -102,6 +104,7 @@ void add_bench(CLI::App& program, int*) {
       ->capture_default_str();
   verb->add_option("--seconds", flags->seconds, "how long to measure")->check(CLI::Range(0.01, 3600.0))->capture_default_str();
   verb->add_flag("--nodes", flags->nodes, "time of each node");
+  verb->add_option("--report", flags->report, "write the figures as JSON");
   flags->common.add_to(*verb);
   verb->callback([flags] { bench(*flags); });
 }

@@ -39,20 +39,17 @@ run quantize "$MODEL" --statistics "$STATISTICS" --recipe static_w8a8 --target z
 
 step "4. Compare with float on the other photographs"
 readonly OTHERS=(--data "$PHOTOS" --samples "$COUNT" --seed "$SEED" --others)
-run compare "$MODEL" "$INT8" "${OTHERS[@]}"
-"$ZEROPOINT" compare "$MODEL" "$INT8" "${OTHERS[@]}" --json --quiet > "$OUT/compare.json"
+run compare "$MODEL" "$INT8" "${OTHERS[@]}" --report "$OUT/compare.json"
 
 step "5. Time both, one thread, one picture"
 for model in "$MODEL" "$INT8"; do
-  run bench "$model" --threads 1 --batch 1
-  "$ZEROPOINT" bench "$model" --threads 1 --batch 1 --json --quiet \
-    > "$OUT/bench.$(basename "$model" .onnx).json"
+  run bench "$model" --threads 1 --report "$OUT/bench.$(basename "$model" .onnx).json"
 done
 
 float_bytes=$(stat -L -c %s "$MODEL") int8_bytes=$(stat -c %s "$INT8")
-float_ms=$(value median_ms "$OUT/bench.efficientnet_lite0_bn.json")
-int8_ms=$(value median_ms "$OUT/bench.efficientnet_lite0.int8.json")
-agreement=$(value agreement "$OUT/compare.json")
+float_ms=$(value min_ms "$OUT/bench.efficientnet_lite0_bn.json")
+int8_ms=$(value min_ms "$OUT/bench.efficientnet_lite0.int8.json")
+agreement=$(value top1_agreement "$OUT/compare.json")
 sqnr=$(value sqnr_db "$OUT/compare.json")
 
 step "EfficientNet-Lite0, float and int8"
