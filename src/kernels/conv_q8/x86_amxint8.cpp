@@ -14,7 +14,7 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr int kBlock = 32, kTileInts = 256, kStepBytes = 64, kStepWeights = 2 * 1024;
+constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
 constexpr std::int64_t kPanelL1Bytes = 24 << 10;
 constexpr std::int64_t kPanelL2Bytes = 512 << 10;  // else this much input does while all weights pass by
@@ -51,7 +51,7 @@ struct Geometry {
   std::int64_t worker_bytes(const ConvShape& s) const { return panel_bytes(s) + round_up(channels + 64, 64); }
 };
 
-// A computed block: four tiles of sums at c, [row tile][column tile][16][16], of which rows [begin, end) are wanted.
+// A computed block: sums [32][32] at c, of which rows [begin, end) are wanted.
 struct Block {
   const std::int32_t* c = nullptr;
   void* out = nullptr;  // row 0
@@ -62,18 +62,14 @@ struct Block {
   int begin = 0, end = 0, columns = 0;
 };
 
-__attribute__((always_inline)) inline const std::int32_t* row_of(const std::int32_t* c, int row) {
-  return c + row / 16 * 2 * kTileInts + row % 16 * 16;
-}
-
 // The u8 epilogue of one block, in steps of 64 outputs.
 template <bool kBiased>
 struct Finisher {
   Requantize requantize;
   std::int64_t stride;
-  const std::int32_t* c = nullptr;
-  std::uint8_t* out = nullptr;
-  int row = 0, end = 0;
+  const std::int32_t* sums = nullptr;  // next row
+  std::uint8_t* to = nullptr;
+  int left = 0;  // rows
   bool narrow = false;
   __mmask32 mask = 0;
   __m512i comp0, comp1;
@@ -82,11 +78,10 @@ struct Finisher {
   Finisher(const Requantize& r, std::int64_t dst_stride) : requantize(r), stride(dst_stride) {}
 
   void start(const Block& block) {
-    c = block.c;
-    out = static_cast<std::uint8_t*>(block.out);
+    sums = block.c + block.begin * kBlock;
+    to = static_cast<std::uint8_t*>(block.out) + block.begin * stride;
+    left = block.end - block.begin;
     narrow = block.columns <= 16;
-    row = narrow ? block.begin & ~3 : block.begin & ~1;  // rows before `begin` are this worker's, and get the same values again
-    end = block.end;
     mask = static_cast<__mmask32>(first(block.columns));
     const auto mask0 = static_cast<__mmask16>(mask), mask1 = static_cast<__mmask16>(mask >> 16);
     const __m512i bias = _mm512_set1_epi32(kBiased ? Requantize::kBias : 0);
@@ -96,34 +91,34 @@ struct Finisher {
     scale0 = _mm512_maskz_loadu_ps(mask0, block.scale), scale1 = _mm512_maskz_loadu_ps(mask1, block.scale + 16);
     shift0 = _mm512_mul_ps(scale0, shift), shift1 = _mm512_mul_ps(scale1, shift);
   }
-  bool done() const { return row >= end; }
+  bool done() const { return left <= 0; }
 
-  __attribute__((always_inline)) __m512 value0(const std::int32_t* sums) const {
-    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums), comp0), scale0, shift0);
+  __attribute__((always_inline)) __m512 value0(int row) const {
+    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums + row * kBlock), comp0), scale0, shift0);
   }
-  __attribute__((always_inline)) __m512 value1(const std::int32_t* sums) const {
-    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums), comp1), scale1, shift1);
+  __attribute__((always_inline)) __m512 value1(int row) const {
+    return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums + row * kBlock + 16), comp1), scale1, shift1);
   }
 
   __attribute__((always_inline)) void step() {
     if (done()) return;
-    const std::int32_t* sums = row_of(c, row);
-    std::uint8_t* to = out + row * stride;
+    // Sums of rows past the last are whatever stands there: `c` has rows to spare, and they are not stored.
+    const int rows = narrow ? 4 : 2;
     if (narrow) {
-      const __m512i q = requantize.in_order<kBiased>(value0(sums), value0(sums + 16), value0(sums + 32), value0(sums + 48));
+      const __m512i q = requantize.in_order<kBiased>(value0(0), value0(1), value0(2), value0(3));
       const auto mask16 = static_cast<__mmask16>(mask);
       _mm_mask_storeu_epi8(to, mask16, _mm512_castsi512_si128(q));
-      if (row + 1 < end) _mm_mask_storeu_epi8(to + stride, mask16, _mm512_extracti32x4_epi32(q, 1));
-      if (row + 2 < end) _mm_mask_storeu_epi8(to + 2 * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
-      if (row + 3 < end) _mm_mask_storeu_epi8(to + 3 * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
-      row += 4;
+      if (left > 1) _mm_mask_storeu_epi8(to + stride, mask16, _mm512_extracti32x4_epi32(q, 1));
+      if (left > 2) _mm_mask_storeu_epi8(to + 2 * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
+      if (left > 3) _mm_mask_storeu_epi8(to + 3 * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
     } else {
-      const __m512i q = requantize.in_order<kBiased>(value0(sums), value1(sums + kTileInts), value0(sums + 16),
-                                                     value1(sums + kTileInts + 16));
+      const __m512i q = requantize.in_order<kBiased>(value0(0), value1(0), value0(1), value1(1));
       _mm256_mask_storeu_epi8(to, mask, _mm512_castsi512_si256(q));
-      if (row + 1 < end) _mm256_mask_storeu_epi8(to + stride, mask, _mm512_extracti64x4_epi64(q, 1));
-      row += 2;
+      if (left > 1) _mm256_mask_storeu_epi8(to + stride, mask, _mm512_extracti64x4_epi64(q, 1));
     }
+    left -= rows;
+    sums += rows * kBlock;
+    to += rows * stride;
   }
 };
 
@@ -133,7 +128,7 @@ __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std
   for (int row = b.begin; row < b.end; ++row)
     for (int column = 0; column < b.columns; column += 16) {
       const auto mask = static_cast<__mmask16>(first(b.columns - column));
-      __m512i sum = _mm512_load_si512(row_of(b.c, row) + column / 16 * kTileInts);
+      __m512i sum = _mm512_load_si512(b.c + row * kBlock + column);
       sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, b.comp + column));
       if (b.sums) {
         const __m512i zero_points = _mm512_loadu_si512(b.weight_zero_points + column);
@@ -170,25 +165,25 @@ __attribute__((noinline)) void multiply(const std::uint8_t* a, std::int64_t pitc
   };
   _tile_loadd(6, b, 64);
   _tile_loadd(4, a, pitch);
-  _tile_stored(0, previous, 64);
+  _tile_stored(0, previous, kSumsPitch);
   _tile_zero(0);
   _tile_dpbusd(0, 4, 6);
   finish();
-  _tile_stored(2, previous + 2 * kTileInts, 64);
+  _tile_stored(2, previous + 16 * kBlock, kSumsPitch);
   if (kTwoRows) {
     _tile_loadd(5, a1, pitch);
     _tile_zero(2);
     _tile_dpbusd(2, 5, 6);
     finish();
   }
-  _tile_stored(1, previous + kTileInts, 64);
+  _tile_stored(1, previous + 16, kSumsPitch);
   if (kTwoColumns) {
     _tile_loadd(7, b + 1024, 64);
     _tile_zero(1);
     _tile_dpbusd(1, 4, 7);
     finish();
   }
-  _tile_stored(3, previous + 3 * kTileInts, 64);
+  _tile_stored(3, previous + 16 * kBlock + 16, kSumsPitch);
   if (kTwoRows && kTwoColumns) {
     _tile_zero(3);
     _tile_dpbusd(3, 5, 7);
@@ -342,10 +337,10 @@ class Pipeline {
 
  private:
   static void store(std::int32_t* c) {
-    _tile_stored(0, c, 64);
-    _tile_stored(1, c + kTileInts, 64);
-    _tile_stored(2, c + 2 * kTileInts, 64);
-    _tile_stored(3, c + 3 * kTileInts, 64);
+    _tile_stored(0, c, kSumsPitch);
+    _tile_stored(1, c + 16, kSumsPitch);
+    _tile_stored(2, c + 16 * kBlock, kSumsPitch);
+    _tile_stored(3, c + 16 * kBlock + 16, kSumsPitch);
     finish_stores();
   }
   void finish_block(const Block& block) {
@@ -361,7 +356,7 @@ class Pipeline {
   Finisher<kBiased> finisher_;
   std::int64_t count_ = 0;
   Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
-  alignas(64) std::int32_t sums_[2][4 * kTileInts];
+  alignas(64) std::int32_t sums_[2][(kBlock + 3) * kBlock];
 };
 
 template <bool kBiased>
