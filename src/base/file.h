@@ -17,6 +17,9 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Gives back the memory of whole pages inside `part`, which must lie in bytes(); a later read fetches them again. For passes
+  // over files larger than memory should be.
+  void forget(std::span<const std::byte> part) const noexcept;
 
  private:
   MappedFile() = default;

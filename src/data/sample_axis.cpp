@@ -153,7 +153,9 @@ class NpyAxisSamples final : public Samples {
   Feeds get(std::size_t index) const override {
     if (index >= size()) throw Error(ErrorCode::kBadArgument, describe(index), fmt::format("there are {} samples", size()));
     const NpyHeader& slice = slices_.slice;
-    Tensor tensor = npy_tensor(slice, file_->bytes().subspan(slice.data_offset + index * slice.data_bytes, slice.data_bytes));
+    const auto bytes = file_->bytes().subspan(slice.data_offset + index * slice.data_bytes, slice.data_bytes);
+    Tensor tensor = npy_tensor(slice, bytes);
+    file_->forget(bytes);
     Feeds feeds;
     feeds.emplace(input_.name, fit_input(std::move(tensor), input_, describe(index)));
     return feeds;
