@@ -82,7 +82,10 @@ std::string to_text(const Report& report) {
   }
   if (!report.notes.empty()) {
     text += "notes\n";
-    for (const std::string& note : report.notes) text += fmt::format("  {}\n", note);
+    constexpr std::size_t kShown = 3;
+    for (std::size_t i = 0; i < std::min(kShown, report.notes.size()); ++i) text += fmt::format("  {}\n", report.notes[i]);
+    if (report.notes.size() > kShown)
+      text += fmt::format("  and {} more like these; the JSON report has them all\n", report.notes.size() - kShown);
   }
   return text;
 }
