@@ -64,8 +64,12 @@ bool fold_constants(Graph& graph) {
     if (results.empty() || results.size() < node.outputs.size()) continue;
     if (std::any_of(results.begin(), results.end(), [](const Tensor& tensor) { return tensor.dtype() == DType::opaque; }))
       continue;
-    for (std::size_t i = 0; i < node.outputs.size(); ++i)
-      if (!node.outputs[i].empty()) graph.initializers.insert_or_assign(node.outputs[i], std::move(results[i]));
+    for (std::size_t i = 0; i < node.outputs.size(); ++i) {
+      if (node.outputs[i].empty()) continue;
+      graph.initializers.insert_or_assign(node.outputs[i], std::move(results[i]));
+      graph.types.erase(node.outputs[i]);  // a constant says its type itself
+      graph.type_extras.erase(node.outputs[i]);
+    }
     rewrite.drop(node);
   }
   return rewrite.finish();

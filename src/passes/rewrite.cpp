@@ -5,43 +5,50 @@
 
 namespace zeropoint::passes {
 
-Rewrite::Rewrite(Graph& graph) : graph_(graph), dropped_(graph.nodes.size(), false) {
-  for (const ValueInfo& input : graph.inputs) names_.insert(input.name);
-  for (const auto& [name, tensor] : graph.initializers) names_.insert(name);
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    const Node& node = graph.nodes[i];
-    for (const std::string& output : node.outputs) {
-      names_.insert(output);
-      if (!output.empty()) producer_[output] = i;
-    }
+void Rewrite::make_index() {
+  indexed_ = true;
+  values_.reserve(graph_.inputs.size() + graph_.initializers.size() + graph_.nodes.size());
+  for (const ValueInfo& input : graph_.inputs) values_[input.name];
+  for (const auto& [name, tensor] : graph_.initializers) values_[name];
+  for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+    if (dropped_[i]) continue;
+    const Node& node = graph_.nodes[i];
+    for (const std::string& output : node.outputs)
+      if (!output.empty()) values_[output].producer = i;
     for (const std::string& input : node.inputs)
-      if (!input.empty()) ++reads_[input];
+      if (!input.empty()) ++values_[input].reads;
     for (const auto& [key, attribute] : node.attributes)
       if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph != nullptr && *subgraph)
         for (const std::string& outer : outer_names(**subgraph)) {
-          pinned_.insert(outer);
-          ++reads_[outer];
+          Value& value = values_[outer];
+          value.pinned = true;
+          ++value.reads;
         }
   }
-  for (const ValueInfo& output : graph.outputs) {
-    pinned_.insert(output.name);
-    ++reads_[output.name];
+  for (const ValueInfo& output : graph_.outputs) {
+    Value& value = values_[output.name];
+    value.pinned = true;
+    ++value.reads;
   }
+}
+
+Rewrite::Value& Rewrite::at(const std::string& value) {
+  if (!indexed_) make_index();
+  return values_[resolve(value)];
 }
 
 Node* Rewrite::producer(const std::string& value) {
-  const auto found = producer_.find(resolve(value));
-  return found == producer_.end() || dropped_[found->second] ? nullptr : &graph_.nodes[found->second];
+  const std::size_t found = at(value).producer;
+  return found == kNoNode || dropped_[found] ? nullptr : &graph_.nodes[found];
 }
 
-std::size_t Rewrite::reads(const std::string& value) {
-  const auto found = reads_.find(resolve(value));
-  return found == reads_.end() ? 0 : found->second;
-}
+std::size_t Rewrite::reads(const std::string& value) { return at(value).reads; }
 
 std::string Rewrite::fresh_name(const std::string& base) {
+  if (!indexed_) make_index();
   std::string name = base;
-  for (int i = 1; !names_.insert(name).second; ++i) name = base + "_" + std::to_string(i);
+  // Where the last search for this base ended: shared weights ask thousands of times.
+  for (std::size_t& i = suffix_[base]; !values_.try_emplace(name).second;) name = base + "_" + std::to_string(++i);
   return name;
 }
 
@@ -49,8 +56,8 @@ std::string Rewrite::replace_initializer(const std::string& old, Tensor tensor) 
   const bool own = is_private(old);
   const std::string name = own ? old : fresh_name(old);
   if (!own) {
-    --reads_[old];
-    reads_[name] = 1;
+    --at(old).reads;
+    at(name).reads = 1;
   }
   graph_.initializers.insert_or_assign(name, std::move(tensor));
   if (own) graph_.types.erase(name);
@@ -61,15 +68,15 @@ std::string Rewrite::replace_initializer(const std::string& old, Tensor tensor) 
 bool Rewrite::bypass(Node& node, const std::string& input) {
   const std::string output = node.outputs[0], source = resolve(input);
   if (!pinned(output)) {
+    at(source).reads += at(output).reads;
     renamed_[output] = source;
-    reads_[source] += reads_[output];
   } else {
     Node* maker = producer(source);
     if (maker == nullptr || pinned(source)) return false;
     for (std::string& made : maker->outputs)
       if (made == source) made = output;
-    producer_[output] = index(*maker);
-    reads_[output] += reads_[source];
+    at(output).producer = index(*maker);
+    at(output).reads += at(source).reads;
     renamed_[source] = output;
   }
   drop(node);
@@ -77,23 +84,24 @@ bool Rewrite::bypass(Node& node, const std::string& input) {
 }
 
 void Rewrite::drop(const Node& node) {
-  for (const std::string& input : node.inputs)
-    if (!input.empty()) --reads_[resolve(input)];
+  if (indexed_)
+    for (const std::string& input : node.inputs)
+      if (!input.empty()) --at(input).reads;
   dropped_[index(node)] = true;
   changed_ = true;
 }
 
 void Rewrite::set_input(Node& node, std::size_t position, const std::string& value) {
-  --reads_[resolve(node.inputs[position])];
+  --at(node.inputs[position]).reads;
   node.inputs[position] = resolve(value);
-  ++reads_[node.inputs[position]];
+  ++at(value).reads;
   changed_ = true;
 }
 
 void Rewrite::take_output(Node& to, const Node& from) {
   drop(from);
   to.outputs[0] = from.outputs[0];
-  producer_[to.outputs[0]] = index(to);
+  at(to.outputs[0]).producer = index(to);
 }
 
 const std::string& Rewrite::resolve(const std::string& value) {

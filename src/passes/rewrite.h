@@ -1,12 +1,11 @@
-// Bookkeeping of a rewrite: who makes and reads values, fresh names, renamed values, dropped nodes. Everything is indexed once,
-// so a pass over n nodes takes O(n log n).
+// Bookkeeping of a rewrite: who makes and reads values, fresh names, renamed values, dropped nodes. The index is made once,
+// when first asked for, so a pass over n nodes takes O(n log n), and next to nothing when there is nothing to rewrite.
 #pragma once
 
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "zeropoint/graph.h"
@@ -15,14 +14,14 @@ namespace zeropoint::passes {
 
 class Rewrite {
  public:
-  explicit Rewrite(Graph& graph);
+  explicit Rewrite(Graph& graph) : graph_(graph), dropped_(graph.nodes.size(), false) {}
 
   // The node that makes a value; null for inputs, initializers and dropped nodes.
   Node* producer(const std::string& value);
   // How often a value is read: by inputs of nodes, by subgraphs, as an output.
   std::size_t reads(const std::string& value);
   // A graph output or read by a subgraph: its name must stay.
-  bool pinned(const std::string& value) { return pinned_.contains(resolve(value)); }
+  bool pinned(const std::string& value) { return at(value).pinned; }
   // Read once, by a node: it may change or vanish with its reader.
   bool is_private(const std::string& value) { return reads(value) == 1 && !pinned(value); }
 
@@ -44,14 +43,24 @@ class Rewrite {
   bool finish();
 
  private:
+  static constexpr std::size_t kNoNode = static_cast<std::size_t>(-1);
+  struct Value {
+    std::size_t producer = kNoNode;
+    std::size_t reads = 0;
+    bool pinned = false;
+  };
+
+  void make_index();
+  Value& at(const std::string& value);  // after renames
   const std::string& resolve(const std::string& value);
   std::size_t index(const Node& node) const { return static_cast<std::size_t>(&node - graph_.nodes.data()); }
 
   Graph& graph_;
-  std::unordered_map<std::string, std::size_t> producer_, reads_;
+  std::unordered_map<std::string, Value> values_;  // of everything that has a name
   std::unordered_map<std::string, std::string> renamed_;
-  std::unordered_set<std::string> pinned_, names_;
+  std::unordered_map<std::string, std::size_t> suffix_;  // of the last fresh name
   std::vector<bool> dropped_;
+  bool indexed_ = false;
   bool changed_ = false;
 };
 

@@ -1,0 +1,122 @@
+#include <gmock/gmock.h>
+
+#include <functional>
+
+#include "ops/operator.h"
+#include "zeropoint/error.h"
+
+namespace zeropoint::ops {
+namespace {
+
+using testing::HasSubstr;
+
+Graph parse(const std::string& text) { return parse_graph("ir_version 10\nopset 17\n" + text); }
+
+std::string type(const Graph& graph, const std::string& value) { return to_string(graph.type_of(value)); }
+
+TEST(InferShapes, FollowsASymbolicBatchThroughAConvNet) {
+  Graph graph = parse(R"(graph g(x: f32[N,3,9,9]) -> (y: f32[?,?]) {
+  w = f32[2,3,1,1]{1,2,3,4,5,6}
+  f = f32[50,1]{1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1}
+  c = Conv(x, w) {strides=[2, 2]}
+  r = Relu(c)
+  flat = Flatten(r)
+  y = Gemm(flat, f)
+})");
+  infer_shapes(graph);
+  EXPECT_EQ(type(graph, "c"), "f32[N,2,5,5]");
+  EXPECT_EQ(type(graph, "flat"), "f32[N,50]");
+  EXPECT_EQ(to_string(graph.outputs[0].type), "f32[N,1]");
+}
+
+// As exporters write view(x.shape[0], -1).
+TEST(InferShapes, ResolvesShapeArithmetic) {
+  Graph graph = parse(R"(graph g(x: f32[N,8,2,4]) -> (y) {
+  zero = s64[]{0}
+  first = s64[1]{0}
+  rest = s64[1]{-1}
+  two = s64[]{2}
+  three = s64[]{3}
+  shape = Shape(x)
+  n = Gather(shape, zero)
+  n1 = Unsqueeze(n, first)
+  h = Gather(shape, two)
+  w = Gather(shape, three)
+  area = Mul(h, w)
+  area1 = Unsqueeze(area, first)
+  target = Concat(n1, rest, area1) {axis=0}
+  y = Reshape(x, target)
+  end = s64[1]{1}
+  head = Slice(shape, first, end)
+  zeros = ConstantOfShape(head)
+  negative = Equal(shape, rest)
+  ones = ConstantOfShape(end) {value=s64[1]{1}}
+  chosen = Where(negative, ones, shape)
+  wide = Expand(x, chosen)
+})");
+  const auto values = infer_values(graph);
+  EXPECT_EQ(type(graph, "y"), "f32[N,8,8]");
+  EXPECT_EQ(type(graph, "zeros"), "f32[N]");
+  EXPECT_EQ(type(graph, "wide"), "f32[N,8,2,4]");
+  EXPECT_TRUE(values.at("area") == Tensor::scalar<std::int64_t>(8));
+  EXPECT_FALSE(values.contains("n"));
+  EXPECT_FALSE(values.contains("target"));
+}
+
+TEST(InferShapes, KeepsQuantizedConstants) {
+  Graph graph = parse(R"(graph g(x: f32[1,2]) -> (y) {
+  q = s8[2,2]{1, 2, 3, 4}
+  scale = f32[]{0.5}
+  w = DequantizeLinear(q, scale)
+  t = Transpose(w)
+  y = MatMul(x, t)
+})");
+  EXPECT_TRUE(infer_values(graph).empty());
+  EXPECT_EQ(type(graph, "y"), "f32[1,2]");
+}
+
+TEST(InferShapes, InputShapesFixEveryDimensionOfThatName) {
+  const std::string text = "graph g(a: f32[N,4], b: f32[N,4]) -> (y: f32[N,8]) {\n y = Concat(a, b) {axis=1}\n}\n";
+  Graph graph = parse(text);
+  infer_shapes(graph, {{"a", {3, 4}}});
+  EXPECT_EQ(to_string(graph.inputs[1].type), "f32[3,4]");
+  EXPECT_EQ(to_string(graph.outputs[0].type), "f32[3,8]");
+
+  const auto code = [&](const std::map<std::string, Dims>& shapes) {
+    Graph copy = parse(text);
+    try {
+      infer_shapes(copy, shapes);
+    } catch (const Error& error) {
+      return error.code;
+    }
+    return ErrorCode::kOk;
+  };
+  EXPECT_EQ(code({{"a", {3, 4}}, {"b", {2, 4}}}), ErrorCode::kBadShape);
+  EXPECT_EQ(code({{"a", {3, 5}}}), ErrorCode::kBadShape);
+  EXPECT_EQ(code({{"a", {3}}}), ErrorCode::kBadShape);
+  EXPECT_EQ(code({{"c", {3, 4}}}), ErrorCode::kBadArgument);
+}
+
+TEST(InferShapes, DeclaredTypesStandWhereRulesKnowNothingAndAreCheckedElsewhere) {
+  Graph unknown = parse("graph g(x: f32[2]) -> (y) {\n h: f32[2,7] = Unheard(x)\n y = Relu(h)\n}\n");
+  infer_shapes(unknown);
+  EXPECT_EQ(type(unknown, "y"), "f32[2,7]");
+  for (const char* declared : {"f32[3]", "f32[2,1]", "s64[2]"}) {
+    Graph wrong = parse("graph g(x: f32[2]) -> (y: " + std::string(declared) + ") {\n y = Relu(x)\n}\n");
+    try {
+      infer_shapes(wrong);
+      ADD_FAILURE() << declared;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("value 'y'"), HasSubstr(declared), HasSubstr("f32[2]")));
+    }
+  }
+}
+
+TEST(InferShapes, LeavesWhatCannotRunAsItIs) {
+  Graph graph = parse("graph g(x: f32[2]) -> (y) {\n a = Cast(x) {to=8}\n b = Unheard(a)\n y = Relu(b)\n}\n");
+  infer_shapes(graph);
+  EXPECT_FALSE(graph.type_of("y").shape.has_value());
+}
+
+}  // namespace
+}  // namespace zeropoint::ops
