@@ -260,7 +260,8 @@ Graph read_graph(GraphProto& proto, Source& source, bool list_all) {
   proto.clear_output();
   for (auto& inner : *proto.mutable_value_info()) {
     ValueInfo info = onnx_file::read_value_info(inner, source);
-    const bool empty = info.type == TensorType{} && info.extra.empty();
+    // A shape without element type is not valid ONNX, and would not be written.
+    const bool empty = info.type.dtype == DType::undefined && info.extra.empty();
     if (info.name.empty() || empty) continue;
     if (!info.extra.empty()) graph.type_extras.emplace(info.name, std::move(info.extra));
     graph.types.emplace(std::move(info.name), std::move(info.type));

@@ -85,7 +85,6 @@ TEST(RoundTrip, OfRandomGraphs) {
   for (std::uint64_t seed = 0; seed < 500; ++seed) {
     Graph graph = RandomGraph(seed).model(false);
     const Graph back = parse_bytes(serialize(graph));
-    // A type that says nothing is not written.
     EXPECT_TRUE(back == graph) << "seed " << seed << "\n" << to_text(graph, -1) << "\nread back:\n" << to_text(back, -1);
   }
 }
