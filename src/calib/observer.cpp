@@ -32,43 +32,27 @@ AxisView around(const TapView& view, std::int64_t axis) {
   return result;
 }
 
-float magnitude(float x) { return std::isfinite(x) ? std::fabs(x) : 0; }
-float finite_part(float x) { return std::isfinite(x) ? x : 0; }
-
-// Adds to sums[c] the values of channel c, in the order of the other axes: the same roundings for channel-last and row-major
-// memory. Of kRun neighbours the sum is kept in fp32, which is what a vector unit adds fast.
-void add_channel_sums(const float* values, const AxisView& axes, bool finite, double* sums) {
-  constexpr std::size_t kRun = 16, kChannels = 16;
+// What channel_summary does, for any layout and any values: NaN and infinity count as 0, and a run of values that are too large
+// together, as masks have them, is added up in double.
+void summarize_channels(const float* values, const AxisView& axes, float* maxima, double* sums) {
   const std::size_t places = axes.outer * axes.inner;
   const auto at = [&](std::size_t place, std::size_t c) {
-    return values[(place / axes.inner * axes.size + c) * axes.inner + place % axes.inner];
+    const float x = values[(place / axes.inner * axes.size + c) * axes.inner + place % axes.inner];
+    return std::isfinite(x) ? x : 0;
   };
-  // A run of huge values, as masks have them, may pass the largest float: then it is added up in double.
-  const auto add_run = [&](std::size_t c, std::size_t first, std::size_t end, float run) {
-    if (std::isfinite(run)) {
-      sums[c] += static_cast<double>(run);
-    } else {
-      for (std::size_t place = first; place < end; ++place) sums[c] += static_cast<double>(finite_part(at(place, c)));
-    }
-  };
-  for (std::size_t first = 0; first < places; first += kRun) {
-    const std::size_t end = std::min(first + kRun, places);
-    std::size_t c = 0;
-    if (axes.inner == 1 && finite)
-      for (; c + kChannels <= axes.size; c += kChannels) {
-        float run[kChannels] = {};
-        for (std::size_t place = first; place < end; ++place) {
-          const float* row = values + place * axes.size + c;
-          for (std::size_t k = 0; k < kChannels; ++k) run[k] += row[k];
-        }
-        for (std::size_t k = 0; k < kChannels; ++k) add_run(c + k, first, end, run[k]);
-      }
-    for (; c < axes.size; ++c) {
+  for (std::size_t c = 0; c < axes.size; ++c)
+    for (std::size_t first = 0; first < places; first += kernels::kHistogramRun) {
+      const std::size_t end = std::min(first + kernels::kHistogramRun, places);
       float run = 0;
-      for (std::size_t place = first; place < end; ++place) run += finite_part(at(place, c));
-      add_run(c, first, end, run);
+      double wide_run = 0;
+      for (std::size_t place = first; place < end; ++place) {
+        const float x = at(place, c);
+        maxima[c] = std::max(maxima[c], std::fabs(x));
+        run += x;
+        wide_run += static_cast<double>(x);
+      }
+      sums[c] += std::isfinite(run) ? static_cast<double>(run) : wide_run;
     }
-  }
 }
 
 }  // namespace
@@ -77,10 +61,26 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
   kernels::HistogramState& state = scratch.tables.state;
   Seen seen;
   float low = std::numeric_limits<float>::infinity(), high = -low;
+  const AxisView channels = around(view, wanted_.channel_axis.value_or(0));
+  const bool channels_on_the_way = wanted_.channel_axis && channels.inner == 1;
+  std::size_t rows_done = 0;
+  if (wanted_.channel_axis) {
+    scratch.channel_max.assign(channels.size, 0);
+    scratch.channel_sums.assign(channels.size, 0);
+  }
   constexpr auto kPart = static_cast<std::size_t>(kernels::kHistogramMostPending);
   for (std::size_t done = 0; done < view.values.size(); done += kPart) {
     const auto part = view.values.subspan(done, std::min(kPart, view.values.size() - done));
     scratch.functions.accumulate(state, part.data(), static_cast<std::int64_t>(part.size()));
+    if (channels_on_the_way) {  // while the part is in the cache: whole runs of rows
+      const bool last = done + part.size() == view.values.size();
+      const std::size_t rows = (done + part.size()) / channels.size,
+                        ready = last ? rows : rows / kernels::kHistogramRun * kernels::kHistogramRun;
+      scratch.functions.channel_summary(view.values.data() + rows_done * channels.size,
+                                        static_cast<std::int64_t>(ready - rows_done), static_cast<std::int64_t>(channels.size),
+                                        scratch.channel_max.data(), scratch.channel_sums.data());
+      rows_done = ready;
+    }
     seen.nans += state.nans;
     seen.infinities += state.infinities;
     seen.count += part.size() - state.nans - state.infinities;
@@ -93,8 +93,17 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
     kernels::reset_histogram(state);
   }
 
-  const bool finite = seen.nans == 0 && seen.infinities == 0;
-  if (wanted_.channel_axis && seen.count != 0) add_channels(view, scratch, finite);
+  if (wanted_.channel_axis && seen.count != 0) {
+    const bool finite =
+        seen.nans == 0 && seen.infinities == 0 &&
+        std::all_of(scratch.channel_sums.begin(), scratch.channel_sums.end(), [](double x) { return std::isfinite(x); });
+    if (!channels_on_the_way || !finite) {
+      scratch.channel_max.assign(channels.size, 0);
+      scratch.channel_sums.assign(channels.size, 0);
+      summarize_channels(view.values.data(), channels, scratch.channel_max.data(), scratch.channel_sums.data());
+    }
+    add_channels(scratch, static_cast<double>(channels.outer * channels.inner));
+  }
   if (wanted_.row_bytes != 0) add_rows(view, scratch);
   const std::lock_guard lock(mutex_);
   sum_.nans += seen.nans;
@@ -121,33 +130,19 @@ void ValueObserver::drain(int octave, Scratch& scratch) {
   if (scratch.functions.drain(scratch.tables.state, octave, scratch.spare->data())) counts = std::move(scratch.spare);
 }
 
-void ValueObserver::add_channels(const TapView& view, Scratch& scratch, bool finite) {
-  const AxisView axes = around(view, *wanted_.channel_axis);
-  scratch.channels.assign(axes.size, 0);
-  const float* values = view.values.data();
-  if (axes.inner == 1 && finite) {
-    scratch.functions.channel_abs_max(values, static_cast<std::int64_t>(axes.outer), static_cast<std::int64_t>(axes.size),
-                                      scratch.channels.data());
-  } else {
-    for (std::size_t o = 0; o < axes.outer; ++o)
-      for (std::size_t c = 0; c < axes.size; ++c)
-        for (std::size_t i = 0; i < axes.inner; ++i)
-          scratch.channels[c] = std::max(scratch.channels[c], magnitude(values[(o * axes.size + c) * axes.inner + i]));
-  }
-  scratch.channel_sums.assign(axes.size, 0);
-  add_channel_sums(values, axes, finite, scratch.channel_sums.data());
+void ValueObserver::add_channels(const Scratch& scratch, double places) {
+  const std::size_t channels = scratch.channel_max.size();
   const std::lock_guard lock(mutex_);
   if (sum_.channel_max.empty()) {
-    sum_.channel_max.resize(axes.size);
-    sum_.channel_mean_sum.resize(axes.size);
+    sum_.channel_max.resize(channels);
+    sum_.channel_mean_sum.resize(channels);
   }
-  if (sum_.channel_max.size() != axes.size)
+  if (sum_.channel_max.size() != channels)
     throw Error(ErrorCode::kBadShape, "",
-                fmt::format("has {} channels along axis {}, and had {} before", axes.size, *wanted_.channel_axis,
+                fmt::format("has {} channels along axis {}, and had {} before", channels, *wanted_.channel_axis,
                             sum_.channel_max.size()));
-  const double places = static_cast<double>(axes.outer * axes.inner);
-  for (std::size_t c = 0; c < axes.size; ++c) {
-    sum_.channel_max[c] = std::max(sum_.channel_max[c], scratch.channels[c]);
+  for (std::size_t c = 0; c < channels; ++c) {
+    sum_.channel_max[c] = std::max(sum_.channel_max[c], scratch.channel_max[c]);
     numerics::ExactSum sum(sum_.channel_mean_sum[c]);
     sum.add(static_cast<float>(scratch.channel_sums[c] / places));
     sum_.channel_mean_sum[c] = sum.words();

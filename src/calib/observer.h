@@ -29,7 +29,7 @@ class Scratch {
 
   kernels::HistogramTables tables;
   const kernels::HistogramFunctions& functions;
-  std::vector<float> channels, row;
+  std::vector<float> channel_max, row;
   std::vector<double> channel_sums;
   std::unique_ptr<Histogram::Octave> spare;  // all zero
 };
@@ -52,7 +52,7 @@ class ValueObserver {
 
  private:
   void drain(int octave, Scratch& scratch);
-  void add_channels(const TapView& view, Scratch& scratch, bool finite);
+  void add_channels(const Scratch& scratch, double places);
   void add_rows(const TapView& view, Scratch& scratch);
 
   Wanted wanted_;

@@ -146,7 +146,19 @@ Tensor cast(const Tensor& tensor, const ValueInfo& input, const std::string& whe
 template <class T>
 std::optional<std::size_t> first_non_finite(const Tensor& tensor) {
   const auto values = tensor.values<T>();
-  for (std::size_t i = 0; i < values.size(); ++i)
+  std::size_t start = 0;
+  if constexpr (std::is_same_v<T, float>) {
+    // Almost always there is none: blocks of one size are looked through in vectors.
+    constexpr std::size_t kBlock = 64;
+    constexpr std::uint32_t kExponent = 0x7F800000;
+    for (; start + kBlock <= values.size(); start += kBlock) {
+      std::uint32_t found = 0;
+      for (std::size_t i = 0; i < kBlock; ++i)
+        found |= (std::bit_cast<std::uint32_t>(values[start + i]) & kExponent) == kExponent ? 1U : 0U;
+      if (found != 0) break;
+    }
+  }
+  for (std::size_t i = start; i < values.size(); ++i)
     if (!std::isfinite(widen(values[i]))) return i;
   return std::nullopt;
 }

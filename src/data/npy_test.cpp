@@ -213,6 +213,20 @@ TEST(FitInput, ChecksShapes) {
     EXPECT_THROW(fit(tensor, DType::f32, shape), Error) << to_string(shape);
 }
 
+TEST(CheckFinite, FindsEveryPlace) {
+  for (std::size_t place = 0; place < 200; ++place) {
+    std::vector<float> values(200, 1);
+    check_finite({{"x", Tensor::of<float>({200}, values)}}, "s");
+    values[place] = -INFINITY;
+    try {
+      check_finite({{"x", Tensor::of<float>({200}, values)}}, "s");
+      ADD_FAILURE() << place;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("element " + std::to_string(place)));
+    }
+  }
+}
+
 TEST(CheckFinite, NamesInputAndElement) {
   check_finite({{"x", Tensor::of<float>({2}, {1, -3e38F})}, {"i", Tensor::of<std::int64_t>({1}, {5})}}, "s");
   for (const float bad : {INFINITY, -INFINITY, std::nanf("")}) {

@@ -13,6 +13,7 @@ inline constexpr int kHistogramBins = 1 << 17;
 inline constexpr int kHistogramOctaves = 512, kHistogramOctaveBins = 256;
 // Counts are spread over several tables: two increments of one address in a row would wait for each other.
 inline constexpr int kHistogramTables = 2;
+inline constexpr int kHistogramRun = 16;
 
 // Values that a state takes between drains. Counts of 16 bits keep what a tensor needs of the tables in L1.
 inline constexpr std::int64_t kHistogramMostPending = 65535;
@@ -33,8 +34,10 @@ struct HistogramFunctions {
   // Moves the counts of an octave's 256 bins: adds them to `counts` and zeroes them in the state. False when there are none.
   bool (*drain)(HistogramState& state, int octave, std::uint64_t* counts) noexcept;
 
-  // maxima[c] = max(maxima[c], |x[r][c]|) over `rows` rows of `channels` (channel-last, dense); NaN is passed over.
-  void (*channel_abs_max)(const float* values, std::int64_t rows, std::int64_t channels, float* maxima) noexcept;
+  // Over `rows` rows of `channels` values (channel-last, dense): maxima[c] = max(maxima[c], |x[r][c]|), NaN passed over, and
+  // sums[c] += x[r][c], where each run of kHistogramRun rows is added up in fp32, row after row, before it joins the sum. A run
+  // of huge values may overflow to infinity.
+  void (*channel_summary)(const float* values, std::int64_t rows, std::int64_t channels, float* maxima, double* sums) noexcept;
 };
 
 // One a file; table.cpp lists them.

@@ -46,16 +46,21 @@ bool drain(HistogramState& state, int octave, std::uint64_t* counts) noexcept {
   return any;
 }
 
-void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
-  for (int64_t r = 0; r < rows; ++r)
-    for (int64_t c = 0; c < channels; ++c) {
-      const float x = values[r * channels + c], magnitude = x < 0 ? -x : x;
-      if (magnitude > maxima[c]) maxima[c] = magnitude;
+void channel_summary(const float* values, int64_t rows, int64_t channels, float* maxima, double* sums) noexcept {
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t first = 0; first < rows; first += kHistogramRun) {
+      float run = 0;
+      for (int64_t r = first; r < rows && r < first + kHistogramRun; ++r) {
+        const float x = values[r * channels + c], magnitude = x < 0 ? -x : x;
+        if (magnitude > maxima[c]) maxima[c] = magnitude;
+        run += x;
+      }
+      sums[c] += static_cast<double>(run);
     }
 }
 
 }  // namespace
 
-const HistogramFunctions histogram_reference = {.accumulate = accumulate, .drain = drain, .channel_abs_max = channel_abs_max};
+const HistogramFunctions histogram_reference = {.accumulate = accumulate, .drain = drain, .channel_summary = channel_summary};
 
 }  // namespace zeropoint::kernels

@@ -8,7 +8,7 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr int64_t kBlock = 2048;  // values; the buffer stays in L1 beside the counts
+constexpr int64_t kBlock = 1024;  // values; the buffer stays in L1 beside the counts
 constexpr uint32_t kMagnitude = 0x7FFFFFFF, kInfinityBits = 0x7F800000;
 
 // What one block adds to the state if all of its values are finite.
@@ -22,17 +22,21 @@ struct BlockSummary {
 BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noexcept;
 
 // Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store. Bins are
-// loaded two at a time: the loop is bound by its loads and stores.
-inline void count_bins(uint16_t* tables, const uint32_t* bins, int64_t count) {
+// loaded two at a time: the loop is bound by its loads and stores. Meanwhile values further on are fetched: the machine's own
+// prefetcher rests while nothing is read from there.
+inline void count_bins(uint16_t* tables, const uint32_t* bins, int64_t count, const float* ahead) {
   int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    uint64_t first, second;
-    memcpy(&first, bins + i, sizeof first);
-    memcpy(&second, bins + i + 2, sizeof second);
-    ++tables[static_cast<uint32_t>(first)];
-    ++tables[kHistogramBins + (first >> 32)];
-    ++tables[static_cast<uint32_t>(second)];
-    ++tables[kHistogramBins + (second >> 32)];
+  for (; i + 8 <= count; i += 8) {
+    __builtin_prefetch(ahead + 2 * i);  // a cache line
+    for (int64_t k = i; k < i + 8; k += 4) {
+      uint64_t first, second;
+      memcpy(&first, bins + k, sizeof first);
+      memcpy(&second, bins + k + 2, sizeof second);
+      ++tables[static_cast<uint32_t>(first)];
+      ++tables[kHistogramBins + (first >> 32)];
+      ++tables[static_cast<uint32_t>(second)];
+      ++tables[kHistogramBins + (second >> 32)];
+    }
   }
   for (; i < count; ++i) ++tables[bins[i]];
 }
@@ -51,7 +55,7 @@ inline void accumulate(HistogramState& state, const float* values, int64_t count
       if (summary.high > state.high) state.high = summary.high;
       if (summary.smallest < state.smallest) state.smallest = summary.smallest;
       if (summary.largest > state.largest && summary.bins > 0) state.largest = summary.largest;
-      count_bins(state.counts, bins, summary.bins);
+      count_bins(state.counts, bins, summary.bins, values + block);
     }
     values += block;
     count -= block;
@@ -72,12 +76,23 @@ inline bool drain(HistogramState& state, int octave, uint64_t* counts) noexcept 
   return true;
 }
 
-inline void channel_abs_max(const float* values, int64_t rows, int64_t channels, float* maxima) noexcept {
-  for_each_vector(0, channels, [&](int64_t c, auto part) {
-    F32 m = load(maxima + c, part);
-    for (int64_t r = 0; r < rows; ++r) m = max(abs(load(values + r * channels + c, part)), m);
-    store(maxima + c, m, part);
-  });
+inline void channel_summary(const float* values, int64_t rows, int64_t channels, float* maxima, double* sums) noexcept {
+  for (int64_t first = 0; first < rows; first += kHistogramRun) {
+    const int64_t end = first + kHistogramRun < rows ? first + kHistogramRun : rows;
+    for_each_vector(0, channels, [&](int64_t c, auto part) {
+      F32 run = broadcast(0), most = load(maxima + c, part);
+      for (int64_t r = first; r < end; ++r) {
+        const F32 x = load(values + r * channels + c, part);
+        run = add(run, x);
+        most = max(abs(x), most);
+      }
+      store(maxima + c, most, part);
+      float lanes[kLanes];
+      store(lanes, run, Whole{});
+      const int64_t used = channels - c < kLanes ? channels - c : kLanes;
+      for (int64_t k = 0; k < used; ++k) sums[c + k] += static_cast<double>(lanes[k]);
+    });
+  }
 }
 
 }  // namespace

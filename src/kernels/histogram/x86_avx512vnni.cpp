@@ -25,6 +25,6 @@ BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noe
 
 }  // namespace
 
-const HistogramFunctions histogram_avx512vnni = {.accumulate = accumulate, .drain = drain, .channel_abs_max = channel_abs_max};
+const HistogramFunctions histogram_avx512vnni = {.accumulate = accumulate, .drain = drain, .channel_summary = channel_summary};
 
 }  // namespace zeropoint::kernels
