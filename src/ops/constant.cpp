@@ -90,7 +90,7 @@ std::int64_t range_count(const Node& node, T start, T limit, T delta) {
   if (delta == 0) fail(ErrorCode::kBadArgument, node, "delta is 0");
   const double count = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
   if (!(count < 1e12)) fail(ErrorCode::kLimit, node, "the range is too long");
-  return std::max<std::int64_t>(0, static_cast<std::int64_t>(count));
+  return count > 0 ? static_cast<std::int64_t>(count) : 0;
 }
 
 std::vector<TensorType> range_shape(const ShapeArgs& args) {

@@ -45,7 +45,7 @@ std::int64_t convolution_macs(std::span<const TensorType> inputs, std::span<cons
   if (w_input >= inputs.size() || outputs.empty() || !outputs[0].shape || !inputs[w_input].shape) return 0;
   const auto results = known_count(*outputs[0].shape);
   const auto weights = known_count(std::span(*inputs[w_input].shape).subspan(1));  // of one output channel
-  return results && weights ? *results * *weights : 0;
+  return product(results, weights);
 }
 
 namespace {
@@ -136,6 +136,9 @@ std::vector<WindowAxis> transpose_axes(const Node& node, std::span<const Dim> sp
     WindowAxis& axis = axes[i];
     axis.input = spatial[i].value;
     if (axis.input < 0 || axis.kernel < 0) continue;
+    constexpr std::int64_t kMost = std::int64_t{1} << 31;  // keeps the products below 2^63
+    if (axis.input > kMost || extra[i] < 0 || extra[i] > kMost || (!wanted.empty() && (wanted[i] < 0 || wanted[i] > kMost)))
+      fail(ErrorCode::kLimit, node, fmt::format("spatial axis {} has an input, output or output_padding out of range", i));
     const std::int64_t full = (axis.input - 1) * axis.stride + extra[i] + (axis.kernel - 1) * axis.dilation + 1;
     const bool same = auto_pad.starts_with("SAME");
     if (same || !wanted.empty()) {
@@ -209,7 +212,7 @@ std::vector<Tensor> conv_transpose(const ComputeArgs& args) {
 std::int64_t conv_transpose_macs(const Node&, std::span<const TensorType> inputs, std::span<const TensorType>) {
   if (inputs.size() < 2 || !inputs[0].shape || !inputs[1].shape) return 0;
   const auto values = known_count(*inputs[0].shape), weights = known_count(std::span(*inputs[1].shape).subspan(1));
-  return values && weights ? *values * *weights : 0;
+  return product(values, weights);
 }
 
 }  // namespace

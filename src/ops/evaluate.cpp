@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "ops/inference.h"
 #include "ops/rules.h"
@@ -84,10 +85,21 @@ std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Ten
     if (known.find(name) == known.end())
       throw Error(ErrorCode::kBadSample, "input '" + name + "'", "the graph has no such input");
 
+  // Only what the wanted values need runs.
+  std::unordered_set<std::string> needed(wanted.begin(), wanted.end());
+  std::vector<bool> runs(graph.nodes.size(), false);
+  for (std::size_t i = graph.nodes.size(); i-- > 0;) {
+    for (const std::string& output : graph.nodes[i].outputs) runs[i] = runs[i] || needed.contains(output);
+    if (!runs[i]) continue;
+    for (const std::string& input : graph.nodes[i].inputs)
+      if (!input.empty()) needed.insert(input);
+  }
+
   // Values die after their last reader.
   std::unordered_map<std::string, std::size_t> last_use;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    for (const std::string& input : graph.nodes[i].inputs) last_use[input] = i;
+    if (runs[i])
+      for (const std::string& input : graph.nodes[i].inputs) last_use[input] = i;
   for (const std::string& value : wanted) last_use[value] = graph.nodes.size();
 
   const auto value_of = [&](const std::string& name) -> const Tensor* {
@@ -95,6 +107,7 @@ std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Ten
     return graph.constant(name);
   };
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    if (!runs[i]) continue;
     const Node& node = graph.nodes[i];
     std::vector<Tensor> inputs;
     for (const std::string& input : node.inputs) {

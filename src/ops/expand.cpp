@@ -1,6 +1,8 @@
 // Expand (numpy's broadcasting with a shape, both ways) and Tile.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "ops/families.h"
 #include "ops/rules.h"
 
@@ -35,8 +37,8 @@ std::vector<TensorType> tile_shape(const ShapeArgs& args) {
       fail(ErrorCode::kBadShape, args.node, fmt::format("{} repeats for {} axes", repeats->size(), shape.size()));
     for (std::size_t i = 0; i < shape.size(); ++i) {
       const std::int64_t repeat = (*repeats)[i];
-      if (repeat < 0 || repeat > std::int64_t{1} << 31)
-        fail(ErrorCode::kBadShape, args.node, fmt::format("{} repeats", repeat));
+      const std::int64_t most = (std::int64_t{1} << 46) / std::max<std::int64_t>(1, (*x.shape)[i].value);
+      if (repeat < 0 || repeat > most) fail(ErrorCode::kBadShape, args.node, fmt::format("{} repeats", repeat));
       if ((*x.shape)[i].fixed())
         shape[i] = Dim((*x.shape)[i].value * repeat);
       else if (repeat == 1)

@@ -108,6 +108,15 @@ class Inference {
     return found == types_.end() ? TensorType{} : found->second;
   }
 
+  // Keeps sums and products of the rules far from overflow.
+  static void check_dimensions(const Node& node, const TensorType& type) {
+    constexpr std::int64_t kMostDimension = std::int64_t{1} << 44;
+    if (!type.shape) return;
+    for (const Dim& dim : *type.shape)
+      if (dim.value > kMostDimension)
+        fail(ErrorCode::kLimit, node, "a dimension of " + to_string(*type.shape) + " is too large");
+  }
+
   const Tensor* constant_of(const std::string& value) const {
     if (value.empty()) return nullptr;
     if (const Tensor* tensor = graph_.constant(value)) return tensor;
@@ -137,6 +146,7 @@ class Inference {
     std::vector<const IntValues*> integers(count, nullptr);
     for (std::size_t i = 0; i < node.inputs.size(); ++i) {
       inputs[i] = type_of(node.inputs[i]);
+      check_dimensions(node, inputs[i]);
       constants[i] = constant_of(node.inputs[i]);
     }
     for (std::size_t i = 0; i < node.inputs.size(); ++i) integers[i] = integers_of(node.inputs[i]);

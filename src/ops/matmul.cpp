@@ -27,7 +27,7 @@ std::optional<Shape> matmul_shape(const Node& node, const TensorType& a, const T
 
 std::int64_t matmul_macs(const TensorType& a, std::span<const TensorType> outputs) {
   if (!a.shape || a.shape->empty() || !a.shape->back().fixed() || outputs.empty() || !outputs[0].shape) return 0;
-  return known_count(*outputs[0].shape).value_or(0) * a.shape->back().value;
+  return product(known_count(*outputs[0].shape), a.shape->back().value);
 }
 
 MatMulGeometry matmul_geometry(const Node& node, const Dims& a, const Dims& b) {
@@ -175,7 +175,7 @@ std::vector<Tensor> gemm(const ComputeArgs& args) {
 std::int64_t gemm_count(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs) {
   if (!inputs[0].shape || inputs[0].shape->size() != 2 || outputs.empty() || !outputs[0].shape) return 0;
   const Dim& K = (*inputs[0].shape)[node.get_int("transA", 0) != 0 ? 0 : 1];
-  return K.fixed() ? known_count(*outputs[0].shape).value_or(0) * K.value : 0;
+  return K.fixed() ? product(known_count(*outputs[0].shape), K.value) : 0;
 }
 
 }  // namespace

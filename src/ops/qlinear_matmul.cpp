@@ -119,7 +119,7 @@ std::vector<Tensor> qgemm(const ComputeArgs& args) {
 std::int64_t qgemm_macs(const Node& node, std::span<const TensorType> inputs, std::span<const TensorType> outputs) {
   if (!inputs[0].shape || inputs[0].shape->size() != 2 || outputs.empty() || !outputs[0].shape) return 0;
   const Dim& K = (*inputs[0].shape)[node.get_int("transA", 0) != 0 ? 0 : 1];
-  return K.fixed() ? known_count(*outputs[0].shape).value_or(0) * K.value : 0;
+  return K.fixed() ? product(known_count(*outputs[0].shape), K.value) : 0;
 }
 
 }  // namespace

@@ -224,7 +224,7 @@ std::vector<Tensor> dynamic_quantize_linear(const ComputeArgs& args) {
   }
   const float scale = most == least ? 1.0F : (most - least) / 255.0F;
   const float zero = std::clamp(numerics::round_half_even(std::clamp(0.0F - least / scale, 0.0F, 255.0F)), 0.0F, 255.0F);
-  const auto zero_point = static_cast<std::int32_t>(zero);
+  const auto zero_point = zero == zero ? static_cast<std::int32_t>(zero) : 0;  // an infinite range has no zero point
   std::vector<std::int32_t> q(x.size());
   for (std::size_t i = 0; i < q.size(); ++i) q[i] = numerics::quantize(x[i], scale, zero_point, {0, 255});
   return {write_integers(q, DType::u8, args.inputs[0].dims()), Tensor::scalar(scale),

@@ -46,7 +46,9 @@ std::optional<std::vector<ResizeAxis>> resize_axes(const ShapeArgs& args, const 
       axis.changes = axis.scale != 1;
       if (!(axis.scale > 0) || axis.scale > 1e6F)
         fail(ErrorCode::kBadAttribute, node, fmt::format("a scale of {}", axis.scale));
-      if (axis.input >= 0) axis.output = static_cast<std::int64_t>(std::floor(static_cast<float>(axis.input) * axis.scale));
+      const float length = std::floor(static_cast<float>(axis.input) * axis.scale);
+      if (length > static_cast<float>(kMost)) fail(ErrorCode::kLimit, node, fmt::format("an axis of {} elements", length));
+      if (axis.input >= 0) axis.output = static_cast<std::int64_t>(length);
     }
     return axes;
   }

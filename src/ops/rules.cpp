@@ -81,6 +81,11 @@ std::optional<std::int64_t> known_count(std::span<const Dim> dims) {
   return element_count(numbers);
 }
 
+std::int64_t product(std::optional<std::int64_t> a, std::optional<std::int64_t> b) {
+  if (!a || !b || *a <= 0 || *b <= 0) return 0;
+  return *a > INT64_MAX / *b ? INT64_MAX : *a * *b;
+}
+
 std::optional<std::vector<std::int64_t>> known_ints(const ShapeArgs& args, std::size_t input) {
   if (input < args.constants.size() && args.constants[input] != nullptr) {
     const Tensor& tensor = *args.constants[input];

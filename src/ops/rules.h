@@ -33,6 +33,8 @@ Dim merge(const Node& node, const Dim& a, const Dim& b);
 Shape unknown_shape(std::size_t rank);
 // Product of fixed dimensions; nullopt when one is unknown.
 std::optional<std::int64_t> known_count(std::span<const Dim> dims);
+// Of two counts, for multiply-accumulates: 0 when one is unknown, the largest number when it does not fit.
+std::int64_t product(std::optional<std::int64_t> a, std::optional<std::int64_t> b);
 
 // All of an integer input, when known: s64 or s32, a constant or carried through shape arithmetic.
 std::optional<std::vector<std::int64_t>> known_ints(const ShapeArgs& args, std::size_t input);

@@ -48,6 +48,9 @@ std::vector<WindowAxis> window_axes(const Node& node, std::span<const Dim> spati
   const std::string auto_pad = node.get_string("auto_pad", "NOTSET");
   const bool ceil = node.get_int("ceil_mode", 0) != 0;
 
+  for (const std::int64_t size : kernel)
+    if (size > kMost) fail(ErrorCode::kLimit, node, fmt::format("a window of {}", size));
+
   std::vector<WindowAxis> axes(count);
   for (std::size_t i = 0; i < count; ++i) {
     WindowAxis& axis = axes[i];
