@@ -55,7 +55,7 @@ struct Report {
   std::string recipe;                                        // its name; empty when unknown
   std::uint64_t float_bytes = 0, quantized_bytes = 0;        // of all constants
   std::optional<double> integer_coverage;                    // share of multiply-accumulates in integers, 0 ... 1
-  std::vector<FloatNode> left_in_float;
+  std::vector<FloatNode> left_in_float;                      // from quantize(): all nodes; compare(): those that multiply
   std::vector<std::string> notes;
   // Of running both models.
   std::uint64_t samples = 0;

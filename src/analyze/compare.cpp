@@ -130,6 +130,8 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
   report.float_bytes = constant_bytes(float_graph);
   report.quantized_bytes = constant_bytes(quantized);
   report.integer_coverage = converted.session().integer_coverage();
+  for (const StepInfo& step : converted.session().steps())
+    if (!step.integer && step.macs > 0) report.left_in_float.push_back({step.name, step.op, step.reason});
   for (std::size_t k = 0; k < outputs.size(); ++k) {
     OutputMetrics metrics{.name = float_graph.outputs[k].name, .error = outputs[k].metrics()};
     agreements[k].fill(metrics);

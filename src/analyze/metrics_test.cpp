@@ -123,13 +123,17 @@ TEST(ReportTextTest, SaysWhatIsThere) {
   report.integer_coverage = 0.999;
   report.samples = 3;
   report.outputs.push_back({.name = "logits", .error = {.count = 1, .sqnr_db = std::numeric_limits<double>::infinity()}});
-  report.left_in_float.push_back({"softmax", "Softmax", "no integer form"});
+  for (const char* node : {"softmax", "softmax_1", "softmax_2", "softmax_3"})
+    report.left_in_float.push_back({node, "Softmax", "no integer form"});
+  report.left_in_float.push_back({"add", "Add", "no integer form"});
   report.notes.push_back("a note");
   const std::string text = to_text(report), json = to_json(report);
   EXPECT_THAT(text, HasSubstr("4.00 MB -> 1.00 MB (25.0 %)"));
   EXPECT_THAT(text, HasSubstr("99.90 %"));
   EXPECT_THAT(text, HasSubstr("logits: SQNR equal"));
-  EXPECT_THAT(text, HasSubstr("softmax (Softmax): no integer form"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("  4 Softmax: no integer form (softmax, softmax_1, softmax_2 and 1 more)\n  1 Add: no integer form (add)\n"));
   EXPECT_THAT(text, HasSubstr("a note"));
   EXPECT_THAT(json, HasSubstr("\"sqnr_db\": null"));
   EXPECT_THAT(json, HasSubstr("\"reason\": \"no integer form\""));

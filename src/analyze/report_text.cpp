@@ -1,10 +1,14 @@
 // The two forms of a Report that people and programs read.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "zeropoint/report.h"
 
@@ -44,6 +48,24 @@ void add_accuracy(std::string& text, const char* name, const Accuracy& accuracy)
   text += '\n';
 }
 
+// One line for all nodes of a type that stay for one reason; JSON has each.
+void add_left_in_float(std::string& text, const std::vector<FloatNode>& nodes) {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::pair<const FloatNode*, std::vector<std::string>>> groups;
+  for (const FloatNode& node : nodes) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
+      return group.first->op_type == node.op_type && group.first->reason == node.reason;
+    });
+    (same == groups.end() ? groups.emplace_back(&node, std::vector<std::string>()) : *same).second.push_back(node.node);
+  }
+  for (const auto& [first, names] : groups) {
+    const std::size_t shown = std::min(names.size(), kNamed);
+    text += fmt::format("  {} {}: {} ({}{})\n", names.size(), first->op_type, first->reason,
+                        fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                        names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+  }
+}
+
 }  // namespace
 
 std::string to_text(const Report& report) {
@@ -77,8 +99,7 @@ std::string to_text(const Report& report) {
   }
   if (!report.left_in_float.empty()) {
     text += "left in float\n";
-    for (const FloatNode& node : report.left_in_float)
-      text += fmt::format("  {} ({}): {}\n", node.node, node.op_type, node.reason);
+    add_left_in_float(text, report.left_in_float);
   }
   if (!report.notes.empty()) {
     text += "notes\n";
