@@ -112,6 +112,37 @@ TEST(InferShapes, DeclaredTypesStandWhereRulesKnowNothingAndAreCheckedElsewhere)
   }
 }
 
+// Numbers that files may hold: an error or a quick result, never overflow or an endless loop.
+TEST(InferShapes, WithstandsExtremeNumbers) {
+  const auto code = [](const std::string& nodes) {
+    try {
+      Graph graph = parse(
+          "graph g(x: f32[1,1,4,4], h: f32[1,1,4611686018427387904,4]) -> (y) {\n w = f32[1,1,1,1]{1}\n one = f32[1,1,2,2]{1, "
+          "2, 3, 4}\n " +
+          nodes + "\n}\n");
+      infer_shapes(graph);
+    } catch (const Error& error) {
+      return error.code;
+    }
+    return ErrorCode::kOk;
+  };
+  EXPECT_EQ(code("y = Conv(h, w)"), ErrorCode::kLimit);
+  EXPECT_EQ(code("y = Flatten(h)"), ErrorCode::kLimit);
+  EXPECT_EQ(code("y = MaxPool(x) {kernel_shape=[9223372036854775807, 2]}"), ErrorCode::kBadAttribute);
+  EXPECT_EQ(code("y = Conv(x, w) {strides=[0, 1]}"), ErrorCode::kBadAttribute);
+  EXPECT_EQ(code("y = Conv(x, w) {pads=[-1, 0, 0, 0]}"), ErrorCode::kBadAttribute);
+  EXPECT_EQ(code("y = Conv(x, w) {group=9223372036854775807}"), ErrorCode::kBadShape);
+  EXPECT_EQ(code("y = ConvTranspose(x, w) {output_padding=[9223372036854775807, 0]}"), ErrorCode::kLimit);
+  EXPECT_EQ(code("y = Slice(x) {starts=[-9223372036854775808], ends=[9223372036854775807]}"), ErrorCode::kOk);
+  EXPECT_EQ(code("y = Transpose(x) {perm=[4611686018427387904, 1, 2, 3]}"), ErrorCode::kBadAttribute);
+  // Small enough to be computed on the way, with windows that reach far into padding.
+  EXPECT_EQ(code("y = AveragePool(one) {kernel_shape=[2147483647, 2147483647], pads=[2147483646, 2147483646, 0, 0]}"),
+            ErrorCode::kOk);
+  EXPECT_EQ(code("a = s64[1]{4611686018427387904}\n y = Tile(x, a)"), ErrorCode::kBadShape);
+  EXPECT_EQ(code("a = s64[4]{1, 1, 4611686018427387904, 1}\n y = Tile(x, a)"), ErrorCode::kBadShape);
+  EXPECT_EQ(code("a = s64[2]{-1, 4611686018427387904}\n y = Reshape(x, a)"), ErrorCode::kBadShape);
+}
+
 TEST(InferShapes, LeavesWhatCannotRunAsItIs) {
   Graph graph = parse("graph g(x: f32[2]) -> (y) {\n a = Cast(x) {to=8}\n b = Unheard(a)\n y = Relu(b)\n}\n");
   infer_shapes(graph);
