@@ -35,24 +35,28 @@ AxisView around(const TapView& view, std::int64_t axis) {
 // What channel_summary does, for any layout and any values: NaN and infinity count as 0, and a run of values that are too large
 // together, as masks have them, is added up in double.
 void summarize_channels(const float* values, const AxisView& axes, float* maxima, double* sums) {
-  const std::size_t places = axes.outer * axes.inner;
-  const auto at = [&](std::size_t place, std::size_t c) {
-    const float x = values[(place / axes.inner * axes.size + c) * axes.inner + place % axes.inner];
-    return std::isfinite(x) ? x : 0;
-  };
-  for (std::size_t c = 0; c < axes.size; ++c)
-    for (std::size_t first = 0; first < places; first += kernels::kHistogramRun) {
-      const std::size_t end = std::min(first + kernels::kHistogramRun, places);
-      float run = 0;
-      double wide_run = 0;
-      for (std::size_t place = first; place < end; ++place) {
-        const float x = at(place, c);
+  for (std::size_t c = 0; c < axes.size; ++c) {
+    float run = 0;
+    double wide_run = 0;
+    int length = 0;
+    const auto end_run = [&] {
+      sums[c] += std::isfinite(run) ? static_cast<double>(run) : wide_run;
+      run = 0;
+      wide_run = 0;
+      length = 0;
+    };
+    for (std::size_t o = 0; o < axes.outer; ++o) {
+      const float* place = values + (o * axes.size + c) * axes.inner;
+      for (std::size_t i = 0; i < axes.inner; ++i) {
+        const float x = std::isfinite(place[i]) ? place[i] : 0;
         maxima[c] = std::max(maxima[c], std::fabs(x));
         run += x;
         wide_run += static_cast<double>(x);
+        if (++length == kernels::kHistogramRun) end_run();
       }
-      sums[c] += std::isfinite(run) ? static_cast<double>(run) : wide_run;
     }
+    if (length != 0) end_run();
+  }
 }
 
 }  // namespace
@@ -68,22 +72,31 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
     scratch.channel_max.assign(channels.size, 0);
     scratch.channel_sums.assign(channels.size, 0);
   }
-  constexpr auto kPart = static_cast<std::size_t>(kernels::kHistogramMostPending);
-  for (std::size_t done = 0; done < view.values.size(); done += kPart) {
-    const auto part = view.values.subspan(done, std::min(kPart, view.values.size() - done));
+  constexpr auto kMostPending = static_cast<std::size_t>(kernels::kHistogramMostPending);
+  // Parts that stay in L1 from one use to the next, and end where a run of rows ends, if that fits.
+  constexpr std::size_t kCachedValues = 4096;
+  const std::size_t run = kernels::kHistogramRun * channels.size;
+  const std::size_t step = !channels_on_the_way || run > kMostPending || run == 0
+                               ? kMostPending
+                               : std::max<std::size_t>(kCachedValues / run, 1) * run;
+  for (std::size_t done = 0; done < view.values.size();) {
+    const auto part = view.values.subspan(done, std::min(step, view.values.size() - done));
     scratch.functions.accumulate(state, part.data(), static_cast<std::int64_t>(part.size()));
-    if (channels_on_the_way) {  // while the part is in the cache: whole runs of rows
-      const bool last = done + part.size() == view.values.size();
-      const std::size_t rows = (done + part.size()) / channels.size,
-                        ready = last ? rows : rows / kernels::kHistogramRun * kernels::kHistogramRun;
+    done += part.size();
+    const std::size_t left = view.values.size() - done;
+    if (channels_on_the_way) {
+      const std::size_t rows = done / channels.size,
+                        ready = left == 0 ? rows : rows / kernels::kHistogramRun * kernels::kHistogramRun;
       scratch.functions.channel_summary(view.values.data() + rows_done * channels.size,
                                         static_cast<std::int64_t>(ready - rows_done), static_cast<std::int64_t>(channels.size),
                                         scratch.channel_max.data(), scratch.channel_sums.data());
       rows_done = ready;
     }
+    const auto pending = static_cast<std::size_t>(state.pending);
+    if (left != 0 && pending + std::min(step, left) <= kMostPending) continue;
     seen.nans += state.nans;
     seen.infinities += state.infinities;
-    seen.count += part.size() - state.nans - state.infinities;
+    seen.count += pending - state.nans - state.infinities;
     low = std::min(low, state.low);
     high = std::max(high, state.high);
     const std::lock_guard lock(mutex_);

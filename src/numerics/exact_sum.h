@@ -26,11 +26,13 @@ class ExactSum {
     const std::uint32_t exponent = (bits >> 23) & 0xFF;
     const std::uint64_t mantissa = (bits & 0x7FFFFF) | (exponent != 0 ? 0x800000U : 0U);
     const std::uint32_t shift = exponent != 0 ? exponent - 1 : 0;
-    Words term{};
     const std::size_t word = shift / 64, offset = shift % 64;
-    term[word] = mantissa << offset;
-    if (offset > 40) term[word + 1] = mantissa >> (64 - offset);
-    add_words((bits >> 31) != 0 ? negated(term) : term);
+    const std::uint64_t low = mantissa << offset, high = offset > 40 ? mantissa >> (64 - offset) : 0;
+    if ((bits >> 31) == 0) {
+      add_at(word, low, high);
+    } else {
+      subtract_at(word, low, high);
+    }
   }
   void add(const ExactSum& other) { add_words(other.words_); }
 
@@ -71,6 +73,23 @@ class ExactSum {
       carry = carry != 0 && result[i] == 0 ? 1 : 0;
     }
     return result;
+  }
+  // Both only as far as the carry goes: a few words of the six. word + 1 exists: mantissas reach up to bit 277.
+  void add_at(std::size_t word, std::uint64_t low, std::uint64_t high) {
+    words_[word] += low;
+    std::uint64_t carry = words_[word] < low ? 1 : 0;
+    const std::uint64_t next = words_[word + 1] + high;
+    words_[word + 1] = next + carry;
+    carry = (next < high || words_[word + 1] < next) ? 1 : 0;
+    for (std::size_t i = word + 2; carry != 0 && i < words_.size(); ++i) carry = ++words_[i] == 0 ? 1 : 0;
+  }
+  void subtract_at(std::size_t word, std::uint64_t low, std::uint64_t high) {
+    std::uint64_t borrow = words_[word] < low ? 1 : 0;
+    words_[word] -= low;
+    const std::uint64_t before = words_[word + 1], next = before - high;
+    words_[word + 1] = next - borrow;
+    borrow = (before < high || next < borrow) ? 1 : 0;
+    for (std::size_t i = word + 2; borrow != 0 && i < words_.size(); ++i) borrow = words_[i]-- == 0 ? 1 : 0;
   }
   void add_words(const Words& other) {
     std::uint64_t carry = 0;

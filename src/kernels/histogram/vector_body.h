@@ -89,8 +89,11 @@ inline void channel_summary(const float* values, int64_t rows, int64_t channels,
       store(maxima + c, most, part);
       float lanes[kLanes];
       store(lanes, run, Whole{});
-      const int64_t used = channels - c < kLanes ? channels - c : kLanes;
-      for (int64_t k = 0; k < used; ++k) sums[c + k] += static_cast<double>(lanes[k]);
+      if (channels - c >= kLanes) {  // a number of steps that the compiler knows becomes vectors
+        for (int64_t k = 0; k < kLanes; ++k) sums[c + k] += static_cast<double>(lanes[k]);
+      } else {
+        for (int64_t k = 0; k < channels - c; ++k) sums[c + k] += static_cast<double>(lanes[k]);
+      }
     });
   }
 }
