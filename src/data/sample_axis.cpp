@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
 
@@ -134,39 +134,41 @@ class NpzAxisSamples final : public Samples {
   std::optional<std::vector<std::int64_t>> labels_;
 };
 
+// Read, not mapped: a mapping of a large set would count as memory of this process.
 class NpyAxisSamples final : public Samples {
  public:
   NpyAxisSamples(const std::filesystem::path& path, const ValueInfo& input, const DataOptions& options)
-      : path_(path.string()),
-        input_(input),
-        file_(MappedFile::open(path)),
-        header_(parse_npy_header(file_->bytes(), path_)),
-        slices_(header_, input, options, path_) {
-    const std::size_t held = file_->bytes().size() - header_.data_offset;
-    if (held != header_.data_bytes)
-      throw Error(ErrorCode::kBadFile, path_,
-                  fmt::format("{} bytes of data where {} {} needs {}", held, name(header_.dtype), to_string(header_.dims),
-                              header_.data_bytes));
-  }
+      : path_(path), input_(input), slices_(read_header(path), input, options, path.string()) {}
 
   std::size_t size() const override { return slices_.count; }
   Feeds get(std::size_t index) const override {
     if (index >= size()) throw Error(ErrorCode::kBadArgument, describe(index), fmt::format("there are {} samples", size()));
     const NpyHeader& slice = slices_.slice;
-    const auto bytes = file_->bytes().subspan(slice.data_offset + index * slice.data_bytes, slice.data_bytes);
-    Tensor tensor = npy_tensor(slice, bytes);
-    file_->forget(bytes);
+    std::vector<std::byte> bytes(slice.data_bytes);
+    std::ifstream file(path_, std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(slice.data_offset + index * slice.data_bytes));
+    if (!file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size())))
+      throw Error(ErrorCode::kIo, describe(index), "cannot be read");
     Feeds feeds;
-    feeds.emplace(input_.name, fit_input(std::move(tensor), input_, describe(index)));
+    feeds.emplace(input_.name, fit_input(npy_tensor(slice, bytes), input_, describe(index)));
     return feeds;
   }
-  std::string describe(std::size_t index) const override { return fmt::format("{}, sample {}", path_, index); }
+  std::string describe(std::size_t index) const override { return fmt::format("{}, sample {}", path_.string(), index); }
 
  private:
-  std::string path_;
+  static NpyHeader read_header(const std::filesystem::path& path) {
+    const auto file = MappedFile::open(path);  // only the pages of the header are touched
+    NpyHeader header = parse_npy_header(file->bytes(), path.string());
+    const std::size_t held = file->bytes().size() - header.data_offset;
+    if (held != header.data_bytes)
+      throw Error(ErrorCode::kBadFile, path.string(),
+                  fmt::format("{} bytes of data where {} {} needs {}", held, name(header.dtype), to_string(header.dims),
+                              header.data_bytes));
+    return header;
+  }
+
+  std::filesystem::path path_;
   ValueInfo input_;
-  std::shared_ptr<const MappedFile> file_;
-  NpyHeader header_;
   Slices slices_;
 };
 
