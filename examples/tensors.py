@@ -14,11 +14,24 @@ import numpy as np
 
 import zeropoint as q
 
-FIRST = np.float32(
-    [0.46483758, 1.1436542, -1.457284, -0.658385, 1.2318981, 0.6196174, 0.95771927, 0.00453585, -0.02097602, 1.118749]
+FIRST = np.array(
+    [0.46483758, 1.1436542, -1.457284, -0.658385, 1.2318981, 0.6196174, 0.95771927, 0.00453585, -0.02097602, 1.118749],
+    np.float32,
 )
-SECOND = np.float32(
-    [-0.47069794, 0.8608386, -0.947035, -1.0697421, 0.10035864, 0.0013437, 0.6782814, 0.7141242, -0.09668107, 0.4391506]
+SECOND = np.array(
+    [
+        -0.47069794,
+        0.8608386,
+        -0.947035,
+        -1.0697421,
+        0.10035864,
+        0.0013437,
+        0.6782814,
+        0.7141242,
+        -0.09668107,
+        0.4391506,
+    ],
+    np.float32,
 )
 
 
@@ -40,7 +53,7 @@ def numbers(values: np.ndarray) -> str:
     return " ".join(str(value) for value in values)
 
 
-def constant(name: str, array: np.ndarray) -> str:
+def constant(name: str, array: np.ndarray | np.generic) -> str:
     """A line of a model's text: `name = f32[2]{0.5, 1}`."""
     code = {"float32": "f32", "int8": "s8", "uint8": "u8", "int32": "s32"}[array.dtype.name]
     dims = ",".join(map(str, array.shape))
@@ -136,7 +149,7 @@ def matrix_product() -> None:
 
 def softmax(x: np.ndarray) -> np.ndarray:
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def least_cross_entropy(logits: np.ndarray) -> tuple[float, float]:

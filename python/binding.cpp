@@ -32,7 +32,7 @@ std::optional<Isa> isa_from(const std::optional<std::string>& isa_name) {
 NB_MODULE(_core, m) {
   using namespace zeropoint::python;
   m.doc() = "The native part of zeropoint; use the names of the package `zeropoint`.";
-  m.attr("__version__") = ZEROPOINT_VERSION;
+  m.attr("version") = ZEROPOINT_VERSION;
   bind_errors(m);
   bind_model(m);
   bind_session(m);

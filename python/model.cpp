@@ -88,7 +88,7 @@ void bind_model(nb::module_& m) {
       .def("__repr__", &repr_value)
       .def(
           "__eq__", [](const ValueInfo& a, const ValueInfo& b) { return a.name == b.name && a.type == b.type; },
-          nb::is_operator())
+          nb::is_operator(), nb::sig("def __eq__(self, other: object, /) -> bool"))
       .attr("__hash__") = nb::none();
 
   nb::class_<Node>(m, "Node", "An operator of a model.")
@@ -172,7 +172,7 @@ void bind_model(nb::module_& m) {
             nb::gil_scoped_release release;
             return a.graph == b.graph || *a.graph == *b.graph;
           },
-          nb::is_operator())
+          nb::is_operator(), nb::sig("def __eq__(self, other: object, /) -> bool"))
       .def("__getstate__", &to_bytes, nb::sig("def __getstate__(self) -> bytes"))
       .def("__setstate__", [](Model& self, const nb::bytes& bytes) { new (&self) Model(from_bytes(bytes)); });
   bound.attr("__hash__") = nb::none();

@@ -187,7 +187,8 @@ void bind_quantize(nb::module_& m) {
       nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(), nb::arg("max_memory") = nb::none(),
       nb::arg("allow_non_finite") = false, nb::arg("progress") = nb::none(),
       nb::sig(
-          "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: typing.Any = None, recipe: Recipe | str | None "
+          "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource | None = None, "
+          "recipe: Recipe | str | None "
           "= None, *, "
           "statistics: Statistics | None = None, target: str | None = None, threads: int = 0, max_isa: str | None = None, "
           "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
@@ -204,7 +205,8 @@ void bind_quantize(nb::module_& m) {
       nb::arg("shapes") = nb::none(), nb::arg("progress") = nb::none(),
       nb::sig("def compare(float_model: Model | str | os.PathLike[str] | bytes, quantized_model: Model | str | "
               "os.PathLike[str] | bytes, "
-              "samples: typing.Any, *, labels: collections.abc.Sequence[int] | None = None, values: bool = False, threads: int "
+              "samples: SampleSource, *, labels: collections.abc.Sequence[int] | None = None, values: bool = "
+              "False, threads: int "
               "= 0, "
               "max_isa: str | None = None, shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
               "progress: collections.abc.Callable[[int, int], object] | None = None) -> Report"),
@@ -214,7 +216,7 @@ void bind_quantize(nb::module_& m) {
   m.def("evaluate", &evaluate_in_python, nb::arg("model"), nb::arg("samples"), nb::kw_only(), nb::arg("labels") = nb::none(),
         nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(),
         nb::arg("progress") = nb::none(),
-        nb::sig("def evaluate(model: Model | str | os.PathLike[str] | bytes, samples: typing.Any, *, labels: "
+        nb::sig("def evaluate(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource, *, labels: "
                 "collections.abc.Sequence[int] | None = None, threads: int = 0, max_isa: str | None = None, "
                 "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
                 "progress: collections.abc.Callable[[int, int], object] | None = None) -> Accuracy"),

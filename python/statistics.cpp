@@ -134,12 +134,14 @@ void bind_qparams(nb::module_& m) {
           "zero_point", [](const QParams& self) { return vector_array(self.zero_point); },
           nb::sig("def zero_point(self) -> numpy.ndarray"))
       .def("__repr__", &repr_qparams)
-      .def("__reduce__",
-           [](nb::handle self) {
-             const auto& params = nb::cast<const QParams&>(self);
-             return nb::make_tuple(self.type(), nb::make_tuple(numpy_name(params.dtype), params.scale, params.zero_point,
-                                                               to_python(params.granularity)));
-           })
+      .def(
+          "__reduce__",
+          [](nb::handle self) {
+            const auto& params = nb::cast<const QParams&>(self);
+            return nb::make_tuple(self.type(), nb::make_tuple(numpy_name(params.dtype), params.scale, params.zero_point,
+                                                              to_python(params.granularity)));
+          },
+          nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"))
       .attr("__hash__") = nb::none();
 
@@ -232,7 +234,8 @@ void bind_statistics(nb::module_& m) {
       nb::arg("max_memory") = nb::none(), nb::arg("shard") = 0, nb::arg("shards") = 1, nb::arg("checkpoint") = nb::none(),
       nb::arg("resume") = false, nb::arg("allow_non_finite") = false, nb::arg("progress") = nb::none(),
       nb::sig(
-          "def calibrate(model: Model | str | os.PathLike[str] | bytes, samples: typing.Any, recipe: Recipe | None = None, *, "
+          "def calibrate(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource, recipe: Recipe "
+          "| None = None, *, "
           "values: collections.abc.Sequence[str] | None = None, threads: int = 0, max_isa: str | None = None, "
           "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
           "shard: int = 0, shards: int = 1, checkpoint: str | os.PathLike[str] | None = None, resume: bool = False, "

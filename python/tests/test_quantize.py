@@ -97,7 +97,8 @@ def test_compare_with_itself(dscnn: q.Model, samples: list[Sample]):
 
 
 def test_accuracy(quantized: q.Quantized, dscnn: q.Model, samples: list[Sample]):
-    labels = [int(q.Session(dscnn).run(None, sample)[0].argmax()) for sample in samples]
+    session = q.Session(dscnn)
+    labels = [int(session.run(None, sample)[0].argmax()) for sample in samples]
     assert q.evaluate(dscnn, samples, labels=labels).top1 == 1
     assert q.evaluate(dscnn, samples, labels=[(label + 1) % 10 for label in labels]).top1 == 0
     report = q.compare(dscnn, quantized.model, samples, labels=labels)

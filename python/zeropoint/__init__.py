@@ -32,7 +32,6 @@ from ._core import (
     ValueInfo,
     ValueMetrics,
     ValueStatistics,
-    __version__,
     calibrate,
     choose_qparams,
     choose_range,
@@ -55,6 +54,7 @@ from ._core import (
     quantize_tensor,
     uint8,
 )
+from ._core import version as __version__
 from ._errors import Error
 
 __all__ = [

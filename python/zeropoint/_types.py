@@ -1,0 +1,23 @@
+"""What the functions of the package take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeAlias
+
+from numpy.typing import ArrayLike
+
+Feeds: TypeAlias = Mapping[str, ArrayLike]
+
+
+class SampleSequence(Protocol):
+    """Samples that are read when asked for, from any thread: len() and indexing, as of a list or Samples."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Feeds: ...
+
+
+# A path is a folder or file that zeropoint.open_samples takes; what can only be iterated is read into memory once.
+SampleSource: TypeAlias = SampleSequence | Iterable[Feeds] | str | os.PathLike[str]
