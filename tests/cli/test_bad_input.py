@@ -153,6 +153,7 @@ def test_unknown_operator_that_must_run(tmp_path, output):
     np.savez(samples / "0.npz", x=np.zeros((1, 4), np.float32))
     model = tiny([helper.make_node("Frobnicate", ["x"], ["f"], name="odd", domain="my.company"), helper.make_node("MatMul", ["f", "w"], ["y"])],
                  [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")])
+    model.graph.value_info.append(helper.make_tensor_value_info("f", TensorProto.FLOAT, (1, 4)))
     model.opset_import.append(helper.make_opsetid("my.company", 1))
     onnx.save(model, path)
     refuse(*quantize(path, samples, output), says=["odd", "Frobnicate"])
