@@ -15,6 +15,8 @@
 namespace zeropoint {
 namespace {
 
+constexpr std::int64_t kConvolutionChannels = 1, kMatrixChannels = -1;  // axes of an input, as calibrate_options asks for
+
 // What is missing in each output on average: sum of (w - w_quantized) * mean.
 std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QParams& qparams,
                                 const std::vector<double>& means) {
@@ -58,6 +60,9 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
                   fmt::format("bias correction needs the means of its input '{}' by channel, which the statistics don't hold; "
                               "calibrate for a recipe with this step",
                               node.input(0)));
+    // A value that a Conv and a MatMul read along different axes has the means of one of them.
+    const std::int64_t axis = node.is("Conv") ? kConvolutionChannels : kMatrixChannels;
+    if (seen->channel_axis != axis) continue;
     const std::vector<double> missing = mean_errors(node, *weight, parameters->second, seen->channel_means());
     Tensor corrected(DType::f32, {static_cast<std::int64_t>(missing.size())});
     const auto values = corrected.mutable_values<float>();

@@ -202,6 +202,9 @@ Recipe& Recipe::set_range(std::string_view method, double parameter) {
   if (!is_range_method(method))
     throw Error(ErrorCode::kBadRecipe, "",
                 fmt::format("no range method is called '{}'; known are {}", method, fmt::join(range_methods(), ", ")));
+  if (parameter != 0 && (method != "percentile" || !(parameter > 50 && parameter <= 100)))
+    throw Error(ErrorCode::kBadRecipe, "",
+                fmt::format("{} is no parameter of '{}'; percentile has one, above 50 and at most 100", parameter, method));
   for (Rule& rule : rules)
     if (rule.activation) {
       rule.activation->range = method;

@@ -114,6 +114,8 @@ TEST(RecipeTest, UnknownNames) {
     EXPECT_THAT(error.what(), HasSubstr("static_w8a8"));
   }
   EXPECT_THROW(recipes::static_w8a8().set_range("best"), Error);
+  EXPECT_THROW(recipes::static_w8a8().set_range("percentile", 101), Error);
+  EXPECT_THROW(recipes::static_w8a8().set_range("mse", 99), Error);
 }
 
 }  // namespace
