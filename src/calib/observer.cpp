@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace zeropoint::calib {
 namespace {
@@ -35,27 +36,44 @@ AxisView around(const TapView& view, std::int64_t axis) {
 // What channel_summary does, for any layout and any values: NaN and infinity count as 0, and a run of values that are too large
 // together, as masks have them, is added up in double.
 void summarize_channels(const float* values, const AxisView& axes, float* maxima, double* sums) {
-  for (std::size_t c = 0; c < axes.size; ++c) {
-    float run = 0;
-    double wide_run = 0;
-    int length = 0;
-    const auto end_run = [&] {
-      sums[c] += std::isfinite(run) ? static_cast<double>(run) : wide_run;
-      run = 0;
-      wide_run = 0;
-      length = 0;
-    };
-    for (std::size_t o = 0; o < axes.outer; ++o) {
-      const float* place = values + (o * axes.size + c) * axes.inner;
-      for (std::size_t i = 0; i < axes.inner; ++i) {
-        const float x = std::isfinite(place[i]) ? place[i] : 0;
-        maxima[c] = std::max(maxima[c], std::fabs(x));
-        run += x;
-        wide_run += static_cast<double>(x);
-        if (++length == kernels::kHistogramRun) end_run();
+  constexpr std::size_t kRun = kernels::kHistogramRun;
+  const std::size_t places = axes.outer * axes.inner;
+  for (std::size_t c = 0; c < axes.size; ++c)
+    for (std::size_t first = 0; first < places; first += kRun) {
+      const std::size_t length = std::min(kRun, places - first);
+      float x[kRun] = {};
+      for (std::size_t k = 0; k < length; ++k) {
+        const std::size_t o = (first + k) / axes.inner, i = (first + k) % axes.inner;
+        x[k] = values[(o * axes.size + c) * axes.inner + i];
+        if (!std::isfinite(x[k])) x[k] = 0;
+        maxima[c] = std::max(maxima[c], std::fabs(x[k]));
       }
+      const float run = std::accumulate(x, x + length, 0.0F);
+      sums[c] += std::isfinite(run) ? static_cast<double>(run) : std::accumulate(x, x + length, 0.0);
     }
-    if (length != 0) end_run();
+}
+
+// The same for finite values of one sample in row-major order: channels are planes. A sum that is not finite calls for the
+// other function.
+void summarize_planes(const float* values, const AxisView& axes, float* maxima, double* sums) {
+  constexpr std::size_t kRun = kernels::kHistogramRun;
+  for (std::size_t c = 0; c < axes.size; ++c) {
+    const float* plane = values + c * axes.inner;
+    float most[kRun] = {};
+    std::size_t i = 0;
+    for (; i + kRun <= axes.inner; i += kRun) {
+      float run = 0;
+      for (std::size_t k = 0; k < kRun; ++k) run += plane[i + k];
+      sums[c] += static_cast<double>(run);
+      for (std::size_t k = 0; k < kRun; ++k) most[k] = std::max(most[k], std::fabs(plane[i + k]));
+    }
+    float run = 0;
+    for (; i < axes.inner; ++i) {
+      run += plane[i];
+      most[0] = std::max(most[0], std::fabs(plane[i]));
+    }
+    sums[c] += static_cast<double>(run);
+    maxima[c] = *std::max_element(most, most + kRun);
   }
 }
 
@@ -99,18 +117,16 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
     seen.count += pending - state.nans - state.infinities;
     low = std::min(low, state.low);
     high = std::max(high, state.high);
-    const std::lock_guard lock(mutex_);
-    zeros_ += state.zeros;
-    for (const kernels::OctaveRange range : {kernels::positive_octaves(state), kernels::negative_octaves(state)})
-      for (int octave = range.begin; octave < range.end; ++octave) drain(octave, scratch);
-    kernels::reset_histogram(state);
+    drain(scratch);
   }
 
   if (wanted_.channel_axis && seen.count != 0) {
-    const bool finite =
-        seen.nans == 0 && seen.infinities == 0 &&
-        std::all_of(scratch.channel_sums.begin(), scratch.channel_sums.end(), [](double x) { return std::isfinite(x); });
-    if (!channels_on_the_way || !finite) {
+    const bool finite = seen.nans == 0 && seen.infinities == 0;
+    if (!channels_on_the_way && channels.outer == 1 && finite)
+      summarize_planes(view.values.data(), channels, scratch.channel_max.data(), scratch.channel_sums.data());
+    const auto& sums = scratch.channel_sums;
+    if (!finite || (!channels_on_the_way && channels.outer != 1) ||
+        !std::all_of(sums.begin(), sums.end(), [](double x) { return std::isfinite(x); })) {
       scratch.channel_max.assign(channels.size, 0);
       scratch.channel_sums.assign(channels.size, 0);
       summarize_channels(view.values.data(), channels, scratch.channel_max.data(), scratch.channel_sums.data());
@@ -132,15 +148,41 @@ Seen ValueObserver::add(const TapView& view, Scratch& scratch) {
   return seen;
 }
 
+void ValueObserver::drain(Scratch& scratch) {
+  kernels::HistogramState& state = scratch.tables.state;
+  const std::lock_guard lock(mutex_);
+  const auto pending = static_cast<std::uint64_t>(state.pending);
+  if (recent_count_ + pending > std::numeric_limits<std::uint32_t>::max()) {  // a bin might overflow
+    add_recent_to(sum_.histogram);
+    for (auto& octave : recent_) octave.reset();
+    recent_count_ = recent_zeros_ = 0;
+  }
+  recent_count_ += pending;
+  recent_zeros_ += state.zeros;
+  for (const kernels::OctaveRange range : {kernels::positive_octaves(state), kernels::negative_octaves(state)})
+    for (int octave = range.begin; octave < range.end; ++octave) drain(octave, scratch);
+  kernels::reset_histogram(state);
+}
+
 // Straight into this value's own counts; octaves are made when first met.
 void ValueObserver::drain(int octave, Scratch& scratch) {
-  auto& counts = octaves_[static_cast<std::size_t>(octave)];
+  auto& counts = recent_[static_cast<std::size_t>(octave)];
   if (counts) {
     scratch.functions.drain(scratch.tables.state, octave, counts->data());
     return;
   }
-  if (!scratch.spare) scratch.spare = std::make_unique<Histogram::Octave>();
+  if (!scratch.spare) scratch.spare = std::make_unique<RecentOctave>();
   if (scratch.functions.drain(scratch.tables.state, octave, scratch.spare->data())) counts = std::move(scratch.spare);
+}
+
+void ValueObserver::add_recent_to(Histogram& histogram) const {
+  histogram.add_zeros(recent_zeros_);
+  for (std::size_t octave = 0; octave < recent_.size(); ++octave) {
+    if (!recent_[octave]) continue;
+    Histogram::Octave counts;
+    std::copy(recent_[octave]->begin(), recent_[octave]->end(), counts.begin());
+    histogram.add_octave(static_cast<int>(octave), counts);
+  }
 }
 
 void ValueObserver::add_channels(const Scratch& scratch, double places) {
@@ -180,10 +222,6 @@ void ValueObserver::add_rows(const TapView& view, Scratch& scratch) {
 
 void ValueObserver::add(const ValueStatistics& earlier) {
   sum_ = earlier;
-  sum_.histogram = Histogram();
-  zeros_ = earlier.zeros();
-  for (const auto& [octave, counts] : earlier.histogram.octaves())
-    octaves_[octave] = std::make_unique<Histogram::Octave>(counts);
   min_sum_ = numerics::ExactSum(earlier.min_sum);
   max_sum_ = numerics::ExactSum(earlier.max_sum);
   for (const auto& row : earlier.rows) rows_.add(row);
@@ -192,9 +230,7 @@ void ValueObserver::add(const ValueStatistics& earlier) {
 ValueStatistics ValueObserver::statistics() const {
   const std::lock_guard lock(mutex_);
   ValueStatistics result = sum_;
-  result.histogram.add_zeros(zeros_);
-  for (std::size_t octave = 0; octave < octaves_.size(); ++octave)
-    if (octaves_[octave]) result.histogram.add_octave(static_cast<int>(octave), *octaves_[octave]);
+  add_recent_to(result.histogram);
   result.min_sum = min_sum_.words();
   result.max_sum = max_sum_.words();
   result.channel_axis = wanted_.channel_axis.value_or(0);
@@ -204,8 +240,9 @@ ValueStatistics ValueObserver::statistics() const {
 
 std::uint64_t ValueObserver::histogram_bytes() const {
   const std::lock_guard lock(mutex_);
-  const auto made = std::count_if(octaves_.begin(), octaves_.end(), [](const auto& octave) { return octave != nullptr; });
-  return static_cast<std::uint64_t>(made) * sizeof(Histogram::Octave) + rows_.bytes();
+  const auto made = std::count_if(recent_.begin(), recent_.end(), [](const auto& octave) { return octave != nullptr; });
+  return static_cast<std::uint64_t>(made) * sizeof(RecentOctave) + sum_.histogram.octaves().size() * sizeof(Histogram::Octave) +
+         rows_.bytes();
 }
 
 }  // namespace zeropoint::calib

@@ -22,6 +22,9 @@ struct Seen {
   std::uint64_t count = 0, nans = 0, infinities = 0;
 };
 
+// Counts since they were last added to a histogram; half the size, as they pass through the cache with every sample.
+using RecentOctave = std::array<std::uint32_t, Histogram::kBins>;
+
 // A worker's own part: the table that it counts in.
 class Scratch {
  public:
@@ -31,7 +34,7 @@ class Scratch {
   const kernels::HistogramFunctions& functions;
   std::vector<float> channel_max, row;
   std::vector<double> channel_sums;
-  std::unique_ptr<Histogram::Octave> spare;  // all zero
+  std::unique_ptr<RecentOctave> spare;  // all zero
 };
 
 // The statistics of one value, added to by several workers at once. Everything added commutes and is exact, so neither order
@@ -51,15 +54,17 @@ class ValueObserver {
   std::uint64_t histogram_bytes() const;
 
  private:
+  void drain(Scratch& scratch);
   void drain(int octave, Scratch& scratch);
+  void add_recent_to(Histogram& histogram) const;
   void add_channels(const Scratch& scratch, double places);
   void add_rows(const TapView& view, Scratch& scratch);
 
   Wanted wanted_;
   mutable std::mutex mutex_;  // guards all below
-  ValueStatistics sum_;       // without histogram, sums and rows, which are:
-  std::uint64_t zeros_ = 0;
-  std::array<std::unique_ptr<Histogram::Octave>, kernels::kHistogramOctaves> octaves_;
+  ValueStatistics sum_;       // without recent counts, sums and rows, which are:
+  std::uint64_t recent_count_ = 0, recent_zeros_ = 0;
+  std::array<std::unique_ptr<RecentOctave>, kernels::kHistogramOctaves> recent_;
   numerics::ExactSum min_sum_, max_sum_;
   RowSample rows_;
 };

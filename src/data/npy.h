@@ -26,5 +26,13 @@ std::size_t npy_header_bytes(std::span<const std::byte> prefix, const std::strin
 NpyHeader parse_npy_header(std::span<const std::byte> bytes, const std::string& where);
 // The tensor of a header and its data (data_bytes long).
 Tensor npy_tensor(const NpyHeader& header, std::span<const std::byte> data);
+// The same, read(target) filling the bytes in place.
+template <class Read>
+Tensor read_npy_tensor(const NpyHeader& header, const Read& read) {
+  Tensor tensor(header.dtype, header.dims);
+  read(tensor.mutable_bytes());
+  if (header.dtype != DType::b8 && (!header.fortran_order || header.dims.size() < 2)) return tensor;
+  return npy_tensor(header, tensor.bytes());
+}
 
 }  // namespace zeropoint::data

@@ -54,13 +54,12 @@ class MemberSlices {
   std::size_t count() const { return slices_.count; }
 
   Tensor read(std::size_t index) {
-    std::vector<std::byte> bytes(slices_.slice.data_bytes);
     if (member_.stored) {
       ZipStream stream(file_, member_);
       stream.seek(slices_.slice.data_offset + index * slices_.slice.data_bytes);
-      stream.read(bytes);
-      return npy_tensor(slices_.slice, bytes);
+      return read_npy_tensor(slices_.slice, [&](std::span<std::byte> target) { stream.read(target); });
     }
+    std::vector<std::byte> bytes(slices_.slice.data_bytes);
     if (const auto passed = passed_.find(index); passed != passed_.end()) return npy_tensor(slices_.slice, passed->second);
     if (!stream_ || index < next_) {
       passed_.clear();
@@ -144,13 +143,14 @@ class NpyAxisSamples final : public Samples {
   Feeds get(std::size_t index) const override {
     if (index >= size()) throw Error(ErrorCode::kBadArgument, describe(index), fmt::format("there are {} samples", size()));
     const NpyHeader& slice = slices_.slice;
-    std::vector<std::byte> bytes(slice.data_bytes);
     std::ifstream file(path_, std::ios::binary);
     file.seekg(static_cast<std::streamoff>(slice.data_offset + index * slice.data_bytes));
-    if (!file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size())))
-      throw Error(ErrorCode::kIo, describe(index), "cannot be read");
+    Tensor tensor = read_npy_tensor(slice, [&](std::span<std::byte> target) {
+      if (!file.read(reinterpret_cast<char*>(target.data()), static_cast<std::streamsize>(target.size())))
+        throw Error(ErrorCode::kIo, describe(index), "cannot be read");
+    });
     Feeds feeds;
-    feeds.emplace(input_.name, fit_input(npy_tensor(slice, bytes), input_, describe(index)));
+    feeds.emplace(input_.name, fit_input(std::move(tensor), input_, describe(index)));
     return feeds;
   }
   std::string describe(std::size_t index) const override { return fmt::format("{}, sample {}", path_.string(), index); }

@@ -282,6 +282,18 @@ const Tensor* Lowering::float_constant(const std::string& value_name) {
   return &value(fetch(value_name, Layout::row_major)).constant;
 }
 
+// True when nobody reads the value after `reader`, so that its memory may become the reader's result.
+bool Lowering::dies_here(const std::string& value_name, ValueId id, std::size_t reader) {
+  if (value(id).place != Place::arena || outputs_.contains(value_name)) return false;
+  const auto consumers = uses_.consumers.find(value_name);
+  if (consumers == uses_.consumers.end()) return false;
+  for (const std::size_t index : consumers->second)
+    if (index != reader && !done_[index]) return false;
+  // Reshapes and identities of it are other names for the same bytes.
+  return std::none_of(plan_.values.begin(), plan_.values.end(),
+                      [&](const PlanValue& other) { return other.place == Place::alias && other.alias == id; });
+}
+
 bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
                             const std::string& output) {
   const kernels::ConvShape& s = linear.shape;
@@ -302,6 +314,7 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
   }
   // A residual that exists already rides in the epilogue.
   ValueId residual = kNoValue;
+  std::string other_operand;
   if (single_use(made)) {
     const std::size_t index = uses_.consumers.find(made)->second.front();
     const Node& add = graph_.nodes[index];
@@ -310,6 +323,7 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
       if ((exists(other) || lazy_.contains(other)) && constant_of(other) == nullptr && dtype_of_value(other) == DType::f32 &&
           dims_of(other) == linear.out_dims) {
         residual = fetch_float(other, linear.out_layout);
+        other_operand = other;
         made = add.outputs[0];
         absorbed.push_back(index);
         linear.op += "+Add";
@@ -318,6 +332,8 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
   }
   Tail tail = absorb_tail(made, false);
   tail.nodes.insert(tail.nodes.end(), absorbed.begin(), absorbed.end());
+  const ValueId in = fetch_float(x, linear.out_layout);
+  const bool in_place = residual != kNoValue && in != residual && dies_here(other_operand, residual, absorbed.back());
 
   const auto make = [&] {
     const kernels::ConvF32Shape shape{
@@ -342,13 +358,17 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
         .src_pixel_stride = s.c,
         .dst_pixel_stride = s.o,
         .residual_pixel_stride = s.o};
-    const kernels::ConvF32Epilogue epilogue{.residual = residual != kNoValue, .low = tail.low, .high = tail.high};
+    const kernels::ConvF32Epilogue epilogue{
+        .residual = residual != kNoValue, .in_place = in_place, .low = tail.low, .high = tail.high};
     return std::shared_ptr<const kernels::ConvF32>(kernels::create_conv_f32(shape, epilogue, weights.values<float>().data(),
                                                                             bias.empty() ? nullptr : bias.data(),
                                                                             options_.threads, options_.isas));
   };
-  const ValueId in = fetch_float(x, linear.out_layout);
   const ValueId out = define(tail.value, DType::f32, linear.out_dims, linear.out_layout);
+  if (in_place) {
+    value(out).place = Place::alias;
+    value(out).alias = residual;
+  }
   auto step = std::make_unique<FloatConvStep>(make());
   step->info.macs = linear.macs;
   step->info.name = linear.name;

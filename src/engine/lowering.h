@@ -125,6 +125,7 @@ class Lowering {
                       const std::vector<std::int32_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
   bool float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
                     const std::string& output);
+  bool dies_here(const std::string& value, ValueId id, std::size_t reader);
   const Tensor* float_constant(const std::string& value);  // of an initializer or dequantized weights; null when not constant
   std::optional<IntegerWeights> integer_weights(const QuantizedConstant& constant, std::int64_t channels,
                                                 std::int64_t channel_axis, bool transpose, std::string& why_not) const;

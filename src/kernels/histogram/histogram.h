@@ -1,7 +1,7 @@
 // Histogram family (calibration). See histogram_functions.h for the contracts.
 //
 // Use, per worker: reset once; accumulate at most kHistogramMostPending values; read zeros, nans, infinities, low, high; drain
-// each octave of positive_octaves() and negative_octaves() into the tensor's own u64 counts; reset (cheap: counts are zero
+// each octave of positive_octaves() and negative_octaves() into the tensor's own counts; reset (cheap: counts are zero
 // again after draining).
 #pragma once
 

@@ -30,7 +30,7 @@ const bool kRegistered = [] {
               if (kind == Data::relu6)
                 for (float& v : values) v = std::min(v, 6.0F);
               HistogramTables tables;
-              std::vector<std::uint64_t> counts(kHistogramBins);
+              std::vector<std::uint32_t> counts(kHistogramBins);
               for (auto _ : state) {
                 for (std::int64_t done = 0; done < count; done += kHistogramMostPending) {
                   kernel.functions->accumulate(tables.state, values.data() + done,

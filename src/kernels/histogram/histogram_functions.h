@@ -32,7 +32,7 @@ struct HistogramFunctions {
   void (*accumulate)(HistogramState& state, const float* values, std::int64_t count) noexcept;
 
   // Moves the counts of an octave's 256 bins: adds them to `counts` and zeroes them in the state. False when there are none.
-  bool (*drain)(HistogramState& state, int octave, std::uint64_t* counts) noexcept;
+  bool (*drain)(HistogramState& state, int octave, std::uint32_t* counts) noexcept;
 
   // Over `rows` rows of `channels` values (channel-last, dense): maxima[c] = max(maxima[c], |x[r][c]|), NaN passed over, and
   // sums[c] += x[r][c], where each run of kHistogramRun rows is added up in fp32, row after row, before it joins the sum. A run

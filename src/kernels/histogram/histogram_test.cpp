@@ -35,9 +35,9 @@ Result take(HistogramState& state, const HistogramFunctions& functions = histogr
                 state.pending};
   for (const OctaveRange range : {positive_octaves(state), negative_octaves(state)})
     for (int octave = range.begin; octave < range.end; ++octave) {
-      std::uint64_t counts[kHistogramOctaveBins] = {};
+      std::uint32_t counts[kHistogramOctaveBins] = {};
       const bool any = functions.drain(state, octave, counts);
-      EXPECT_EQ(any, std::any_of(std::begin(counts), std::end(counts), [](std::uint64_t n) { return n != 0; }));
+      EXPECT_EQ(any, std::any_of(std::begin(counts), std::end(counts), [](std::uint32_t n) { return n != 0; }));
       for (int bin = 0; bin < kHistogramOctaveBins; ++bin)
         if (counts[bin] != 0) result.counts[octave * kHistogramOctaveBins + bin] = counts[bin];
     }

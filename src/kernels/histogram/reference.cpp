@@ -34,7 +34,7 @@ void accumulate(HistogramState& state, const float* values, int64_t count) noexc
   state.high = state.high + 0.0F;
 }
 
-bool drain(HistogramState& state, int octave, std::uint64_t* counts) noexcept {
+bool drain(HistogramState& state, int octave, std::uint32_t* counts) noexcept {
   bool any = false;
   for (int table = 0; table < kHistogramTables; ++table)
     for (int bin = 0; bin < kHistogramOctaveBins; ++bin) {

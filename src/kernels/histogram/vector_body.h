@@ -63,7 +63,7 @@ inline void accumulate(HistogramState& state, const float* values, int64_t count
   histogram_reference.accumulate(state, values, count);
 }
 
-inline bool drain(HistogramState& state, int octave, uint64_t* counts) noexcept {
+inline bool drain(HistogramState& state, int octave, uint32_t* counts) noexcept {
   uint16_t* const first = state.counts + octave * kHistogramOctaveBins;
   uint16_t* const second = first + kHistogramBins;
   uint16_t any = 0;
