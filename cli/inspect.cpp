@@ -76,7 +76,11 @@ void inspect(const Flags& flags) {
     shapes[input.name] = dims;
   }
   Graph shaped = fuse(graph);
-  ops::infer_shapes(shaped, shapes);
+  try {
+    ops::infer_shapes(shaped, shapes);
+  } catch (const Error&) {
+    if (!options.shapes.empty()) throw;  // dimensions of 1 may be too small for this network; its work is then not known
+  }
   const Facts facts = collect(graph), work = collect(shaped);
   constexpr int kWidths[] = {16, 8, 4, 2};
   const auto size_at = [&](int bits_each) {

@@ -68,9 +68,23 @@ struct Session::Impl {
     // Taps name values that fusing could remove, and calibration gives fused graphs already.
     if (lower_options.taps.empty()) graph = fuse(std::move(graph));
     check_taps();
+    plan_ahead();
+  }
+
+  // A plan for the declared shapes, so that what cannot run is known at once. Where shapes are open, dimensions of 1 stand in;
+  // they may be too small for the network (a pooling of 2x2), and then the first run decides.
+  void plan_ahead() {
     std::vector<Dims> dims;
-    for (const auto& input : graph.inputs) dims.push_back(smallest(input.type));
-    plan_for(dims);
+    bool open = false;
+    for (const auto& input : graph.inputs) {
+      dims.push_back(smallest(input.type));
+      open = open || !input.type.shape || !fixed(*input.type.shape);
+    }
+    try {
+      plan_for(dims);
+    } catch (const Error& error) {
+      if (!open || (error.code != ErrorCode::kBadShape && error.code != ErrorCode::kBadAttribute)) throw;
+    }
   }
 
   void fix_shapes() {
@@ -247,7 +261,11 @@ struct Session::Impl {
     return out;
   }
 
-  const Plan& last_plan() const { return plans.front()->plan; }
+  const Plan& last_plan() const {
+    if (plans.empty())
+      throw Error(ErrorCode::kBadArgument, "session", "no plan yet: the shapes are open; run it once, or give them with `shapes`");
+    return plans.front()->plan;
+  }
 };
 
 Session::Session(const Graph& graph, SessionOptions options)

@@ -261,8 +261,12 @@ ValueInfo read_value_info(::onnx::ValueInfoProto& proto, const Source& source) {
           shape.emplace_back(dim.dim_value());
           dim.clear_dim_value();
         } else if (dim.has_dim_param()) {
-          shape.emplace_back(checked_name(std::move(*dim.mutable_dim_param()), source, "the name of a dimension"));
-          dim.clear_dim_param();
+          if (dim.dim_param() == "?") {  // how Paddle's exporter says "unknown": two of them need not be equal
+            shape.emplace_back();
+          } else {
+            shape.emplace_back(checked_name(std::move(*dim.mutable_dim_param()), source, "the name of a dimension"));
+            dim.clear_dim_param();
+          }
         } else {
           shape.emplace_back();
         }
