@@ -67,6 +67,7 @@ void add_calibrate(CLI::App& program, int*) {
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
   flags->data.add_to(*verb, true);
   flags->common.add_to(*verb);
+  flags->common.add_max_memory(*verb);
   verb->callback([flags] { run(*flags); });
 }
 

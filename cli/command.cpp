@@ -46,11 +46,16 @@ void CommonFlags::add_to(CLI::App& verb) {
   verb.add_option("--threads", threads, "threads; 0: the physical cores")->check(CLI::Range(0, 4096))->capture_default_str();
   verb.add_flag("--json", json, "print the result as JSON");
   verb.add_flag("--quiet", quiet, "no progress");
-  verb.add_option("--max-memory", max_memory, "most memory to use, such as 2GiB")->transform(CLI::AsSizeValue(false));
   verb.add_option("--seed", seed, "of everything that is drawn by chance")->capture_default_str();
   verb.add_option("--max-isa", max_isa,
                   "use no instruction set above: scalar avx2 avx2vnni avx512vnni amxint8 neon neondot neoni8mm");
   verb.add_option("--shape", shapes, "fix an input's dimensions: NAME=1,3,224,224")->allow_extra_args(false);
+}
+
+void CommonFlags::add_max_memory(CLI::App& verb) {
+  verb.add_option("--max-memory", max_memory, "most memory to use, such as 2GiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::PositiveNumber);
 }
 
 SessionOptions CommonFlags::session_options() const {

@@ -17,7 +17,7 @@
 namespace zeropoint::cli {
 
 // Exit codes of the program; documented in --help.
-inline constexpr int kGood = 0, kBudgetMissed = 1, kBadInput = 2, kInterrupted = 130;
+inline constexpr int kGood = 0, kBadInput = 2, kInterrupted = 130;
 
 struct CommonFlags {
   int threads = 0;
@@ -28,6 +28,7 @@ struct CommonFlags {
   std::vector<std::string> shapes;  // NAME=1,3,224,224
 
   void add_to(CLI::App& verb);
+  void add_max_memory(CLI::App& verb);     // where a verb keeps to it
   SessionOptions session_options() const;  // throws Error kBadArgument
 };
 

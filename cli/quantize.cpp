@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <regex>
+
 #include "base/file.h"
 #include "command.h"
 
@@ -40,17 +43,37 @@ Recipe choose_recipe(const Flags& flags) {
   return recipe;
 }
 
+// A typing error must not quantize what shall stay in float.
+void check_exclusions(const std::vector<std::string>& scopes, const Graph& model) {
+  for (const auto& scope : scopes) {
+    try {
+      const std::regex pattern(scope);
+      const bool found = std::any_of(model.nodes.begin(), model.nodes.end(),
+                                     [&](const Node& node) { return std::regex_match(node.name, pattern); });
+      if (!found) throw Error(ErrorCode::kBadArgument, "--exclude " + scope, "matches the name of no node, whole");
+    } catch (const std::regex_error& error) {
+      throw Error(ErrorCode::kBadArgument, "--exclude " + scope, "is no regular expression: " + std::string(error.what()));
+    }
+  }
+}
+
 void run(const Flags& flags) {
   if (flags.data.path.empty() && flags.statistics.empty())
     throw Error(ErrorCode::kBadArgument, "quantize",
                 "static quantization needs samples: give --data, or --statistics of an earlier calibrate");
   const Recipe recipe = choose_recipe(flags);
   const Graph model = load(flags.model);
+  check_exclusions(flags.exclude, model);
   const SessionOptions session = flags.common.session_options();
   Quantized result;
   if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
-    result = quantize(model, load_statistics(flags.statistics), recipe);
+    const Statistics statistics = load_statistics(flags.statistics);
+    if (statistics.progress)
+      throw Error(ErrorCode::kMismatch, flags.statistics,
+                  fmt::format("holds {} of {} samples; join it with the other shards by zeropoint merge", statistics.samples,
+                              statistics.progress->total));
+    result = quantize(model, statistics, recipe);
   } else {
     const ChosenSamples samples = open(flags.data, flags.common, model);
     Progress progress("calibrating", flags.common.quiet);
@@ -90,6 +113,7 @@ void add_quantize(CLI::App& program, int*) {
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
   flags->data.add_to(*verb, false);
   flags->common.add_to(*verb);
+  flags->common.add_max_memory(*verb);
   verb->callback([flags] { run(*flags); });
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <random>
 #include <utility>
 
 #include "zeropoint/error.h"
@@ -73,12 +74,26 @@ std::string read_file(const std::filesystem::path& path) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  struct stat facts {};
-  if (::stat(path.c_str(), &facts) == 0 && !S_ISREG(facts.st_mode))
+void write_file(const std::filesystem::path& target, std::span<const std::byte> bytes) {
+  // A link stays a link: the file that it names is replaced.
+  std::error_code ignored;
+  std::filesystem::path path = target;
+  if (std::filesystem::is_symlink(target, ignored)) path = std::filesystem::weakly_canonical(target, ignored);
+  struct stat facts{};
+  const bool exists = ::stat(path.c_str(), &facts) == 0;
+  if (exists && !S_ISREG(facts.st_mode))
     throw Error(ErrorCode::kIo, path.string(), S_ISDIR(facts.st_mode) ? "is a folder" : "is not a regular file");
-  std::string name = path.string() + ".XXXXXX";
-  Descriptor file(::mkostemp(name.data(), O_CLOEXEC));
+
+  // open() in place of mkstemp(): the system then applies the umask, which a library cannot ask for without setting it.
+  std::string name;
+  int fd = -1;
+  std::random_device random;
+  for (int attempt = 0; attempt < 100 && fd < 0; ++attempt) {
+    name = path.string() + "." + std::to_string(random()) + ".tmp";
+    fd = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno != EEXIST) break;
+  }
+  Descriptor file(fd);
   if (file.get() < 0) fail(path, "cannot write", errno);
   const auto give_up = [&](const std::string& what) {
     const int code = errno;
@@ -92,9 +107,8 @@ void write_file(const std::filesystem::path& path, std::span<const std::byte> by
     if (wrote <= 0) give_up("cannot write");
     done += static_cast<std::size_t>(wrote);
   }
-  const mode_t mask = ::umask(0);
-  ::umask(mask);
-  if (::fchmod(file.get(), 0666 & ~mask) != 0 || ::fsync(file.get()) != 0 || file.close() != 0) give_up("cannot write");
+  if (exists && ::fchmod(file.get(), facts.st_mode & 07777) != 0) give_up("cannot keep the mode of");
+  if (::fsync(file.get()) != 0 || file.close() != 0) give_up("cannot write");
   if (::rename(name.c_str(), path.c_str()) != 0) give_up("cannot replace");
 }
 

@@ -15,7 +15,7 @@ namespace zeropoint {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
+  explicit ThreadPool(int threads);  // throws Error kLimit when the system gives fewer
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -32,6 +32,7 @@ class ThreadPool {
   using Call = void (*)(void* context, int worker);
   void run(void* context, Call call) noexcept;
   void work(int worker) noexcept;
+  void stop() noexcept;
 
   std::vector<std::thread> workers_;
   void* context_ = nullptr;

@@ -14,7 +14,11 @@
 namespace zeropoint::engine {
 namespace {
 
-int element_bytes(DType dtype) { return bits(dtype) / 8; }
+[[noreturn]] void fail_unknown(const Node& node) {
+  throw Error(ErrorCode::kUnsupported, describe(node),
+              fmt::format("operator {}{} is not known to this version and cannot run",
+                          node.domain.empty() ? "" : node.domain + ".", node.op_type));
+}
 
 std::array<std::uint8_t, 256> sign_flip() {
   std::array<std::uint8_t, 256> table{};
@@ -202,8 +206,6 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"Split", &Lowering::move_quantized},
       {"Gather", &Lowering::move_quantized},
       {"Expand", &Lowering::move_quantized},
-      {"DepthToSpace", &Lowering::move_quantized},
-      {"SpaceToDepth", &Lowering::move_quantized},
   };
   return table;
 }
@@ -261,6 +263,7 @@ const Dims& Lowering::dims_of(const std::string& value_name) {
   } else {
     const TensorType type = graph_.type_of(value_name);
     const auto fixed_shape = type.shape ? fixed_dims(*type.shape) : std::nullopt;
+    if (!fixed_shape && current_ != nullptr && ops::find(*current_) == nullptr) fail_unknown(*current_);
     if (!fixed_shape)
       throw Error(
           ErrorCode::kUnsupported, current_ ? describe(*current_) : "graph",
@@ -583,10 +586,7 @@ void Lowering::finish_tail(const Tail& tail) {
 }
 
 void Lowering::reference(const Node& node, std::optional<DType> quantized) {
-  if (ops::find(node) == nullptr || ops::find(node)->reference == nullptr)
-    throw Error(ErrorCode::kUnsupported, describe(node),
-                fmt::format("operator {}{} is not known to this version and cannot run",
-                            node.domain.empty() ? "" : node.domain + ".", node.op_type));
+  if (ops::find(node) == nullptr || ops::find(node)->reference == nullptr) fail_unknown(node);
   for (const auto& [attribute, content] : node.attributes)
     if (std::holds_alternative<std::shared_ptr<const Graph>>(content))
       throw Error(ErrorCode::kUnsupported, describe(node), "operators with subgraphs cannot run in this version");

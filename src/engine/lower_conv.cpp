@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/aligned_buffer.h"
+#include "base/content_hash.h"
 #include "engine/lowering.h"
 #include "kernels/conv_f32/conv_f32.h"
 #include "kernels/conv_q8/conv_q8.h"
@@ -182,8 +183,9 @@ std::optional<IntegerWeights> Lowering::integer_weights(const QuantizedConstant&
     for (auto& zero_point : weights.zero_point) zero_point -= 128;
   if (std::all_of(weights.zero_point.begin(), weights.zero_point.end(), [](std::int32_t z) { return z == 0; }))
     weights.zero_point.clear();
-  weights.key = constant.name + (transpose ? "/transposed" : "");
-  for (const std::int32_t zero_point : weights.zero_point) weights.key += "," + std::to_string(zero_point);
+  // By content, not by name: a name may stand for other numbers in the plan of another shape.
+  weights.key =
+      content_hash(std::as_bytes(std::span(weights.values))) + content_hash(std::as_bytes(std::span(weights.zero_point)));
   return weights;
 }
 

@@ -296,7 +296,6 @@ bool Lowering::binary(const Node& node) {
 bool Lowering::activation(const Node& node) {
   const std::string& x = node.input(0);
   if (!exists(x) || dtype_of_value(x) != DType::f32) return false;
-  // The node itself and the activations behind it, as one clamp: absorb_tail starts at the node's input if that is used once.
   float low = -std::numeric_limits<float>::infinity(), high = std::numeric_limits<float>::infinity();
   if (node.op_type == "Relu") {
     low = 0;

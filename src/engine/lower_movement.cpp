@@ -26,8 +26,6 @@ class StridedCopyStep : public Step {
   std::vector<std::size_t> dst_offsets_bytes_;
 };
 
-int element_bytes(DType dtype) { return bits(dtype) / 8; }
-
 // Dense `src` into a wider tensor along `axis`.
 kernels::StridedCopy concat_copy(const Dims& src, std::size_t axis, std::int64_t dst_axis, int bytes) {
   std::int64_t outer = 1, inner = 1;

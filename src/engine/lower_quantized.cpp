@@ -64,19 +64,9 @@ class QuantizePlanesStep : public Step {
 
 // Operators that look at each element alone: a function of an 8-bit value is a table.
 bool is_elementwise_unary(const Node& node) {
-  static const std::set<std::string, std::less<>> types = {"Relu",        "Clip",
-                                                           "LeakyRelu",   "Sigmoid",
-                                                           "HardSigmoid", "HardSwish",
-                                                           "Tanh",        "Erf",
-                                                           "Elu",         "Selu",
-                                                           "Softplus",    "Softsign",
-                                                           "Gelu",        "Mish",
-                                                           "Sqrt",        "Exp",
-                                                           "Log",         "Neg",
-                                                           "Abs",         "Ceil",
-                                                           "Floor",       "Round",
-                                                           "Reciprocal",  "Sign",
-                                                           "Celu",        "ThresholdedRelu"};
+  static const std::set<std::string, std::less<>> types = {
+      "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf",   "Elu",   "Softplus",   "Softsign",
+      "Gelu", "Sqrt", "Exp",       "Log",     "Neg",         "Abs",       "Ceil", "Floor", "Round", "Reciprocal", "Sign"};
   return types.contains(node.op_type);
 }
 
@@ -349,7 +339,8 @@ bool Lowering::quantized_operator(const Node& node) {
       return false;
     }
     std::vector<std::int32_t> bias;
-    const std::string& bias_name = is_integer_op ? node.input(99) : (is_gemm ? node.input(6) : node.input(8));
+    static const std::string kNone;
+    const std::string& bias_name = is_integer_op ? kNone : (is_gemm ? node.input(6) : node.input(8));
     if (!bias_name.empty()) {
       const Tensor* tensor = constant_of(bias_name);
       if (tensor == nullptr || tensor->dtype() != DType::s32 || tensor->size() != linear.shape.o) return false;

@@ -186,6 +186,8 @@ S& Lowering::emit(std::unique_ptr<S> step, std::string op, std::vector<ValueId> 
   return result;
 }
 
+inline int element_bytes(DType dtype) { return bits(dtype) / 8; }
+
 inline bool spatially_trivial(const Dims& dims) {
   for (std::size_t axis = 2; axis < dims.size(); ++axis)
     if (dims[axis] != 1) return false;

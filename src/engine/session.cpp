@@ -263,7 +263,8 @@ struct Session::Impl {
 
   const Plan& last_plan() const {
     if (plans.empty())
-      throw Error(ErrorCode::kBadArgument, "session", "no plan yet: the shapes are open; run it once, or give them with `shapes`");
+      throw Error(ErrorCode::kBadArgument, "session",
+                  "no plan yet: the shapes are open; run it once, or give them with `shapes`");
     return plans.front()->plan;
   }
 };

@@ -313,6 +313,26 @@ TEST_F(SessionTest, BatchesSplitWithoutTrace) {
   }
 }
 
+// Weights that depend on the shape of the input: the second plan must not take the first one's packed bytes.
+TEST_F(SessionTest, WeightsThatFoldToOtherNumbersAtOtherShapes) {
+  Builder& b = builder;
+  b.input("x", DType::f32, {Dim("N"), Dim(4), Dim(6), Dim(6)});
+  const std::string n = b.node("Gather", {b.node("Shape", {"x"}), b.constant(Tensor::scalar(std::int64_t{0}))});
+  const std::string w =
+      b.node("Expand", {b.node("Cast", {n}, {{"to", std::int64_t{3}}}), b.constant(Tensor::of_ints({5, 4, 3, 3}))});
+  const std::string weights =
+      b.node("DequantizeLinear", {w, b.constant(Tensor::scalar(0.01F)), b.constant(Tensor::scalar(std::int8_t{0}))});
+  b.output(b.node("Conv", {b.fake("x", DType::u8, 0.02F, 128), weights}), DType::f32);
+  const Graph graph = b.build();
+  Session session(graph, {.threads = 1});
+  for (const std::int64_t batch : {1, 3, 2}) {
+    const Feeds feeds = {{"x", b.reals({batch, 4, 6, 6})}};
+    const Tensor out = session.run(feeds).front(), expected = ops::evaluate(graph, feeds).front();
+    for (std::size_t i = 0; i < static_cast<std::size_t>(out.size()); ++i)
+      ASSERT_NEAR(out.values<float>()[i], expected.values<float>()[i], 1e-4) << "batch " << batch;
+  }
+}
+
 TEST_F(SessionTest, TapsShowTheValuesOfTheReferences) {
   builder.input("x", DType::f32, to_shape({1, 3, 6, 6}));
   const std::string conv = builder.node("Conv", {"x", builder.constant(builder.reals({4, 3, 1, 1}))});
