@@ -46,7 +46,7 @@ bench: setup build  ## remake the published figures (takes several minutes)
 
 format:  ## format C++ and Python
 	git ls-files '*.h' '*.cpp' | xargs -r clang-format-19 -i
-	$(VENV)/bin/ruff format $(wildcard bench python tests tools)
+	$(VENV)/bin/ruff format $(wildcard bench examples python tests tools)
 
 clean:  ## remove what was built; keep environment, models and data
 	rm -rf build/release build/bench build/demo

@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, nargs="+", default=[16, 1024])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer", type=int, default=0, metavar="N", help="samples for ONNX Runtime's percentile calibrator")
+    parser.add_argument(
+        "--peer", type=int, default=0, metavar="N", help="samples for ONNX Runtime's percentile calibrator"
+    )
     parser.add_argument("--peer-child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
@@ -109,7 +111,9 @@ print(os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_m
 def measure(command: Sequence[object]) -> tuple[float, int]:
     """Seconds and greatest resident bytes of a command."""
     words = [str(word) for word in command]
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", LAUNCHER, *words], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LAUNCHER, *words], check=True, stdout=subprocess.PIPE, text=True
+    )
     code, seconds, peak = done.stdout.split()
     if code != "0":
         raise SystemExit(f"failed: {' '.join(words)}")

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "command.h"
 #include "ops/operator.h"
@@ -118,9 +119,13 @@ void inspect(const Flags& flags) {
   if (flags.sizes)
     for (const int width : kWidths) text += fmt::format("  weights at {:>2} bits: {:.2f} MB\n", width, size_at(width) / 1e6);
   for (const auto& node : facts.unknown) text += "  unknown to this version, stays as it is: " + node + "\n";
-  for (const auto& [key, value] : graph.metadata)
-    if (key.starts_with("zeropoint."))
-      text += fmt::format("  {}: {}\n", key, value.size() > 100 ? value.substr(0, 100) + "..." : value);
+  for (const auto& [key, value] : graph.metadata) {
+    if (!key.starts_with("zeropoint.")) continue;
+    std::string line;  // recipes are JSON over many lines
+    for (const char c : value)
+      if (!std::isspace(static_cast<unsigned char>(c))) line += c;
+    text += fmt::format("  {}: {}\n", key, line.size() > 100 ? line.substr(0, 100) + "..." : line);
+  }
   print(text);
 }
 

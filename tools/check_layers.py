@@ -4,22 +4,56 @@ kernel files named for their instruction set, and that ONNX's generated classes 
 
 usage: tools/check_layers.py [ROOT]
 """
+
 import pathlib
 import re
 import sys
 
 # folder -> the folders that it may include, besides itself
-ORDER = ["base", "numerics", "ir", "ops", "onnx", "passes", "kernels", "engine", "data", "calib", "train", "quant", "analyze",
-         "pipeline", "export", "report"]
+ORDER = [
+    "base",
+    "numerics",
+    "ir",
+    "ops",
+    "onnx",
+    "passes",
+    "kernels",
+    "engine",
+    "data",
+    "calib",
+    "train",
+    "quant",
+    "analyze",
+    "pipeline",
+    "export",
+    "report",
+]
 BELOW = {folder: set(ORDER[:i]) for i, folder in enumerate(ORDER)}
 BELOW["kernels"] = {"base", "numerics"}
 BELOW["passes"] -= {"onnx"}
 BELOW["report"] -= {"export"}
 
 # public header -> the folder that owns it
-PUBLIC = {"error": "base", "cpu": "base", "tensor": "ir", "graph": "ir", "qparams": "ir", "samples": "ir", "passes": "passes", "insert_qdq": "passes", "bias_correction": "quant",
-          "session": "engine", "data": "data", "statistics": "calib", "recipe": "quant", "ranges": "quant",
-          "quantize_tensor": "ir", "report": "analyze", "quantize": "pipeline", "zeropoint": "report"}
+PUBLIC = {
+    "error": "base",
+    "cpu": "base",
+    "tensor": "ir",
+    "graph": "ir",
+    "qparams": "ir",
+    "samples": "ir",
+    "passes": "passes",
+    "insert_qdq": "passes",
+    "bias_correction": "quant",
+    "session": "engine",
+    "data": "data",
+    "statistics": "calib",
+    "recipe": "quant",
+    "ranges": "quant",
+    "quantize_tensor": "ir",
+    "report": "analyze",
+    "quantize": "pipeline",
+    "zeropoint": "report",
+}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]', re.M)
 # one instruction set's source, a header for such sources, or the one vector wrapper that all of them share
@@ -38,10 +72,14 @@ def check(root: pathlib.Path) -> list[str]:
     files = sorted((root / "src").rglob("*.cpp")) + sorted((root / "src").rglob("*.h"))
     headers = sorted((root / "include/zeropoint").glob("*.h"))
     for path in files + headers:
-        own = path.relative_to(root / "src").parts[0] if path.is_relative_to(root / "src") else PUBLIC.get(path.stem, "?")
+        own = (
+            path.relative_to(root / "src").parts[0] if path.is_relative_to(root / "src") else PUBLIC.get(path.stem, "?")
+        )
         name = path.relative_to(root)
         if own == "?":
-            problems.append(f"{name}: no folder owns this public header; add it to PUBLIC in {pathlib.Path(__file__).name}")
+            problems.append(
+                f"{name}: no folder owns this public header; add it to PUBLIC in {pathlib.Path(__file__).name}"
+            )
             continue
         # Tests of the engine and above compare with the file reader; a test may use the text form of ir and its own layer.
         for include in INCLUDE.findall(path.read_text()):
@@ -50,7 +88,9 @@ def check(root: pathlib.Path) -> list[str]:
                 problems.append(f"{name}: includes <{include}>, which no folder owns")
             elif target and target != own and target not in BELOW[own]:
                 problems.append(f"{name}: {own} must not include {include} of {target}")
-            if re.search(r"(immintrin|arm_neon|x86intrin)\.h$", include) and not (own == "kernels" and ISA_FILE.match(path.name)):
+            if re.search(r"(immintrin|arm_neon|x86intrin)\.h$", include) and not (
+                own == "kernels" and ISA_FILE.match(path.name)
+            ):
                 problems.append(f"{name}: intrinsics belong into src/kernels/*/x86_ISA.cpp or arm_ISA.cpp")
             if include.endswith(".pb.h") and own != "onnx":
                 problems.append(f"{name}: ONNX's classes belong into src/onnx")

@@ -5,6 +5,7 @@ name ends in that instruction set.
 
 usage: tools/check_symbols.py BUILD_FOLDER
 """
+
 import pathlib
 import re
 import subprocess
@@ -20,7 +21,9 @@ def check(build: pathlib.Path) -> tuple[int, list[str]]:
         if not match:
             continue
         seen += 1
-        for line in subprocess.run(["nm", "-C", "--defined-only", path], check=True, capture_output=True, text=True).stdout.splitlines():
+        for line in subprocess.run(
+            ["nm", "-C", "--defined-only", path], check=True, capture_output=True, text=True
+        ).stdout.splitlines():
             kind, symbol = line.split(maxsplit=2)[1:3]
             if kind in "WVu" and symbol != "DW.ref.__gxx_personality_v0":
                 problems.append(f"{path.relative_to(build)}: weak symbol {symbol}")

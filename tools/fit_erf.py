@@ -1,7 +1,7 @@
 """Prints the polynomials of src/numerics/elementary.cpp for erf: Chebyshev fits computed with 50 digits.
 
-  erf(x) = x * P(x^2)                 for 0 <= x <= 1
-  erf(x) = 1 - Q(x - 2.5)             for 1 <= x <= 4        (beyond, erf(x) rounds to 1 in fp32)
+erf(x) = x * P(x^2)                 for 0 <= x <= 1
+erf(x) = 1 - Q(x - 2.5)             for 1 <= x <= 4        (beyond, erf(x) rounds to 1 in fp32)
 """
 
 import mpmath as mp
@@ -25,7 +25,8 @@ def chebyshev_fit(f, low, high, degree):
 def show(name, f, low, high, degree):
     coefficients = [float(c) for c in chebyshev_fit(f, mp.mpf(low), mp.mpf(high), degree)]
     worst = max(
-        abs(mp.polyval([mp.mpf(c) for c in reversed(coefficients)], x) - f(x)) for x in mp.linspace(mp.mpf(low), mp.mpf(high), 4001)
+        abs(mp.polyval([mp.mpf(c) for c in reversed(coefficients)], x) - f(x))
+        for x in mp.linspace(mp.mpf(low), mp.mpf(high), 4001)
     )
     print(f"constexpr double {name}[] = {{  // error below {mp.nstr(worst, 2)}")
     print("    " + ", ".join(f"{c!r}" for c in coefficients) + "};")

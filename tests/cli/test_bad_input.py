@@ -50,12 +50,19 @@ def output(tmp_path):
     path.write_text("precious")
     yield path
     assert path.read_text() == "precious"
-    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out.onnx")) == ["out.onnx"], "a partial file was left"
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("out.onnx")) == ["out.onnx"], (
+        "a partial file was left"
+    )
 
 
 def tiny(nodes, initializers=(), inputs=("x",), outputs=("y",), dims=(1, 4)):
-    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(i, TensorProto.FLOAT, dims) for i in inputs],
-                              [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs], initializers)
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(i, TensorProto.FLOAT, dims) for i in inputs],
+        [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs],
+        initializers,
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -97,8 +104,16 @@ def test_dangling_input_and_cycle(tmp_path, samples, output):
     path = tmp_path / "m.onnx"
     onnx.save(tiny([helper.make_node("Add", ["x", "nowhere"], ["y"], name="adder")]), path)
     refuse(*quantize(path, samples, output), says=["m.onnx", "nowhere", "adder"])
-    onnx.save(tiny([helper.make_node("Add", ["x", "b"], ["a"], name="first"), helper.make_node("Relu", ["a"], ["b"], name="second"),
-                    helper.make_node("Relu", ["b"], ["y"])]), path)
+    onnx.save(
+        tiny(
+            [
+                helper.make_node("Add", ["x", "b"], ["a"], name="first"),
+                helper.make_node("Relu", ["a"], ["b"], name="second"),
+                helper.make_node("Relu", ["b"], ["y"]),
+            ]
+        ),
+        path,
+    )
     refuse(*quantize(path, samples, output), says=["m.onnx", "cycle"])
 
 
@@ -140,10 +155,21 @@ def test_nan_in_weights_and_activations(tmp_path, output):
     np.savez(samples / "0.npz", x=np.zeros((1, 4), np.float32))
     weights = np.ones((4, 4), np.float32)
     weights[1, 2] = np.nan
-    onnx.save(tiny([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], [numpy_helper.from_array(weights, "w")]), path)
+    onnx.save(
+        tiny([helper.make_node("MatMul", ["x", "w"], ["y"], name="product")], [numpy_helper.from_array(weights, "w")]),
+        path,
+    )
     refuse(*quantize(path, samples, output), says=["product"])
-    onnx.save(tiny([helper.make_node("Log", ["x"], ["l"], name="logarithm"), helper.make_node("MatMul", ["l", "w"], ["y"], name="product")],
-                   [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")]), path)
+    onnx.save(
+        tiny(
+            [
+                helper.make_node("Log", ["x"], ["l"], name="logarithm"),
+                helper.make_node("MatMul", ["l", "w"], ["y"], name="product"),
+            ],
+            [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
+        ),
+        path,
+    )
     refuse(*quantize(path, samples, output), says=["logarithm", "0.npz"])
 
 
@@ -151,8 +177,13 @@ def test_unknown_operator_that_must_run(tmp_path, output):
     path, samples = tmp_path / "m.onnx", tmp_path / "samples"
     samples.mkdir()
     np.savez(samples / "0.npz", x=np.zeros((1, 4), np.float32))
-    model = tiny([helper.make_node("Frobnicate", ["x"], ["f"], name="odd", domain="my.company"), helper.make_node("MatMul", ["f", "w"], ["y"])],
-                 [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")])
+    model = tiny(
+        [
+            helper.make_node("Frobnicate", ["x"], ["f"], name="odd", domain="my.company"),
+            helper.make_node("MatMul", ["f", "w"], ["y"]),
+        ],
+        [numpy_helper.from_array(np.ones((4, 4), np.float32), "w")],
+    )
     model.graph.value_info.append(helper.make_tensor_value_info("f", TensorProto.FLOAT, (1, 4)))
     model.opset_import.append(helper.make_opsetid("my.company", 1))
     onnx.save(model, path)
@@ -161,13 +192,16 @@ def test_unknown_operator_that_must_run(tmp_path, output):
     assert "Frobnicate" in run("inspect", path).stdout
 
 
-@pytest.mark.parametrize(("recipe", "pointer"), [
-    ("{", "line 1"),
-    ({"rules": 3}, "/rules"),
-    ({"rules": [{"op_type": "Conv", "weight": {"dtype": "s9"}}]}, "/rules/0/weight/dtype"),
-    ({"rules": [{"op_type": "Conv", "colour": "red"}]}, "/rules/0/colour"),
-    ({"rules": [{"scope": "(", "op_type": "Conv"}]}, "/rules/0/scope"),
-])
+@pytest.mark.parametrize(
+    ("recipe", "pointer"),
+    [
+        ("{", "line 1"),
+        ({"rules": 3}, "/rules"),
+        ({"rules": [{"op_type": "Conv", "weight": {"dtype": "s9"}}]}, "/rules/0/weight/dtype"),
+        ({"rules": [{"op_type": "Conv", "colour": "red"}]}, "/rules/0/colour"),
+        ({"rules": [{"scope": "(", "op_type": "Conv"}]}, "/rules/0/scope"),
+    ],
+)
 def test_bad_recipes(tmp_path, samples, output, recipe, pointer):
     path = tmp_path / "recipe.json"
     path.write_text(recipe if isinstance(recipe, str) else json.dumps(recipe))
@@ -194,7 +228,12 @@ def test_output_that_cannot_be_written(tmp_path, samples):
 def test_interrupt_leaves_the_old_file(tmp_path, output):
     samples = tmp_path / "many.npz"
     np.savez(samples, images=np.zeros((60000, 1, 28, 28), np.float32))
-    process = subprocess.Popen([ZEROPOINT, *map(str, quantize(MODEL, samples, output))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [ZEROPOINT, *map(str, quantize(MODEL, samples, output))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         process.wait(timeout=0.8)
         pytest.skip("the machine was too fast to be interrupted")
@@ -208,7 +247,9 @@ def test_interrupt_leaves_the_old_file(tmp_path, output):
 
 def test_statistics_of_another_model_or_broken(tmp_path, samples, output):
     statistics = tmp_path / "statistics"
-    assert run("calibrate", ROOT / "tests/data/fmnist_resnet8.onnx", "--data", samples, "-o", statistics).returncode == 0
+    assert (
+        run("calibrate", ROOT / "tests/data/fmnist_resnet8.onnx", "--data", samples, "-o", statistics).returncode == 0
+    )
     refuse("quantize", MODEL, "-o", output, "--statistics", statistics, says=["statistics"])
     data = bytearray(statistics.read_bytes())
     data[len(data) // 2] ^= 1
