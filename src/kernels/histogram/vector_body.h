@@ -1,5 +1,6 @@
-// The histogram in two steps a block: bins of the non-zero values side by side into a small buffer (vectors), then counting
-// them (scalar; one increment a value). The body of each ISA file, which brings append_bins.
+// The histogram in two steps a block: bins of the non-zero values side by side into a small buffer (vector units), then
+// counting them (scalar; one increment a value, bound by loads and stores). The steps of neighbouring blocks are interleaved,
+// so that both kinds of units work. The body of each ISA file, which brings append_bins.
 #pragma once
 
 #include "kernels/histogram/histogram_functions.h"
@@ -8,7 +9,7 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr int64_t kBlock = 1024;  // values; the buffer stays in L1 beside the counts
+constexpr int64_t kBlock = 2048;  // values; the buffer stays in L1 beside the counts
 constexpr uint32_t kMagnitude = 0x7FFFFFFF, kInfinityBits = 0x7F800000;
 
 // What one block adds to the state if all of its values are finite.
@@ -18,34 +19,43 @@ struct BlockSummary {
   int64_t bins;                // non-zero values
 };
 
-// Of `count` values, a multiple of kLanes: bins of the non-zero ones to `bins` (room for kLanes more than count), in any order.
-BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noexcept;
+// Counts the bins of the block before, kLanes at a time. Neighbours go to different tables: equal bins in a row (a clamped
+// activation) would wait for each other's store.
+struct BinCounter {
+  uint16_t* tables;
+  const uint32_t *next, *end;
 
-// Neighbours go to different tables: equal bins in a row (a clamped activation) would wait for each other's store. Bins are
-// loaded two at a time: the loop is bound by its loads and stores. Meanwhile values further on are fetched: the machine's own
-// prefetcher rests while nothing is read from there.
-inline void count_bins(uint16_t* tables, const uint32_t* bins, int64_t count, const float* ahead) {
-  int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    __builtin_prefetch(ahead + 2 * i);  // a cache line
-    for (int64_t k = i; k < i + 8; k += 4) {
-      uint64_t first, second;
-      memcpy(&first, bins + k, sizeof first);
-      memcpy(&second, bins + k + 2, sizeof second);
+  void step() {
+    if (end - next < kLanes) return;
+    for (int k = 0; k < kLanes; k += 4) {
+      uint64_t first, second;  // two bins in one load
+      memcpy(&first, next + k, sizeof first);
+      memcpy(&second, next + k + 2, sizeof second);
       ++tables[static_cast<uint32_t>(first)];
       ++tables[kHistogramBins + (first >> 32)];
       ++tables[static_cast<uint32_t>(second)];
       ++tables[kHistogramBins + (second >> 32)];
     }
+    next += kLanes;
   }
-  for (; i < count; ++i) ++tables[bins[i]];
-}
+  void finish() {
+    while (end - next >= kLanes) step();
+    for (; next < end; ++next) ++tables[*next];
+  }
+};
+
+// Of `count` values, a multiple of kLanes: bins of the non-zero ones to `bins` (room for kLanes more than count), in any order.
+// Calls counter.step() for each vector.
+BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins, BinCounter& counter) noexcept;
 
 inline void accumulate(HistogramState& state, const float* values, int64_t count) noexcept {
-  uint32_t bins[kBlock + kLanes];
+  uint32_t bins[2][kBlock + kLanes];
+  int turn = 0;
+  BinCounter counter{state.counts, bins[0], bins[0]};
   while (count >= kLanes) {
     const int64_t block = count < kBlock ? count / kLanes * kLanes : kBlock;
-    const BlockSummary summary = append_bins(values, block, bins);
+    const BlockSummary summary = append_bins(values, block, bins[turn], counter);
+    counter.finish();
     if (summary.largest >= kInfinityBits) {  // rare: something is not finite
       histogram_reference.accumulate(state, values, block);
     } else {
@@ -55,11 +65,14 @@ inline void accumulate(HistogramState& state, const float* values, int64_t count
       if (summary.high > state.high) state.high = summary.high;
       if (summary.smallest < state.smallest) state.smallest = summary.smallest;
       if (summary.largest > state.largest && summary.bins > 0) state.largest = summary.largest;
-      count_bins(state.counts, bins, summary.bins, values + block);
+      counter.next = bins[turn];
+      counter.end = bins[turn] + summary.bins;
+      turn ^= 1;
     }
     values += block;
     count -= block;
   }
+  counter.finish();
   histogram_reference.accumulate(state, values, count);
 }
 

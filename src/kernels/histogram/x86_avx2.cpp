@@ -16,13 +16,15 @@ struct CompressTable {
 };
 constexpr CompressTable kCompress;
 
-BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noexcept {
+BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins, BinCounter& counter) noexcept {
+  BinCounter local = counter;  // in registers
   const __m256i magnitude = _mm256_set1_epi32(static_cast<int>(kMagnitude)), none = _mm256_set1_epi32(-1);
   __m256 low = _mm256_set1_ps(__builtin_inff()), high = _mm256_set1_ps(-__builtin_inff());
   __m256i smallest = none, largest = _mm256_setzero_si256();
   uint32_t* next = bins;
   for (int64_t i = 0; i < count; i += kLanes) {
     const __m256 x = _mm256_loadu_ps(values + i);
+    local.step();
     const __m256i bits = _mm256_castps_si256(x), size = _mm256_and_si256(bits, magnitude);
     const __m256i zero = _mm256_cmpeq_epi32(size, _mm256_setzero_si256());
     const unsigned nonzero = ~static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(zero))) & 255U;
@@ -35,6 +37,7 @@ BlockSummary append_bins(const float* values, int64_t count, uint32_t* bins) noe
     smallest = _mm256_min_epu32(smallest, _mm256_or_si256(size, zero));
     largest = _mm256_max_epu32(largest, size);
   }
+  counter = local;
   alignas(32) float lows[8], highs[8];
   alignas(32) uint32_t smallests[8], largests[8];
   _mm256_store_ps(lows, low);
