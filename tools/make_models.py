@@ -29,6 +29,7 @@ class Step:
     run: Callable[[], None]
     outputs: tuple[Path, ...]
     sources: tuple[str, ...]
+    by_default: bool = True  # else only when --only names it
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
@@ -44,6 +45,12 @@ def _effnet() -> None:
     networks.efficientnet_lite0(MODELS)
 
 
+def _effnet_dynamo() -> None:
+    import networks
+
+    networks.efficientnet_lite0_dynamo(MODELS)
+
+
 def _torchvision() -> None:
     import networks
 
@@ -54,6 +61,30 @@ def _copies() -> None:
     import networks
 
     networks.packaged_onnx(MODELS)
+
+
+def _minilm() -> None:
+    import samples
+    import transformers_export
+
+    transformers_export.minilm(MODELS)
+    samples.unpack_tokenizer(MODELS)
+    samples.sentences(DATA, MODELS)
+
+
+def _smollm2() -> None:
+    import samples
+    import transformers_export
+
+    transformers_export.smollm2(MODELS)
+    samples.prompts(DATA, MODELS)
+
+
+def _samples() -> None:
+    import samples
+
+    samples.speech(DATA, MODELS)
+    samples.printed_lines(DATA)
 
 
 def _photos() -> None:
@@ -83,6 +114,23 @@ STEPS = {
         _files(MODELS, "efficientnet_lite0_raw.onnx", "efficientnet_lite0_bn.onnx", "efficientnet_lite0.onnx"),
         ("networks.py",),
     ),
+    "effnet_dynamo": Step(_effnet_dynamo, _files(MODELS, "efficientnet_lite0_dynamo.onnx"), ("networks.py",)),
+    "minilm": Step(
+        _minilm,
+        _files(MODELS, "minilm_l6_v2.onnx", "minilm_tokenizer.json") + _files(DATA, "sentences/000.npz"),
+        ("transformers_export.py", "samples.py"),
+    ),
+    "smollm2": Step(
+        _smollm2,
+        _files(MODELS, "smollm2_135m.onnx", "smollm2_tokenizer.json") + _files(DATA, "prompts/000.npz"),
+        ("transformers_export.py", "samples.py"),
+        by_default=False,
+    ),
+    "samples": Step(
+        _samples,
+        _files(DATA, "speech/000.npz", "speech_sequence/000.npz", "printed_lines/000.npz"),
+        ("samples.py",),
+    ),
     "torchvision": Step(
         _torchvision, _files(MODELS, "mobilenet_v2.onnx", "resnet18.onnx", "resnet50.onnx"), ("networks.py",)
     ),
@@ -100,7 +148,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="STEP,...", help=f"of {','.join(STEPS)}")
     parser.add_argument("--force", action="store_true", help="make again what is there")
     args = parser.parse_args()
-    wanted = args.only.split(",") if args.only else list(STEPS)
+    wanted = args.only.split(",") if args.only else [name for name, step in STEPS.items() if step.by_default]
     if unknown := [name for name in wanted if name not in STEPS]:
         parser.error(f"no step {unknown[0]!r}; there are {', '.join(STEPS)}")
 

