@@ -3,36 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cstring>
-#include <list>
+#include <optional>
 
 #include "base/thread_pool.h"
-#include "engine/lower.h"
-#include "engine/plan.h"
+#include "engine/stage.h"
 #include "engine/tap.h"
 #include "ops/operator.h"
-#include "passes/passes.h"
 #include "zeropoint/passes.h"
 
 namespace zeropoint {
 namespace {
-
-using engine::Place;
-using engine::Plan;
-using engine::PlanValue;
-using engine::RunContext;
-using engine::ValueId;
-
-// Plans for other shapes are kept, the least recently used one leaves first.
-constexpr std::size_t kMostPlans = 8;
-
-struct ReadyPlan {
-  std::vector<Dims> input_dims;
-  Plan plan;
-  AlignedBuffer arena, scratch;
-  std::vector<std::byte*> pointers;
-};
 
 std::string names_of(const std::vector<ValueInfo>& values) {
   std::string text;
@@ -48,26 +28,36 @@ Dims smallest(const TensorType& type) {
   return dims;
 }
 
+double coverage(const engine::StageSummary& summary) {
+  return summary.total_macs == 0 ? 0.0 : static_cast<double>(summary.integer_macs) / static_cast<double>(summary.total_macs);
+}
+
 }  // namespace
 
 struct Session::Impl {
-  Graph graph;
   SessionOptions options;
-  engine::LowerOptions lower_options;
-  engine::PackCache packs;
   ThreadPool pool;
-  std::list<std::unique_ptr<ReadyPlan>> plans;  // most recently used first
+  std::vector<ValueInfo> inputs, outputs;  // as the model declares them
+  IsaSet isas;
+  std::vector<Dims> last_dims;
+  std::optional<engine::Stage> stage;
 
   Impl(const Graph& source, SessionOptions session_options, std::vector<std::string> taps)
       : options(std::move(session_options)), pool(options.threads > 0 ? options.threads : physical_cores()) {
-    lower_options = {.threads = pool.threads(), .isas = allowed_isas(options.max_isa), .taps = std::move(taps)};
-    graph = source;
+    Graph graph = source;
     verify(graph);
-    fix_shapes();
+    fix_shapes(graph);
     ops::infer_shapes(graph);
     // Taps name values that fusing could remove, and calibration gives fused graphs already.
-    if (lower_options.taps.empty()) graph = fuse(std::move(graph));
-    check_taps();
+    if (taps.empty()) graph = fuse(std::move(graph));
+    check_taps(graph, taps);
+    inputs = graph.inputs;
+    outputs = graph.outputs;
+    isas = allowed_isas(options.max_isa);
+    stage.emplace(std::move(graph),
+                  engine::StageOptions{.lower = {.threads = pool.threads(), .isas = isas, .taps = std::move(taps)},
+                                       .profile = options.profile},
+                  pool, std::make_shared<engine::PackCache>());
     plan_ahead();
   }
 
@@ -76,18 +66,19 @@ struct Session::Impl {
   void plan_ahead() {
     std::vector<Dims> dims;
     bool open = false;
-    for (const auto& input : graph.inputs) {
+    for (const auto& input : inputs) {
       dims.push_back(smallest(input.type));
       open = open || !input.type.shape || !fixed(*input.type.shape);
     }
     try {
-      plan_for(dims);
+      check_symbols(dims);
+      stage->prepare(dims);
     } catch (const Error& error) {
       if (!open || (error.code != ErrorCode::kBadShape && error.code != ErrorCode::kBadAttribute)) throw;
     }
   }
 
-  void fix_shapes() {
+  void fix_shapes(Graph& graph) const {
     for (const auto& [input_name, dims] : options.shapes) {
       const auto input =
           std::find_if(graph.inputs.begin(), graph.inputs.end(), [&](const auto& i) { return i.name == input_name; });
@@ -99,8 +90,8 @@ struct Session::Impl {
     }
   }
 
-  void check_taps() const {
-    for (const auto& tap : lower_options.taps)
+  static void check_taps(const Graph& graph, const std::vector<std::string>& taps) {
+    for (const auto& tap : taps)
       if (graph.type_of(tap).dtype == DType::undefined)
         throw Error(ErrorCode::kBadArgument, "value '" + tap + "'", "the graph has no such value, or its type is unknown");
   }
@@ -125,11 +116,22 @@ struct Session::Impl {
     check_dims(input, tensor.dims(), ErrorCode::kBadSample);
   }
 
+  // The same for tensors, without allocation when their shapes are those of the last run.
+  void check_symbols(std::span<const Tensor> in) {
+    if (std::equal(in.begin(), in.end(), last_dims.begin(), last_dims.end(),
+                   [](const Tensor& tensor, const Dims& dims) { return tensor.dims() == dims; }))
+      return;
+    std::vector<Dims> dims;
+    for (const auto& tensor : in) dims.push_back(tensor.dims());
+    check_symbols(dims);
+    last_dims = std::move(dims);
+  }
+
   // Symbols must mean one number in all inputs.
   void check_symbols(const std::vector<Dims>& dims) const {
     std::map<std::string, std::pair<std::int64_t, std::string>> bound;
     for (std::size_t i = 0; i < dims.size(); ++i) {
-      const ValueInfo& input = graph.inputs[i];
+      const ValueInfo& input = inputs[i];
       if (!input.type.shape) continue;
       for (std::size_t axis = 0; axis < dims[i].size(); ++axis) {
         const Dim& dim = (*input.type.shape)[axis];
@@ -143,87 +145,13 @@ struct Session::Impl {
     }
   }
 
-  ReadyPlan& plan_for(const std::vector<Dims>& dims) {
-    for (auto it = plans.begin(); it != plans.end(); ++it) {
-      if ((*it)->input_dims != dims) continue;
-      if (it != plans.begin()) plans.splice(plans.begin(), plans, it);
-      return *plans.front();
-    }
-    check_symbols(dims);
-    Graph shaped = graph;
-    std::map<std::string, Dims> shapes;
-    for (std::size_t i = 0; i < dims.size(); ++i) shapes[graph.inputs[i].name] = dims[i];
-    ops::infer_shapes(shaped, shapes);
-    passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
-    auto ready = std::make_unique<ReadyPlan>();
-    ready->input_dims = dims;
-    ready->plan = engine::lower(shaped, lower_options, packs);
-    Plan& plan = ready->plan;
-    ready->arena = allocate_aligned(plan.arena_bytes);
-    std::memset(ready->arena.get(), 0, plan.arena_bytes);
-    ready->scratch = allocate_aligned(plan.scratch_bytes);
-    ready->pointers.resize(plan.values.size());
-    if (plans.size() >= kMostPlans) plans.pop_back();
-    plans.push_front(std::move(ready));
-    return *plans.front();
-  }
-
-  void point(ReadyPlan& ready, std::span<const Tensor> in, std::span<Tensor> out) const {
-    const Plan& plan = ready.plan;
-    for (std::size_t i = 0; i < plan.values.size(); ++i) {
-      const PlanValue& value = plan.values[i];
-      switch (value.place) {
-        case Place::arena:
-          ready.pointers[i] = ready.arena.get() + value.slot;
-          break;
-        case Place::input:
-          ready.pointers[i] = const_cast<std::byte*>(in[value.slot].bytes().data());
-          break;
-        case Place::output:
-          ready.pointers[i] = out[value.slot].mutable_bytes().data();
-          break;
-        case Place::constant:
-          ready.pointers[i] = const_cast<std::byte*>(value.constant.bytes().data());
-          break;
-        case Place::alias:
-          break;
-      }
-    }
-    for (std::size_t i = 0; i < plan.values.size(); ++i) {
-      std::size_t root = i;
-      while (plan.values[root].place == Place::alias) root = static_cast<std::size_t>(plan.values[root].alias);
-      ready.pointers[i] = ready.pointers[root];
-    }
-  }
-
-  template <class AfterStep>
-  void execute(ReadyPlan& ready, const AfterStep& after_step) {
-    const auto call = [&](const engine::Step& step) {
-      std::byte* const* values = ready.pointers.data();
-      std::byte* scratch = ready.scratch.get();
-      if (step.single_threaded()) return step.run({values, scratch, 0, 1});
-      pool.run([&](int worker) { step.run({values, scratch, worker, pool.threads()}); });
-    };
-    for (std::size_t i = 0; i < ready.plan.steps.size(); ++i) {
-      engine::Step& step = *ready.plan.steps[i];
-      if (options.profile) {
-        const auto start = std::chrono::steady_clock::now();
-        call(step);
-        step.info.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-      } else {
-        call(step);
-      }
-      after_step(i);
-    }
-  }
-
   std::vector<Tensor> in_order(const Feeds& feeds) const {
     for (const auto& [feed_name, tensor] : feeds)
-      if (std::none_of(graph.inputs.begin(), graph.inputs.end(), [&](const auto& input) { return input.name == feed_name; }))
+      if (std::none_of(inputs.begin(), inputs.end(), [&](const auto& input) { return input.name == feed_name; }))
         throw Error(ErrorCode::kBadSample, "input '" + feed_name + "'",
-                    "the model has no such input; it has " + names_of(graph.inputs));
+                    "the model has no such input; it has " + names_of(inputs));
     std::vector<Tensor> in;
-    for (const auto& input : graph.inputs) {
+    for (const auto& input : inputs) {
       const auto feed = feeds.find(input.name);
       if (feed == feeds.end())
         throw Error(ErrorCode::kBadSample, "input '" + input.name + "'",
@@ -234,38 +162,17 @@ struct Session::Impl {
     return in;
   }
 
-  ReadyPlan& plan_of(std::span<const Tensor> in) {
-    if (!plans.empty()) {  // without allocation when the shapes are those of the last run
-      const auto& last = plans.front()->input_dims;
-      if (std::equal(in.begin(), in.end(), last.begin(), last.end(),
-                     [](const Tensor& t, const Dims& d) { return t.dims() == d; }))
-        return *plans.front();
-    }
-    std::vector<Dims> dims;
-    for (const auto& tensor : in) dims.push_back(tensor.dims());
-    return plan_for(dims);
-  }
-
-  template <class Before, class AfterStep>
-  std::vector<Tensor> run(const Feeds& feeds, const Before& before, const AfterStep& after_step) {
+  std::vector<Tensor> run(const Feeds& feeds, const Observe* observe) {
     const std::vector<Tensor> in = in_order(feeds);
-    ReadyPlan& ready = plan_of(in);
-    std::vector<Tensor> out;
-    for (const ValueId id : ready.plan.outputs) {
-      const PlanValue& value = ready.plan.values[static_cast<std::size_t>(id)];
-      out.emplace_back(value.dtype, value.dims);
-    }
-    point(ready, in, out);
-    before(ready);
-    execute(ready, [&](std::size_t step) { after_step(ready, step); });
-    return out;
+    check_symbols(in);
+    return stage->run(in, observe);
   }
 
-  const Plan& last_plan() const {
-    if (plans.empty())
+  engine::StageSummary summary() const {
+    if (!stage->planned())
       throw Error(ErrorCode::kBadArgument, "session",
                   "no plan yet: the shapes are open; run it once, or give them with `shapes`");
-    return plans.front()->plan;
+    return stage->summary();
   }
 };
 
@@ -276,26 +183,17 @@ Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-const std::vector<ValueInfo>& Session::inputs() const { return impl_->graph.inputs; }
-const std::vector<ValueInfo>& Session::outputs() const { return impl_->graph.outputs; }
+const std::vector<ValueInfo>& Session::inputs() const { return impl_->inputs; }
+const std::vector<ValueInfo>& Session::outputs() const { return impl_->outputs; }
 
-std::vector<Tensor> Session::run(const Feeds& feeds) {
-  return impl_->run(feeds, [](const ReadyPlan&) {}, [](const ReadyPlan&, std::size_t) {});
-}
+std::vector<Tensor> Session::run(const Feeds& feeds) { return impl_->run(feeds, nullptr); }
 
 ErrorCode Session::run(std::span<const Tensor> in, std::span<Tensor> out) noexcept {
   try {
-    const Graph& graph = impl_->graph;
-    if (in.size() != graph.inputs.size() || out.size() != graph.outputs.size()) return ErrorCode::kBadArgument;
-    for (std::size_t i = 0; i < in.size(); ++i) impl_->check_input(graph.inputs[i], in[i]);
-    ReadyPlan& ready = impl_->plan_of(in);
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      const PlanValue& value = ready.plan.values[static_cast<std::size_t>(ready.plan.outputs[i])];
-      if (out[i].dtype() != value.dtype || out[i].dims() != value.dims) return ErrorCode::kBadArgument;
-    }
-    impl_->point(ready, in, out);
-    impl_->execute(ready, [](std::size_t) {});
-    return ErrorCode::kOk;
+    if (in.size() != impl_->inputs.size() || out.size() != impl_->outputs.size()) return ErrorCode::kBadArgument;
+    for (std::size_t i = 0; i < in.size(); ++i) impl_->check_input(impl_->inputs[i], in[i]);
+    impl_->check_symbols(in);
+    return impl_->stage->run(in, out);
   } catch (const Error& error) {
     return error.code;
   } catch (...) {
@@ -303,32 +201,24 @@ ErrorCode Session::run(std::span<const Tensor> in, std::span<Tensor> out) noexce
   }
 }
 
-std::vector<StepInfo> Session::steps() const {
-  std::vector<StepInfo> infos;
-  for (const auto& step : impl_->last_plan().steps) infos.push_back(step->info);
-  return infos;
-}
+std::vector<StepInfo> Session::steps() const { return impl_->summary().steps; }
 
-double Session::integer_coverage() const {
-  const Plan& plan = impl_->last_plan();
-  return plan.total_macs == 0 ? 0.0 : static_cast<double>(plan.integer_macs) / static_cast<double>(plan.total_macs);
-}
+double Session::integer_coverage() const { return coverage(impl_->summary()); }
 
-std::size_t Session::arena_bytes() const { return impl_->last_plan().arena_bytes; }
+std::size_t Session::arena_bytes() const { return impl_->summary().arena_bytes; }
 
 std::string Session::explain() const {
-  const Plan& plan = impl_->last_plan();
+  const engine::StageSummary summary = impl_->summary();
   std::size_t name_width = 4, op_width = 2, kernel_width = 6;
-  for (const auto& step : plan.steps) {
-    name_width = std::min<std::size_t>(48, std::max(name_width, step->info.name.size()));
-    op_width = std::min<std::size_t>(28, std::max(op_width, step->info.op.size()));
-    kernel_width = std::max(kernel_width, step->info.kernel.size());
+  for (const StepInfo& info : summary.steps) {
+    name_width = std::min<std::size_t>(48, std::max(name_width, info.name.size()));
+    op_width = std::min<std::size_t>(28, std::max(op_width, info.op.size()));
+    kernel_width = std::max(kernel_width, info.kernel.size());
   }
   std::string text = fmt::format("{:<{}}  {:<{}}  {:<7}  {:<{}}  {:>8}  {}\n", "node", name_width, "op", op_width, "numbers",
                                  "kernel", kernel_width, "MMACs", "remark");
   std::string islands;
-  for (const auto& step : plan.steps) {
-    const StepInfo& info = step->info;
+  for (const StepInfo& info : summary.steps) {
     const std::string macs = info.macs > 0 ? fmt::format("{:.2f}", static_cast<double>(info.macs) / 1e6) : "";
     text += fmt::format("{:<{}.{}}  {:<{}.{}}  {:<7}  {:<{}}  {:>8}  {}\n", info.name, name_width, name_width, info.op,
                         op_width, op_width, info.integer ? "integer" : "float", info.kernel, kernel_width, macs, info.reason);
@@ -337,34 +227,15 @@ std::string Session::explain() const {
   while (text.find(" \n") != std::string::npos) text.replace(text.find(" \n"), 2, "\n");
   text += fmt::format(
       "integer coverage: {:.2f} % of {:.2f} M multiply-accumulates; activations: {:.2f} MB; threads: {}; ISAs: {}\n",
-      100 * integer_coverage(), static_cast<double>(plan.total_macs) / 1e6, static_cast<double>(plan.arena_bytes) / 1e6,
-      impl_->pool.threads(), to_string(impl_->lower_options.isas));
-  if (plan.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
+      100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6, static_cast<double>(summary.arena_bytes) / 1e6,
+      impl_->pool.threads(), to_string(impl_->isas));
+  if (summary.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
   return text;
 }
 
 TapSession::TapSession(const Graph& graph, std::vector<std::string> values, SessionOptions options)
     : session_(std::make_unique<Session::Impl>(graph, std::move(options), std::move(values))) {}
 
-std::vector<Tensor> TapSession::run(const Feeds& feeds, const Observe& observe) {
-  auto tap = std::vector<Plan::Tap>::const_iterator();
-  const auto show = [&](const ReadyPlan& ready, std::int64_t step) {
-    for (; tap != ready.plan.taps.end() && tap->after <= step; ++tap) {
-      const PlanValue& value = ready.plan.values[static_cast<std::size_t>(tap->value)];
-      const auto* data = reinterpret_cast<const float*>(ready.pointers[static_cast<std::size_t>(tap->value)]);
-      observe({.index = tap->index,
-               .values = {data, value.bytes / sizeof(float)},
-               .dims = value.dims,
-               .channel_last = value.layout == engine::Layout::channel_last});
-    }
-  };
-  return session_.impl_->run(
-      feeds,
-      [&](const ReadyPlan& ready) {
-        tap = ready.plan.taps.begin();
-        show(ready, -1);
-      },
-      [&](const ReadyPlan& ready, std::size_t step) { show(ready, static_cast<std::int64_t>(step)); });
-}
+std::vector<Tensor> TapSession::run(const Feeds& feeds, const Observe& observe) { return session_.impl_->run(feeds, &observe); }
 
 }  // namespace zeropoint

@@ -1,0 +1,310 @@
+#include "engine/stage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "engine/split.h"
+#include "ops/operator.h"
+#include "passes/passes.h"
+
+namespace zeropoint::engine {
+namespace {
+
+// Plans for other shapes are kept, the least recently used one leaves first.
+constexpr std::size_t kMostPlans = 8;
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+void check_operators(const Graph& graph) {
+  for (const Node& node : graph.nodes) {
+    const ops::Operator* entry = ops::find(node);
+    if (entry == nullptr || entry->reference == nullptr)
+      throw Error(ErrorCode::kUnsupported, describe(node),
+                  fmt::format("operator {}{} is not known to this version and cannot run",
+                              node.domain.empty() ? "" : node.domain + ".", node.op_type));
+    for (const auto& [name, attribute] : node.attributes)
+      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute)) check_operators(**body);
+  }
+}
+
+// Where a value comes from that is needed between plans.
+struct Source {
+  enum class From : std::uint8_t { input, head, edge, constant } from;
+  std::size_t index = 0;  // of the stage's input, the head's output, all edges' outputs
+  Tensor constant;
+};
+
+}  // namespace
+
+struct Stage::EdgeNode {
+  Node node;
+  std::vector<std::string> reads;
+  std::vector<Source> sources;  // as `reads`
+  mutable StepInfo info;
+};
+
+struct Stage::Ready {
+  std::vector<Dims> input_dims;
+  Plan plan;
+  AlignedBuffer arena, scratch;
+  std::vector<std::byte*> pointers;
+
+  // Where the plan is not all.
+  std::vector<EdgeNode> edges;
+  std::optional<Graph> rest_graph;  // until the first run tells the types of its inputs
+  std::vector<Source> rest_sources;
+  std::unique_ptr<Stage> rest;
+  bool whole() const { return edges.empty(); }
+};
+
+Stage::Stage(Graph graph, StageOptions options, ThreadPool& pool, std::shared_ptr<PackCache> packs)
+    : graph_(std::move(graph)), options_(std::move(options)), pool_(pool), packs_(std::move(packs)) {
+  check_operators(graph_);
+}
+
+Stage::~Stage() = default;
+
+void Stage::prepare(const std::vector<Dims>& dims) { plan(dims); }
+
+Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
+  for (auto it = plans_.begin(); it != plans_.end(); ++it) {
+    if ((*it)->input_dims != dims) continue;
+    if (it != plans_.begin()) plans_.splice(plans_.begin(), plans_, it);
+    return *plans_.front();
+  }
+  Graph shaped = graph_;
+  std::map<std::string, Dims> shapes;
+  for (std::size_t i = 0; i < dims.size(); ++i) shapes[graph_.inputs[i].name] = dims[i];
+  ops::infer_shapes(shaped, shapes);
+  passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
+
+  Split parts = split(std::move(shaped));
+  auto ready = std::make_unique<Ready>();
+  ready->input_dims = dims;
+  ready->plan = lower(parts.head, options_.lower, *packs_);
+  ready->arena = allocate_aligned(ready->plan.arena_bytes);
+  std::memset(ready->arena.get(), 0, ready->plan.arena_bytes);
+  ready->scratch = allocate_aligned(ready->plan.scratch_bytes);
+  ready->pointers.resize(ready->plan.values.size());
+
+  if (!parts.whole()) {
+    std::unordered_map<std::string, Source> made;
+    for (std::size_t i = 0; i < graph_.inputs.size(); ++i) made[graph_.inputs[i].name] = {Source::From::input, i, {}};
+    for (std::size_t i = 0; i < parts.head.outputs.size(); ++i) made[parts.head.outputs[i].name] = {Source::From::head, i, {}};
+    const auto source_of = [&](const std::string& name) -> Source {
+      if (const auto found = made.find(name); found != made.end()) return found->second;
+      const Tensor* constant = parts.constants.contains(name) ? &parts.constants.at(name) : nullptr;
+      if (constant == nullptr) throw Error(ErrorCode::kInternal, "graph", "value '" + name + "' was never made");
+      return {Source::From::constant, 0, *constant};
+    };
+    std::size_t edge_outputs = 0;
+    std::unordered_map<std::string, Source> made_by_edges;
+    for (Node& node : parts.edges) {
+      EdgeNode edge;
+      edge.reads = values_read(node);
+      for (const std::string& name : edge.reads) edge.sources.push_back(source_of(name));
+      for (const std::string& output : node.outputs) made_by_edges[output] = {Source::From::edge, edge_outputs++, {}};
+      edge.info.name = node.name.empty() ? node.outputs.front() : node.name;
+      edge.info.op = node.op_type;
+      edge.info.kernel = "reference";
+      edge.info.reason = "the shape of its result depends on data";
+      edge.node = std::move(node);
+      ready->edges.push_back(std::move(edge));
+    }
+    made.merge(made_by_edges);
+    for (const ValueInfo& input : parts.rest.inputs) ready->rest_sources.push_back(source_of(input.name));
+    ready->rest_graph = std::move(parts.rest);
+  }
+  if (plans_.size() >= kMostPlans) plans_.pop_back();
+  plans_.push_front(std::move(ready));
+  return *plans_.front();
+}
+
+void Stage::point(Ready& ready, std::span<const Tensor> in, std::span<Tensor> out) const {
+  const Plan& plan = ready.plan;
+  for (std::size_t i = 0; i < plan.values.size(); ++i) {
+    const PlanValue& value = plan.values[i];
+    switch (value.place) {
+      case Place::arena:
+        ready.pointers[i] = ready.arena.get() + value.slot;
+        break;
+      case Place::input:
+        ready.pointers[i] = const_cast<std::byte*>(in[value.slot].bytes().data());
+        break;
+      case Place::output:
+        ready.pointers[i] = out[value.slot].mutable_bytes().data();
+        break;
+      case Place::constant:
+        ready.pointers[i] = const_cast<std::byte*>(value.constant.bytes().data());
+        break;
+      case Place::alias:
+        break;
+    }
+  }
+  for (std::size_t i = 0; i < plan.values.size(); ++i) {
+    std::size_t root = i;
+    while (plan.values[root].place == Place::alias) root = static_cast<std::size_t>(plan.values[root].alias);
+    ready.pointers[i] = ready.pointers[root];
+  }
+}
+
+void Stage::execute(Ready& ready, const Observe* observe) {
+  const Plan& plan = ready.plan;
+  const auto call = [&](const Step& step) {
+    std::byte* const* values = ready.pointers.data();
+    std::byte* scratch = ready.scratch.get();
+    if (step.single_threaded()) return step.run({values, scratch, 0, 1});
+    pool_.run([&](int worker) { step.run({values, scratch, worker, pool_.threads()}); });
+  };
+  auto tap = plan.taps.begin();
+  const auto show = [&](std::int64_t step) {
+    for (; tap != plan.taps.end() && tap->after <= step; ++tap) {
+      const PlanValue& value = plan.values[static_cast<std::size_t>(tap->value)];
+      const auto* data = reinterpret_cast<const float*>(ready.pointers[static_cast<std::size_t>(tap->value)]);
+      (*observe)({.index = tap->index,
+                  .values = {data, value.bytes / sizeof(float)},
+                  .dims = value.dims,
+                  .channel_last = value.layout == Layout::channel_last});
+    }
+  };
+  if (observe != nullptr) show(-1);
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    Step& step = *plan.steps[i];
+    if (options_.profile) {
+      const Stopwatch stopwatch;
+      call(step);
+      step.info.seconds += stopwatch.seconds();
+    } else {
+      call(step);
+    }
+    if (observe != nullptr) show(static_cast<std::int64_t>(i));
+  }
+}
+
+Stage::Ready& Stage::ready_for(std::span<const Tensor> in) {
+  if (!plans_.empty()) {  // without allocation when the shapes are those of the last run
+    const auto& last = plans_.front()->input_dims;
+    if (std::equal(in.begin(), in.end(), last.begin(), last.end(),
+                   [](const Tensor& t, const Dims& d) { return t.dims() == d; }))
+      return *plans_.front();
+  }
+  std::vector<Dims> dims;
+  for (const Tensor& tensor : in) dims.push_back(tensor.dims());
+  return plan(dims);
+}
+
+std::vector<Tensor> Stage::run_edge(const EdgeNode& edge, std::span<const Tensor> inputs) {
+  const Stopwatch stopwatch;
+  std::vector<Tensor> in;
+  for (const std::string& input : edge.node.inputs) {
+    const auto position = std::find(edge.reads.begin(), edge.reads.end(), input) - edge.reads.begin();
+    in.push_back(input.empty() ? Tensor() : inputs[static_cast<std::size_t>(position)]);
+  }
+  std::vector<Tensor> out = ops::evaluate(graph_, edge.node, in);
+  out.resize(edge.node.outputs.size());
+  edge.info.seconds += stopwatch.seconds();
+  return out;
+}
+
+std::vector<Tensor> Stage::run(std::span<const Tensor> in, const Observe* observe) {
+  Ready& ready = ready_for(in);
+  std::vector<Tensor> out;
+  for (const ValueId id : ready.plan.outputs) {
+    const PlanValue& value = ready.plan.values[static_cast<std::size_t>(id)];
+    out.emplace_back(value.dtype, value.dims);
+  }
+  point(ready, in, out);
+  execute(ready, observe);
+  if (ready.whole()) return out;
+
+  std::vector<Tensor> edge_outputs;
+  const auto get = [&](const Source& source) {
+    switch (source.from) {
+      case Source::From::input:
+        return in[source.index];
+      case Source::From::head:
+        return out[source.index];
+      case Source::From::edge:
+        return edge_outputs[source.index];
+      case Source::From::constant:
+        break;
+    }
+    return source.constant;
+  };
+  for (const EdgeNode& edge : ready.edges) {
+    std::vector<Tensor> inputs;
+    for (const Source& source : edge.sources) inputs.push_back(get(source));
+    for (Tensor& tensor : run_edge(edge, inputs)) edge_outputs.push_back(std::move(tensor));
+  }
+  std::vector<Tensor> rest_in;
+  for (const Source& source : ready.rest_sources) rest_in.push_back(get(source));
+  if (!ready.rest) {
+    Graph rest = std::move(*ready.rest_graph);
+    ready.rest_graph.reset();
+    StageOptions options = options_;
+    for (std::size_t i = 0; i < rest.inputs.size(); ++i) {
+      rest.inputs[i].type = {rest_in[i].dtype(), std::nullopt};
+      if (ready.rest_sources[i].from == Source::From::edge) continue;
+      for (std::string& tap : options.lower.taps)  // shown already
+        if (tap == rest.inputs[i].name) tap.clear();
+    }
+    ready.rest = std::make_unique<Stage>(std::move(rest), std::move(options), pool_, packs_);
+  }
+  return ready.rest->run(rest_in, observe);
+}
+
+ErrorCode Stage::run(std::span<const Tensor> in, std::span<Tensor> out) {
+  Ready& ready = ready_for(in);
+  const auto fits = [](const Tensor& tensor, DType dtype, const Dims& dims) {
+    return tensor.dtype() == dtype && tensor.dims() == dims;
+  };
+  if (!ready.whole()) {
+    const std::vector<Tensor> results = run(in);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      if (!fits(out[i], results[i].dtype(), results[i].dims())) return ErrorCode::kBadArgument;
+    for (std::size_t i = 0; i < out.size(); ++i)
+      std::memcpy(out[i].mutable_bytes().data(), results[i].bytes().data(), results[i].bytes().size());
+    return ErrorCode::kOk;
+  }
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const PlanValue& value = ready.plan.values[static_cast<std::size_t>(ready.plan.outputs[i])];
+    if (!fits(out[i], value.dtype, value.dims)) return ErrorCode::kBadArgument;
+  }
+  point(ready, in, out);
+  execute(ready, nullptr);
+  return ErrorCode::kOk;
+}
+
+StageSummary Stage::summary() const {
+  StageSummary result;
+  if (plans_.empty()) return result;
+  const Ready& ready = *plans_.front();
+  for (const auto& step : ready.plan.steps) result.steps.push_back(step->info);
+  result.arena_bytes = ready.plan.arena_bytes;
+  result.integer_macs = ready.plan.integer_macs;
+  result.total_macs = ready.plan.total_macs;
+  for (const EdgeNode& edge : ready.edges) result.steps.push_back(edge.info);
+  if (ready.rest) {
+    StageSummary rest = ready.rest->summary();
+    result.steps.insert(result.steps.end(), rest.steps.begin(), rest.steps.end());
+    result.arena_bytes += rest.arena_bytes;
+    result.integer_macs += rest.integer_macs;
+    result.total_macs += rest.total_macs;
+  }
+  return result;
+}
+
+}  // namespace zeropoint::engine
