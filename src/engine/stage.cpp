@@ -88,8 +88,10 @@ Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
   Graph shaped = graph_;
   std::map<std::string, Dims> shapes;
   for (std::size_t i = 0; i < dims.size(); ++i) shapes[graph_.inputs[i].name] = dims[i];
-  ops::infer_shapes(shaped, shapes);
-  passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
+  do {
+    ops::infer_shapes(shaped, shapes);
+    passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
+  } while (passes::inline_branches(shaped));
 
   Split parts = split(std::move(shaped));
   auto ready = std::make_unique<Ready>();

@@ -7,7 +7,7 @@ namespace zeropoint {
 namespace {
 
 constexpr bool (*kPasses[])(Graph&) = {
-    passes::fold_constants, passes::remove_identity, passes::resolve_reshape, passes::fold_pad,
+    passes::fold_constants, passes::inline_branches, passes::remove_identity, passes::resolve_reshape,  passes::fold_pad,
     passes::fold_batchnorm, passes::fold_scale,      passes::fuse_activation, passes::remove_dead_code,
 };
 

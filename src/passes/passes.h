@@ -7,6 +7,7 @@
 namespace zeropoint::passes {
 
 bool fold_constants(Graph& graph);    // evaluates what depends on constants and fixed shapes alone; infers types itself
+bool inline_branches(Graph& graph);   // If with a constant condition -> the branch it takes
 bool remove_identity(Graph& graph);   // nodes that give back their input
 bool resolve_reshape(Graph& graph);   // computed target shapes -> constants, Flatten where it is one
 bool fold_pad(Graph& graph);          // zero padding into Conv and AveragePool
