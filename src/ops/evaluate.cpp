@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -11,7 +12,7 @@
 namespace zeropoint::ops {
 namespace {
 
-std::vector<Tensor> run(const Node& node, std::int64_t opset, std::span<const Tensor> given) {
+std::vector<Tensor> run(const Node& node, std::int64_t opset, std::span<const Tensor> given, const Scope& scope) {
   const Operator* entry = find(node);
   if (entry == nullptr || entry->reference == nullptr || opset < entry->since)
     fail(ErrorCode::kUnsupported, node,
@@ -28,22 +29,109 @@ std::vector<Tensor> run(const Node& node, std::int64_t opset, std::span<const Te
   }
   try {
     const std::vector<TensorType> outputs = entry->shape({node, opset, types, constants});
-    return entry->reference({node, opset, inputs, outputs});
+    return entry->reference({node, opset, inputs, outputs, &scope});
   } catch (const Error& error) {
     if (!error.where.empty()) throw;
     throw Error(error.code, describe(node), error.what());
   }
 }
 
-std::int64_t opset_of(const Graph& graph, const Node& node) {
-  const auto found = graph.opsets.find(node.domain);
-  if (found != graph.opsets.end()) return found->second;
-  return node.domain.empty() || node.domain == "ai.onnx" ? kNewestOpset : 1;
+// Which nodes run for some values of a graph, and when a value is read for the last time. Subgraphs read outer values.
+class Program {
+ public:
+  Program(const Graph& graph, std::vector<std::string> wanted) : graph_(graph), wanted_(std::move(wanted)) {
+    const std::size_t count = graph.nodes.size();
+    std::unordered_set<std::string> needed(wanted_.begin(), wanted_.end());
+    runs_.resize(count, false);
+    reads_.resize(count);
+    for (std::size_t i = count; i-- > 0;) {
+      const Node& node = graph.nodes[i];
+      for (const std::string& output : node.outputs) runs_[i] = runs_[i] || needed.contains(output);
+      if (!runs_[i]) continue;
+      std::set<std::string> reads(node.inputs.begin(), node.inputs.end());
+      for (const auto& [key, attribute] : node.attributes)
+        if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body != nullptr && *body)
+          reads.merge(outer_names(**body));
+      reads.erase("");
+      needed.insert(reads.begin(), reads.end());
+      reads_[i].assign(reads.begin(), reads.end());
+    }
+    for (std::size_t i = 0; i < count; ++i)
+      for (const std::string& value : reads_[i]) last_use_[value] = i;
+    for (const std::string& value : wanted_) last_use_[value] = count;
+  }
+
+  // `known` holds the inputs.
+  std::vector<Tensor> operator()(std::unordered_map<std::string, Tensor> known, const Scope& outer) const {
+    const auto& opsets = outer.opsets == nullptr || !graph_.opsets.empty() ? graph_.opsets : *outer.opsets;
+    const auto value_of = [&](const std::string& name) -> const Tensor* {
+      if (const auto found = known.find(name); found != known.end()) return &found->second;
+      if (const Tensor* tensor = graph_.constant(name)) return tensor;
+      return outer.value ? outer.value(name) : nullptr;
+    };
+    const Scope scope{value_of, &opsets, outer.interrupt, outer.depth};
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (!runs_[i]) continue;
+      const Node& node = graph_.nodes[i];
+      std::vector<Tensor> inputs;
+      for (const std::string& input : node.inputs) {
+        const Tensor* tensor = input.empty() ? nullptr : value_of(input);
+        if (!input.empty() && tensor == nullptr)
+          fail(ErrorCode::kBadModel, node, "input '" + input + "' is not defined before it");
+        inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
+      }
+      std::vector<Tensor> outputs = run(node, node_opset(opsets, node), inputs, scope);
+      for (std::size_t k = 0; k < node.outputs.size(); ++k) {
+        if (node.outputs[k].empty()) continue;
+        if (k >= outputs.size()) fail(ErrorCode::kUnsupported, node, fmt::format("output {} is not computed", k));
+        if (last_use_.contains(node.outputs[k])) known.insert_or_assign(node.outputs[k], std::move(outputs[k]));
+      }
+      for (const std::string& value : reads_[i])
+        if (last_use_.at(value) == i) known.erase(value);
+    }
+    std::vector<Tensor> results;
+    for (const std::string& name : wanted_) {
+      const Tensor* tensor = value_of(name);
+      if (tensor == nullptr) throw Error(ErrorCode::kBadArgument, "value '" + name + "'", "the graph has no such value");
+      results.push_back(*tensor);
+    }
+    return results;
+  }
+
+ private:
+  const Graph& graph_;
+  const std::vector<std::string> wanted_;
+  std::vector<bool> runs_;
+  std::vector<std::vector<std::string>> reads_;  // of the nodes that run
+  std::unordered_map<std::string, std::size_t> last_use_;
+};
+
+std::vector<std::string> output_names(const Graph& graph) {
+  std::vector<std::string> names;
+  for (const ValueInfo& output : graph.outputs) names.push_back(output.name);
+  return names;
 }
 
 }  // namespace
 
-std::int64_t node_opset(const Graph& graph, const Node& node) { return opset_of(graph, node); }
+std::int64_t node_opset(const std::map<std::string, std::int64_t>& opsets, const Node& node) {
+  const auto found = opsets.find(node.domain == "ai.onnx" ? "" : node.domain);
+  if (found != opsets.end()) return found->second;
+  return node.domain.empty() || node.domain == "ai.onnx" ? kNewestOpset : 1;
+}
+
+const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string& attribute) {
+  const auto* body = std::get_if<std::shared_ptr<const Graph>>(node.find(attribute));
+  if (body == nullptr || *body == nullptr)
+    fail(ErrorCode::kBadAttribute, node, "its attribute '" + attribute + "' must be a graph");
+  return *body;
+}
+
+bool has_subgraphs(const Node& node) {
+  for (const auto& [key, attribute] : node.attributes)
+    if (std::holds_alternative<std::shared_ptr<const Graph>>(attribute)) return true;
+  return false;
+}
 
 void check_inputs(const Node& node, const Operator& entry) {
   const std::size_t count = node.inputs.size();
@@ -53,7 +141,7 @@ void check_inputs(const Node& node, const Operator& entry) {
          : entry.min_inputs == entry.max_inputs
              ? fmt::format("takes {} inputs, has {}", entry.min_inputs, count)
              : fmt::format("takes {} to {} inputs, has {}", entry.min_inputs, entry.max_inputs, count));
-  if (!entry.domain.empty()) return;  // com.microsoft leaves out zero points in the middle
+  if (!entry.domain.empty() || entry.gaps) return;  // com.microsoft leaves out zero points in the middle
   for (std::size_t i = 0; i < (entry.max_inputs >= kAnyNumber ? count : entry.min_inputs); ++i)
     if (node.inputs[i].empty()) fail(ErrorCode::kBadModel, node, fmt::format("input {} is missing", i));
 }
@@ -62,16 +150,21 @@ std::string describe_version(const Node& node, const Operator* entry, std::int64
   return entry == nullptr ? node.op_type : fmt::format("{} of opset {} (from {} on)", node.op_type, opset, entry->since);
 }
 
-std::vector<Tensor> evaluate(const Graph& graph, const Node& node, std::span<const Tensor> inputs) {
-  return run(node, opset_of(graph, node), inputs);
+std::vector<Tensor> evaluate(const Graph& graph, const Node& node, std::span<const Tensor> inputs, const Scope& outer) {
+  Scope scope = outer;
+  if (scope.opsets == nullptr || !graph.opsets.empty()) scope.opsets = &graph.opsets;
+  scope.value = [&](const std::string& name) -> const Tensor* {
+    if (outer.value)
+      if (const Tensor* tensor = outer.value(name)) return tensor;
+    return graph.constant(name);
+  };
+  return run(node, node_opset(*scope.opsets, node), inputs, scope);
 }
 
 std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Tensor>& feeds,
-                             std::span<const std::string> values) {
+                             std::span<const std::string> values, const std::atomic<bool>* interrupt) {
   std::vector<std::string> wanted(values.begin(), values.end());
-  if (wanted.empty())
-    for (const ValueInfo& output : graph.outputs) wanted.push_back(output.name);
-
+  if (wanted.empty()) wanted = output_names(graph);
   std::unordered_map<std::string, Tensor> known;
   for (const ValueInfo& input : graph.inputs) {
     const auto feed = feeds.find(input.name);
@@ -84,56 +177,50 @@ std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Ten
   for (const auto& [name, feed] : feeds)
     if (known.find(name) == known.end())
       throw Error(ErrorCode::kBadSample, "input '" + name + "'", "the graph has no such input");
-
-  // Only what the wanted values need runs.
-  std::unordered_set<std::string> needed(wanted.begin(), wanted.end());
-  std::vector<bool> runs(graph.nodes.size(), false);
-  for (std::size_t i = graph.nodes.size(); i-- > 0;) {
-    for (const std::string& output : graph.nodes[i].outputs) runs[i] = runs[i] || needed.contains(output);
-    if (!runs[i]) continue;
-    for (const std::string& input : graph.nodes[i].inputs)
-      if (!input.empty()) needed.insert(input);
-  }
-
-  // Values die after their last reader.
-  std::unordered_map<std::string, std::size_t> last_use;
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i)
-    if (runs[i])
-      for (const std::string& input : graph.nodes[i].inputs) last_use[input] = i;
-  for (const std::string& value : wanted) last_use[value] = graph.nodes.size();
-
-  const auto value_of = [&](const std::string& name) -> const Tensor* {
-    if (const auto found = known.find(name); found != known.end()) return &found->second;
-    return graph.constant(name);
-  };
-  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
-    if (!runs[i]) continue;
-    const Node& node = graph.nodes[i];
-    std::vector<Tensor> inputs;
-    for (const std::string& input : node.inputs) {
-      const Tensor* tensor = input.empty() ? nullptr : value_of(input);
-      if (!input.empty() && tensor == nullptr)
-        fail(ErrorCode::kBadModel, node, "input '" + input + "' is not defined before it");
-      inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
-    }
-    std::vector<Tensor> outputs = run(node, opset_of(graph, node), inputs);
-    for (std::size_t k = 0; k < node.outputs.size(); ++k) {
-      if (node.outputs[k].empty()) continue;
-      if (k >= outputs.size()) fail(ErrorCode::kUnsupported, node, fmt::format("output {} is not computed", k));
-      if (last_use.contains(node.outputs[k])) known.insert_or_assign(node.outputs[k], std::move(outputs[k]));
-    }
-    for (const std::string& input : node.inputs)
-      if (const auto use = last_use.find(input); use != last_use.end() && use->second == i) known.erase(input);
-  }
-
-  std::vector<Tensor> results;
-  for (const std::string& name : wanted) {
-    const Tensor* tensor = value_of(name);
-    if (tensor == nullptr) throw Error(ErrorCode::kBadArgument, "value '" + name + "'", "the graph has no such value");
-    results.push_back(*tensor);
-  }
-  return results;
+  Scope scope;
+  scope.interrupt = interrupt;
+  return Program(graph, std::move(wanted))(std::move(known), scope);
 }
+
+struct BodyRun::Plan {
+  const Node& node;
+  const Graph& graph;
+  Scope outer;
+  Program program;
+};
+
+BodyRun::BodyRun(const Node& node, const std::string& attribute, const Scope& outer) {
+  const Graph& graph = *subgraph(node, attribute);
+  Scope scope = outer;
+  if (++scope.depth > kMostNested) fail(ErrorCode::kLimit, node, fmt::format("subgraphs nest deeper than {}", kMostNested));
+  plan_.reset(new Plan{node, graph, std::move(scope), Program(graph, output_names(graph))});
+}
+BodyRun::~BodyRun() = default;
+
+std::vector<Tensor> BodyRun::operator()(std::span<const Tensor> inputs) const {
+  const auto& [node, graph, outer, program] = *plan_;
+  if (outer.interrupt != nullptr && outer.interrupt->load(std::memory_order_relaxed))
+    throw Error(ErrorCode::kInterrupted, describe(node), "stopped");
+  if (inputs.size() != graph.inputs.size())
+    fail(ErrorCode::kBadModel, node,
+         fmt::format("its subgraph '{}' takes {} inputs, is given {}", graph.name, graph.inputs.size(), inputs.size()));
+  std::unordered_map<std::string, Tensor> known;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const ValueInfo& info = graph.inputs[i];
+    if (info.type.dtype != DType::undefined && inputs[i].dtype() != info.type.dtype)
+      fail(ErrorCode::kBadType, node,
+           fmt::format("input '{}' of its subgraph takes {}, not {}", info.name, name(info.type.dtype),
+                       name(inputs[i].dtype())));
+    known.emplace(info.name, inputs[i]);
+  }
+  return program(std::move(known), outer);
+}
+
+std::vector<TensorType> BodyRun::types(std::span<const TensorType> inputs) const {
+  return body_types(plan_->graph, inputs, plan_->outer);
+}
+
+const Graph& BodyRun::graph() const { return plan_->graph; }
 
 std::int64_t macs(const Graph& graph, const Node& node) {
   const Operator* entry = find(node);

@@ -12,6 +12,7 @@ std::vector<Operator> batch_normalization_operators();
 std::vector<Operator> cast_operators();
 std::vector<Operator> concat_operators();
 std::vector<Operator> constant_operators();
+std::vector<Operator> control_flow_operators();
 std::vector<Operator> convolution_operators();
 std::vector<Operator> expand_operators();
 std::vector<Operator> gather_operators();

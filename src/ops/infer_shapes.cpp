@@ -46,18 +46,51 @@ TensorType reconcile(const std::string& value, const TensorType& inferred, const
 
 class Inference {
  public:
-  Inference(Graph& graph, bool strict) : graph_(graph), strict_(strict) {
-    for (std::size_t i = 0; i < graph.outputs.size(); ++i) outputs_.emplace(graph.outputs[i].name, i);
-    for (const ValueInfo& input : graph.inputs) types_[input.name] = input.type;
+  Inference(Graph& graph, bool strict) : graph_(graph), opsets_(graph.opsets), strict_(strict) { prepare(); }
+  // Of a subgraph: outer values are looked up in `outer`, or in `scope` while evaluating.
+  Inference(Graph& graph, Inference& outer)
+      : graph_(graph), opsets_(outer.opsets_), strict_(outer.strict_), outer_(&outer), depth_(outer.depth_ + 1) {
+    prepare();
+  }
+  Inference(Graph& graph, const Scope& scope)
+      : graph_(graph),
+        opsets_(scope.opsets == nullptr ? graph.opsets : *scope.opsets),
+        strict_(false),
+        scope_(&scope),
+        depth_(scope.depth) {
+    prepare();
+  }
+
+  void set_input(std::size_t index, TensorType type, const Tensor* constant) {
+    ValueInfo& input = graph_.inputs[index];
+    if (type.dtype == DType::undefined) type.dtype = input.type.dtype;
+    if (input.type.dtype != DType::undefined && type.dtype != input.type.dtype)
+      throw Error(ErrorCode::kBadType, "value '" + input.name + "'",
+                  fmt::format("the subgraph declares {}, it is {}", name(input.type.dtype), name(type.dtype)));
+    input.type = type;
+    types_[input.name] = std::move(type);
+    if (constant != nullptr) known_[input.name] = {*constant, as_integers(*constant)};
   }
 
   void run() {
-    for (const Node& node : graph_.nodes) {
+    for (Node& node : graph_.nodes) {
       std::vector<TensorType> outputs = visit(node);
       outputs.resize(std::max(outputs.size(), node.outputs.size()));
       for (std::size_t i = 0; i < node.outputs.size(); ++i)
         if (!node.outputs[i].empty()) settle(node.outputs[i], outputs[i]);
     }
+  }
+
+  // What is known of the outputs. The pointers live as long as this.
+  std::vector<BodyValue> outputs() {
+    std::vector<BodyValue> result;
+    for (ValueInfo& output : graph_.outputs) {
+      const TensorType type = type_of(output.name);
+      if (output.type.dtype == DType::undefined) output.type.dtype = type.dtype;
+      if (!output.type.shape) output.type.shape = type.shape;
+      result.push_back({type, constant_of(output.name)});
+    }
+    return result;
   }
 
   // The constants among the values that nodes make.
@@ -101,11 +134,19 @@ class Inference {
     return std::nullopt;
   }
 
+  void prepare() {
+    for (std::size_t i = 0; i < graph_.outputs.size(); ++i) outputs_.emplace(graph_.outputs[i].name, i);
+    for (const ValueInfo& input : graph_.inputs) types_[input.name] = input.type;
+  }
+
   TensorType type_of(const std::string& value) const {
     if (value.empty()) return {};
     if (const Tensor* tensor = graph_.constant(value)) return {tensor->dtype(), to_shape(tensor->dims())};
-    const auto found = types_.find(value);
-    return found == types_.end() ? TensorType{} : found->second;
+    if (const auto found = types_.find(value); found != types_.end()) return found->second;
+    if (outer_ != nullptr) return outer_->type_of(value);
+    if (scope_ != nullptr && scope_->value)
+      if (const Tensor* tensor = scope_->value(value)) return {tensor->dtype(), to_shape(tensor->dims())};
+    return {};
   }
 
   // Keeps sums and products of the rules far from overflow.
@@ -120,8 +161,9 @@ class Inference {
   const Tensor* constant_of(const std::string& value) const {
     if (value.empty()) return nullptr;
     if (const Tensor* tensor = graph_.constant(value)) return tensor;
-    const auto found = known_.find(value);
-    return found == known_.end() || !found->second.constant ? nullptr : &*found->second.constant;
+    if (const auto found = known_.find(value); found != known_.end())
+      return found->second.constant ? &*found->second.constant : nullptr;
+    return outer_ == nullptr || types_.contains(value) ? nullptr : outer_->constant_of(value);
   }
 
   const IntValues* integers_of(const std::string& value) {
@@ -129,14 +171,64 @@ class Inference {
     const auto found = known_.find(value);
     if (found != known_.end()) return found->second.integers ? &*found->second.integers : nullptr;
     const Tensor* tensor = graph_.constant(value);
-    if (tensor == nullptr || tensor->size() > kMostElements) return nullptr;
+    if (tensor == nullptr) return outer_ == nullptr || types_.contains(value) ? nullptr : outer_->integers_of(value);
+    if (tensor->size() > kMostElements) return nullptr;
     const Known& known = known_[value] = {*tensor, as_integers(*tensor)};
     return known.integers ? &*known.integers : nullptr;
   }
 
-  std::vector<TensorType> visit(const Node& node) {
+  // Infers the subgraphs of one node on copies, which the node takes over at the end.
+  class NodeBodies final : public Bodies {
+   public:
+    NodeBodies(const Node& node, Inference& around) : node_(node), around_(around) {}
+
+    std::vector<BodyValue> infer(const std::string& attribute, std::span<const BodyValue> inputs, bool varying) override {
+      if (around_.depth_ >= kMostNested)
+        fail(ErrorCode::kLimit, node_, fmt::format("subgraphs nest deeper than {}", kMostNested));
+      auto body = std::make_shared<Graph>(*subgraph(node_, attribute));
+      if (inputs.size() != body->inputs.size())
+        fail(ErrorCode::kBadModel, node_,
+             fmt::format("its subgraph '{}' takes {} inputs, is given {}", body->name, body->inputs.size(), inputs.size()));
+      if (varying) forget_shapes(*body);
+      auto inner = std::make_unique<Inference>(*body, around_);
+      for (std::size_t i = 0; i < inputs.size(); ++i) inner->set_input(i, inputs[i].type, inputs[i].constant);
+      inner->run();
+      std::vector<BodyValue> outputs = inner->outputs();
+      bodies_[attribute] = {std::move(body), std::move(inner)};
+      return outputs;
+    }
+    void adopt(const std::string& attribute) override { adopted_ = attribute; }
+    bool deep() const override { return around_.depth_ >= 4; }
+
+    void store(Node& node) {
+      for (auto& [attribute, body] : bodies_) node.attributes[attribute] = std::shared_ptr<const Graph>(body.graph);
+    }
+    // The subgraph whose outputs are the node's.
+    Inference* adopted() {
+      const auto found = bodies_.find(adopted_);
+      return found == bodies_.end() ? nullptr : found->second.inference.get();
+    }
+
+   private:
+    struct Body {
+      std::shared_ptr<Graph> graph;
+      std::unique_ptr<Inference> inference;
+    };
+
+    static void forget_shapes(Graph& body) {
+      for (auto& [value, type] : body.types) type.shape.reset();
+      for (ValueInfo& output : body.outputs) output.type.shape.reset();
+    }
+
+    const Node& node_;
+    Inference& around_;
+    std::map<std::string, Body> bodies_;
+    std::string adopted_;
+  };
+
+  std::vector<TensorType> visit(Node& node) {
     const Operator* entry = find(node);
-    const std::int64_t opset = node_opset(graph_, node);
+    const std::int64_t opset = node_opset(opsets_, node);
     if (entry == nullptr || entry->shape == nullptr || opset < entry->since) return {};
     check_inputs(node, *entry);
     const std::size_t count =
@@ -153,16 +245,37 @@ class Inference {
     for (std::size_t i = 0; i < node.inputs.size(); ++i) constants[i] = constant_of(node.inputs[i]);
 
     std::vector<TensorType> outputs;
-    const ShapeArgs args{node, opset, inputs, constants, integers};
+    NodeBodies bodies(node, *this);
+    const ShapeArgs args{node, opset, inputs, constants, integers, &bodies};
     try {
       outputs = entry->shape(args);
-      if (!node.outputs.empty() && !node.outputs[0].empty()) carry(node, *entry, args, outputs);
+      if (has_subgraphs(node)) {
+        adopt_values(node, bodies.adopted());
+        bodies.store(node);
+      } else if (!node.outputs.empty() && !node.outputs[0].empty()) {
+        carry(node, *entry, args, outputs);
+      }
     } catch (const Error& error) {
       if (error.code == ErrorCode::kUnsupported) return outputs;  // it cannot run, but it can stay in the graph
       if (!error.where.empty()) throw;
       throw Error(error.code, describe(node), error.what());
     }
     return outputs;
+  }
+
+  void adopt_values(const Node& node, Inference* body) {
+    if (body == nullptr) return;
+    for (std::size_t i = 0; i < std::min(node.outputs.size(), body->graph_.outputs.size()); ++i) {
+      if (node.outputs[i].empty()) continue;
+      const std::string& value = body->graph_.outputs[i].name;
+      const IntValues* integers = body->integers_of(value);
+      const Tensor* constant = body->constant_of(value);
+      if (constant != nullptr && constant->size() > kMostElements) constant = nullptr;
+      if (integers == nullptr && constant == nullptr) continue;
+      Known& known = known_[node.outputs[i]];
+      if (constant != nullptr) known.constant = *constant;
+      if (integers != nullptr) known.integers = *integers;
+    }
   }
 
   // Finds out the value of the node's first output where it is small and decided by what is known.
@@ -213,7 +326,11 @@ class Inference {
   }
 
   Graph& graph_;
+  const std::map<std::string, std::int64_t>& opsets_;  // of the model
   const bool strict_;
+  Inference* const outer_ = nullptr;
+  const Scope* const scope_ = nullptr;
+  const int depth_ = 0;
   std::unordered_map<std::string, std::size_t> outputs_;  // name -> position
   std::unordered_map<std::string, TensorType> types_;
   std::unordered_map<std::string, Known> known_;
@@ -256,6 +373,16 @@ void fix_inputs(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
   fix_inputs(graph, input_shapes);
   Inference(graph, input_shapes.empty()).run();
+}
+
+std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType> inputs, const Scope& outer) {
+  Graph copy = body;
+  Inference inference(copy, outer);
+  for (std::size_t i = 0; i < std::min(inputs.size(), copy.inputs.size()); ++i) inference.set_input(i, inputs[i], nullptr);
+  inference.run();
+  std::vector<TensorType> types;
+  for (const BodyValue& output : inference.outputs()) types.push_back(output.type);
+  return types;
 }
 
 std::map<std::string, Tensor> infer_values(Graph& graph) {

@@ -2,8 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "ops/operator.h"
 
@@ -11,7 +15,12 @@ namespace zeropoint::ops {
 
 inline constexpr std::int64_t kNewestOpset = 21;  // assumed where a graph imports none
 
-std::int64_t node_opset(const Graph& graph, const Node& node);
+std::int64_t node_opset(const std::map<std::string, std::int64_t>& opsets, const Node& node);
+// The subgraph in an attribute; throws kBadAttribute when there is none.
+const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string& attribute);
+bool has_subgraphs(const Node& node);
+// Types of a subgraph's outputs, with `outer` giving the types of outer values.
+std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType> inputs, const Scope& outer);
 // Throws kBadModel when the node has too few or too many inputs or leaves out a required one.
 void check_inputs(const Node& node, const Operator& entry);
 std::string describe_version(const Node& node, const Operator* entry, std::int64_t opset);

@@ -13,6 +13,7 @@ constexpr std::vector<Operator> (*kFamilies[])() = {
     cast_operators,
     concat_operators,
     constant_operators,
+    control_flow_operators,
     convolution_operators,
     expand_operators,
     gather_operators,
