@@ -113,4 +113,54 @@ double erf(double x) {
 
 double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 
+// ---- fp32, fma throughout; kernels/vector_elementary.h has the same operations on vectors
+
+namespace {
+
+float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+template <std::size_t N>
+float polynomial(const float (&coefficients)[N], float x) {
+  float value = coefficients[N - 1];
+  for (std::size_t i = N - 1; i-- > 0;) value = fma(value, x, coefficients[i]);
+  return value;
+}
+
+float magnitude(float x) { return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x7FFFFFFFU); }
+float with_sign_of(float size, float x) {
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(size) | (std::bit_cast<std::uint32_t>(x) & 0x80000000U));
+}
+float power_of_two_float(std::int32_t n) { return std::bit_cast<float>(static_cast<std::uint32_t>(n + 127) << 23); }
+
+}  // namespace
+
+float exp(float x) {
+  if (x != x) return x;
+  x = x < kExpLowFloat ? kExpLowFloat : (x > kExpHighFloat ? kExpHighFloat : x);
+  const float n = fma(x, kPerLog2Float, kShiftFloat) - kShiftFloat;
+  const float r = fma(n, -kLog2LowFloat, fma(n, -kLog2HighFloat, x));
+  const float value = fma(r * r, polynomial(kExpFloat, r), r) + 1.0F;
+  const auto exponent = static_cast<std::int32_t>(n);
+  const std::int32_t half = exponent >> 1;  // in two steps: 2^128 and subnormal results
+  return value * power_of_two_float(half) * power_of_two_float(exponent - half);
+}
+
+float sigmoid(float x) {  // of exp(-|x|), which cannot overflow
+  const float e = exp(-magnitude(x));
+  return (x < 0 ? e : 1.0F) / (1.0F + e);
+}
+
+float tanh(float x) {
+  const float size = magnitude(x), square = x * x;
+  if (size < kTanhSmallFloat) return with_sign_of(fma(size * square, polynomial(kTanhFloat, square), size), x);
+  return with_sign_of(1.0F - 2.0F / (exp(2.0F * size) + 1.0F), x);
+}
+
+float erf(float x) {
+  const float size = magnitude(x);
+  if (size <= 1) return with_sign_of(fma(size, polynomial(kErfSmallFloat, x * x), size), x);
+  if (x != x) return x;
+  return with_sign_of(size < kErfEndFloat ? 1.0F - polynomial(kErfcLargeFloat, size - kErfMiddleFloat) : 1.0F, x);
+}
+
 }  // namespace zeropoint::numerics

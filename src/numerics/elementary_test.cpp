@@ -35,13 +35,13 @@ double worst_ulps(Ours ours, Exact exact, float most, bool positive_only = false
   return worst;
 }
 
-// Half a unit is the rounding itself; the rest is what the double result may be off.
-TEST(Elementary, WithinOneUlpOfLibmInDouble) {
-  EXPECT_LT(worst_ulps([](float x) { return exp(x); }, [](double x) { return std::exp(x); }, 110.0F), 0.5001);
+// Half a unit is the last rounding; the rest are the roundings before it (log: of the double result).
+TEST(Elementary, WithinUlpsOfLibmInDouble) {
+  EXPECT_LT(worst_ulps([](float x) { return exp(x); }, [](double x) { return std::exp(x); }, 110.0F), 1.0);
   EXPECT_LT(worst_ulps([](float x) { return log(x); }, [](double x) { return std::log(x); }, kInf, true), 0.5001);
-  EXPECT_LT(worst_ulps([](float x) { return tanh(x); }, [](double x) { return std::tanh(x); }, 100.0F), 0.5001);
-  EXPECT_LT(worst_ulps([](float x) { return erf(x); }, [](double x) { return std::erf(x); }, 100.0F), 0.501);
-  EXPECT_LT(worst_ulps([](float x) { return sigmoid(x); }, [](double x) { return 1 / (1 + std::exp(-x)); }, 200.0F), 0.5001);
+  EXPECT_LT(worst_ulps([](float x) { return tanh(x); }, [](double x) { return std::tanh(x); }, 100.0F), 1.3);
+  EXPECT_LT(worst_ulps([](float x) { return erf(x); }, [](double x) { return std::erf(x); }, 100.0F), 1.5);
+  EXPECT_LT(worst_ulps([](float x) { return sigmoid(x); }, [](double x) { return 1 / (1 + std::exp(-x)); }, 200.0F), 2.3);
 }
 
 TEST(Elementary, PowWithinOneUlp) {
@@ -90,6 +90,21 @@ TEST(Elementary, SpecialCasesAreThoseOfIec60559) {
     EXPECT_TRUE(std::isnan(exp(nan)) && std::isnan(log(nan)) && std::isnan(tanh(nan)) && std::isnan(erf(nan)) &&
                 std::isnan(sigmoid(nan)));
   }
+}
+
+// Where formulas meet, at the ends, and at zero.
+TEST(Elementary, FloatEdges) {
+  EXPECT_EQ(exp(88.8F), kInf);
+  EXPECT_EQ(exp(-104.5F), 0.0F);
+  EXPECT_EQ(exp(-103.9F), std::numeric_limits<float>::denorm_min());
+  EXPECT_EQ(exp(-kInf), 0.0F);
+  EXPECT_LE(tanh(std::nextafterf(0.625F, 0.0F)), tanh(0.625F));
+  EXPECT_LE(erf(1.0F), erf(std::nextafterf(1.0F, 2.0F)));
+  EXPECT_EQ(erf(3.875F), 1.0F);
+  EXPECT_EQ(erf(kInf), 1.0F);
+  EXPECT_TRUE(std::signbit(erf(-0.0F)));
+  EXPECT_EQ(sigmoid(-200.0F), 0.0F);
+  EXPECT_EQ(sigmoid(200.0F), 1.0F);
 }
 
 // The same bytes on every machine: values computed once and kept.

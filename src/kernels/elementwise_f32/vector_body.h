@@ -2,8 +2,8 @@
 #pragma once
 
 #include "kernels/elementwise_f32/elementwise_f32_functions.h"
-#include "kernels/elementwise_f32/vector_elementary.h"
 #include "kernels/vector.h"
+#include "kernels/vector_elementary.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -137,13 +137,13 @@ void unary(const UnaryF32& params, const float* src, float* dst, int64_t count) 
     case UnaryOp::hard_swish:
       return map(src, dst, count, [=](F32 x) { return mul(x, hard_sigmoid(x)); });
     case UnaryOp::exp:
-      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return exp(v); }); });
+      return map(src, dst, count, [](F32 x) { return exp(x); });
     case UnaryOp::tanh:
-      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return tanh(v); }); });
+      return map(src, dst, count, [](F32 x) { return tanh(x); });
     case UnaryOp::erf:
-      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return erf(v); }); });
+      return map(src, dst, count, [](F32 x) { return erf(x); });
     case UnaryOp::sigmoid:
-      return map(src, dst, count, [](F32 x) { return by_doubles(x, [](F64 v) { return sigmoid(v); }); });
+      return map(src, dst, count, [](F32 x) { return sigmoid(x); });
     case UnaryOp::log:
       return elementwise_f32_reference.unary(params, src, dst, count);
   }
