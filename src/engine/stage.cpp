@@ -7,12 +7,14 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <unordered_map>
 #include <utility>
 
 #include "engine/split.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
+#include "zeropoint/passes.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -50,10 +52,16 @@ struct Source {
 }  // namespace
 
 struct Stage::EdgeNode {
+  struct Body {
+    std::vector<std::size_t> captured;  // of `reads`: the stage's inputs behind the subgraph's own
+    std::unique_ptr<Stage> stage;
+  };
+
   Node node;
   std::vector<std::string> reads;
   std::vector<Source> sources;  // as `reads`
-  mutable StepInfo info;
+  StepInfo info;
+  std::map<const Graph*, Body> bodies;
 };
 
 struct Stage::Ready {
@@ -122,7 +130,8 @@ Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
       edge.info.name = node.name.empty() ? node.outputs.front() : node.name;
       edge.info.op = node.op_type;
       edge.info.kernel = "reference";
-      edge.info.reason = "the shape of its result depends on data";
+      if (has_subgraph(node)) edge.info.kernel = "subgraph";
+      edge.info.reason = has_subgraph(node) ? "" : "the shape of its result depends on data";
       edge.node = std::move(node);
       ready->edges.push_back(std::move(edge));
     }
@@ -208,17 +217,55 @@ Stage::Ready& Stage::ready_for(std::span<const Tensor> in) {
   return plan(dims);
 }
 
-std::vector<Tensor> Stage::run_edge(const EdgeNode& edge, std::span<const Tensor> inputs) {
+std::vector<Tensor> Stage::run_edge(EdgeNode& edge, std::span<const Tensor> inputs) {
   const Stopwatch stopwatch;
+  const auto read = [&](const std::string& name) -> const Tensor* {
+    const auto found = std::find(edge.reads.begin(), edge.reads.end(), name);
+    return found == edge.reads.end() ? nullptr : &inputs[static_cast<std::size_t>(found - edge.reads.begin())];
+  };
   std::vector<Tensor> in;
-  for (const std::string& input : edge.node.inputs) {
-    const auto position = std::find(edge.reads.begin(), edge.reads.end(), input) - edge.reads.begin();
-    in.push_back(input.empty() ? Tensor() : inputs[static_cast<std::size_t>(position)]);
-  }
-  std::vector<Tensor> out = ops::evaluate(graph_, edge.node, in);
+  for (const std::string& input : edge.node.inputs) in.push_back(input.empty() ? Tensor() : *read(input));
+  ops::Scope scope;
+  scope.value = read;
+  scope.run_body = [&](const Graph& body, std::span<const Tensor> given) { return run_body(edge, body, given, inputs); };
+  std::vector<Tensor> out = ops::evaluate(graph_, edge.node, in, scope);
   out.resize(edge.node.outputs.size());
   edge.info.seconds += stopwatch.seconds();
   return out;
+}
+
+std::vector<Tensor> Stage::run_body(EdgeNode& edge, const Graph& graph, std::span<const Tensor> inputs,
+                                    std::span<const Tensor> read) {
+  EdgeNode::Body& body = edge.bodies[&graph];
+  if (!body.stage) {
+    Graph own = graph;
+    own.opsets = graph_.opsets;
+    own.ir_version = graph_.ir_version;
+    for (std::size_t i = 0; i < inputs.size(); ++i) own.inputs[i].type = {inputs[i].dtype(), std::nullopt};
+    const std::set<std::string> outer = outer_names(graph);
+    for (std::size_t i = 0; i < edge.reads.size(); ++i) {
+      if (!outer.contains(edge.reads[i])) continue;
+      if (edge.sources[i].from == Source::From::constant) {
+        own.initializers.try_emplace(edge.reads[i], read[i]);
+        continue;
+      }
+      body.captured.push_back(i);
+      own.inputs.push_back({edge.reads[i], {read[i].dtype(), std::nullopt}, {}});
+    }
+    std::string which;
+    for (const auto& [name, attribute] : edge.node.attributes)
+      if (const auto* candidate = std::get_if<std::shared_ptr<const Graph>>(&attribute);
+          candidate && candidate->get() == &graph)
+        which = edge.info.name + "/" + name;
+    auto& packs = body_packs_[which];
+    if (!packs) packs = std::make_shared<PackCache>();
+    StageOptions options = options_;
+    options.lower.taps.clear();
+    body.stage = std::make_unique<Stage>(fuse(std::move(own)), std::move(options), pool_, packs);
+  }
+  std::vector<Tensor> in(inputs.begin(), inputs.end());
+  for (const std::size_t i : body.captured) in.push_back(read[i]);
+  return body.stage->run(in);
 }
 
 std::vector<Tensor> Stage::run(std::span<const Tensor> in, const Observe* observe) {
@@ -246,7 +293,7 @@ std::vector<Tensor> Stage::run(std::span<const Tensor> in, const Observe* observ
     }
     return source.constant;
   };
-  for (const EdgeNode& edge : ready.edges) {
+  for (EdgeNode& edge : ready.edges) {
     std::vector<Tensor> inputs;
     for (const Source& source : edge.sources) inputs.push_back(get(source));
     for (Tensor& tensor : run_edge(edge, inputs)) edge_outputs.push_back(std::move(tensor));
@@ -298,14 +345,21 @@ StageSummary Stage::summary() const {
   result.arena_bytes = ready.plan.arena_bytes;
   result.integer_macs = ready.plan.integer_macs;
   result.total_macs = ready.plan.total_macs;
-  for (const EdgeNode& edge : ready.edges) result.steps.push_back(edge.info);
-  if (ready.rest) {
-    StageSummary rest = ready.rest->summary();
-    result.steps.insert(result.steps.end(), rest.steps.begin(), rest.steps.end());
-    result.arena_bytes += rest.arena_bytes;
-    result.integer_macs += rest.integer_macs;
-    result.total_macs += rest.total_macs;
+  const auto add = [&](const Stage& stage, const std::string& prefix) {
+    StageSummary more = stage.summary();
+    for (StepInfo& info : more.steps) {
+      info.name = prefix + info.name;
+      result.steps.push_back(std::move(info));
+    }
+    result.arena_bytes += more.arena_bytes;
+    result.integer_macs += more.integer_macs;
+    result.total_macs += more.total_macs;
+  };
+  for (const EdgeNode& edge : ready.edges) {
+    result.steps.push_back(edge.info);
+    for (const auto& [graph, body] : edge.bodies) add(*body.stage, edge.info.name + "/");
   }
+  if (ready.rest) add(*ready.rest, "");
   return result;
 }
 

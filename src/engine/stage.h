@@ -2,12 +2,14 @@
 //
 //   head plan -> edge nodes (NonZero, If, Loop, a Reshape by a computed shape, ...) -> the rest, a stage of its own
 //
-// The edge nodes run on tensors; what they make are inputs of the rest, which plans when it sees their shapes. Plans are
-// cached by input shapes, so a network whose shapes repeat plans once.
+// The edge nodes run on tensors; what they make are inputs of the rest, which plans when it sees their shapes. Subgraphs of If,
+// Loop and Scan are stages of their own, with the outer values that they read as further inputs. Plans are cached by input
+// shapes, so a network whose shapes repeat plans once.
 #pragma once
 
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -59,13 +61,16 @@ class Stage {
   Ready& plan(const std::vector<Dims>& dims);
   void point(Ready& ready, std::span<const Tensor> in, std::span<Tensor> out) const;
   void execute(Ready& ready, const Observe* observe);
-  std::vector<Tensor> run_edge(const EdgeNode& edge, std::span<const Tensor> inputs);
+  std::vector<Tensor> run_edge(EdgeNode& edge, std::span<const Tensor> inputs);
+  std::vector<Tensor> run_body(EdgeNode& edge, const Graph& graph, std::span<const Tensor> inputs,
+                               std::span<const Tensor> read);
 
   Graph graph_;
   StageOptions options_;
   ThreadPool& pool_;
   std::shared_ptr<PackCache> packs_;
-  std::list<std::unique_ptr<Ready>> plans_;  // most recently used first
+  std::list<std::unique_ptr<Ready>> plans_;                       // most recently used first
+  std::map<std::string, std::shared_ptr<PackCache>> body_packs_;  // a subgraph's names are its own
 };
 
 }  // namespace zeropoint::engine

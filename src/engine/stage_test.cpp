@@ -138,5 +138,55 @@ TEST(Stage, PreallocatedOutputsMustFitWhatDataDecide) {
   EXPECT_EQ(session.run(in, out), ErrorCode::kBadArgument);
 }
 
+// A convolution in each branch, a captured constant, a captured value, an If within.
+constexpr const char* kBranches = R"(graph branches(x: f32[N,2,4,4], flag: b8[], inner: b8[]) -> (y: f32, z: f32) {
+  w = f32[2,2,1,1]{1, 2, 3, 4}
+  a = Mul(x, x)
+  y, z = If(flag) {else_branch=graph () -> (e, f) {
+    v = f32[2,2,3,3]{1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3}
+    e = Conv(a, v)
+    f = Add(x, a)
+  }, then_branch=graph () -> (t, f) {
+    c = Conv(x, w)
+    t = If(inner) {else_branch=graph () -> (o) {
+      o = Conv(c, w)
+    }, then_branch=graph () -> (o) {
+      o = Add(c, a)
+    }}
+    f = Identity(c)
+  }}
+}
+)";
+
+TEST(Stage, BranchesRunAsPlansOfTheirOwn) {
+  const Graph graph = text_graph(kBranches);
+  Session session(graph, {.threads = 2});
+  for (const bool flag : {true, false, true})
+    for (const bool inner : {true, false})
+      for (const std::int64_t batch : {1, 2})
+        expect_like_references(
+            graph, {{"x", reals({batch, 2, 4, 4})}, {"flag", Tensor::scalar(flag)}, {"inner", Tensor::scalar(inner)}}, session);
+  EXPECT_THAT(session.explain(), HasSubstr("y/"));
+}
+
+TEST(Stage, LoopsCarryShapesThatGrow) {
+  const Graph graph = text_graph(R"(graph loops(x: f32[N], n: s64) -> (y: f32, all: f32, sizes: s64) {
+  yes = b8[]{1}
+  two = f32[]{2}
+  seed = Relu(x)
+  y, all, sizes = Loop(n, yes, seed) {body=graph (i: s64[], go: b8[], s: f32) -> (go_on, grown, first, size) {
+    go_on = Identity(go)
+    m = Mul(s, two)
+    grown = Concat(m, x) {axis=0}
+    first = Mul(x, two)
+    size = Shape(grown)
+  }}
+}
+)");
+  Session session(graph);
+  for (const std::int64_t count : {3, 0, 12, 1})
+    expect_like_references(graph, {{"x", reals({4})}, {"n", Tensor::scalar(count)}}, session);
+}
+
 }  // namespace
 }  // namespace zeropoint

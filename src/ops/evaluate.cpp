@@ -69,7 +69,7 @@ class Program {
       if (const Tensor* tensor = graph_.constant(name)) return tensor;
       return outer.value ? outer.value(name) : nullptr;
     };
-    const Scope scope{value_of, &opsets, outer.interrupt, outer.depth};
+    const Scope scope{value_of, &opsets, outer.interrupt, outer.depth, outer.run_body};
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       if (!runs_[i]) continue;
       const Node& node = graph_.nodes[i];
@@ -204,6 +204,7 @@ std::vector<Tensor> BodyRun::operator()(std::span<const Tensor> inputs) const {
   if (inputs.size() != graph.inputs.size())
     fail(ErrorCode::kBadModel, node,
          fmt::format("its subgraph '{}' takes {} inputs, is given {}", graph.name, graph.inputs.size(), inputs.size()));
+  if (outer.run_body) return outer.run_body(graph, inputs);
   std::unordered_map<std::string, Tensor> known;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const ValueInfo& info = graph.inputs[i];

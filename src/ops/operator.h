@@ -70,6 +70,8 @@ struct Scope {
   const std::map<std::string, std::int64_t>* opsets = nullptr;  // of the model; null: the graph's own
   const std::atomic<bool>* interrupt = nullptr;                 // becomes true: loops throw Error kInterrupted
   int depth = 0;                                                // of nested subgraphs
+  // Runs a subgraph in place of the references; it knows the outer values itself. Null: the references run.
+  std::function<std::vector<Tensor>(const Graph& body, std::span<const Tensor> inputs)> run_body = nullptr;
 };
 inline constexpr int kMostNested = 64;
 
