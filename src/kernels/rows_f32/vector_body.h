@@ -1,0 +1,243 @@
+// Functions of rows in vectors of any width: the body of each ISA file. See vector.h.
+//
+// Rows are cut into groups of 16 elements, 16 / kLanes vectors, so that each lane of a group is one of the 16 sums of
+// numerics/lane_sum.h on every ISA.
+#pragma once
+
+#include "kernels/rows_f32/rows_f32_functions.h"
+#include "kernels/vector.h"
+#include "kernels/vector_elementary.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr int kGroup = 16, kGroupVectors = kGroup / kLanes;
+
+struct Lanes16 {
+  F32 v[kGroupVectors];
+};
+
+inline Lanes16 lanes_of(float x) {
+  Lanes16 lanes;
+#pragma GCC unroll 4
+  for (int i = 0; i < kGroupVectors; ++i) lanes.v[i] = broadcast(x);
+  return lanes;
+}
+
+// x where the part holds an element, `other` beyond.
+inline F32 within(F32 x, F32, Whole) { return x; }
+inline F32 within(F32 x, F32 other, Part part) {
+#if defined(__AVX512F__)
+  return _mm512_mask_blend_ps(lane_mask(part), other, x);
+#elif defined(__AVX2__)
+  return _mm256_blendv_ps(other, x, _mm256_castsi256_ps(lane_mask(part)));
+#else
+  const int32_t index[4] = {0, 1, 2, 3};
+  return vbslq_f32(vcltq_s32(vld1q_s32(index), vdupq_n_s32(part.count)), x, other);
+#endif
+}
+
+// Combines the 16 lanes as lane_sum does: those 8 apart, then 4, 2, 1.
+template <class Op>
+inline float fold(const Lanes16& lanes, const Op& op) {
+  float x[kGroup];
+#if defined(__AVX512F__)
+  const __m256 high = _mm512_extractf32x8_ps(lanes.v[0], 1), low = _mm512_castps512_ps256(lanes.v[0]);
+  _mm512_storeu_ps(x, op(_mm512_castps256_ps512(low), _mm512_castps256_ps512(high)));
+#elif defined(__AVX2__)
+  store(x, op(lanes.v[0], lanes.v[1]), Whole{});
+#else
+  store(x, op(lanes.v[0], lanes.v[2]), Whole{});
+  store(x + 4, op(lanes.v[1], lanes.v[3]), Whole{});
+#endif
+#if defined(__x86_64__)
+  const auto wide = [](__m128 v) {
+#if defined(__AVX512F__)
+    return _mm512_castps128_ps512(v);
+#else
+    return _mm256_castps128_ps256(v);
+#endif
+  };
+  const auto narrow_to = [](F32 v) {
+#if defined(__AVX512F__)
+    return _mm512_castps512_ps128(v);
+#else
+    return _mm256_castps256_ps128(v);
+#endif
+  };
+  __m128 four = narrow_to(op(wide(_mm_loadu_ps(x)), wide(_mm_loadu_ps(x + 4))));
+  four = narrow_to(op(wide(four), wide(_mm_movehl_ps(four, four))));
+  four = narrow_to(op(wide(four), wide(_mm_shuffle_ps(four, four, 1))));
+  return _mm_cvtss_f32(four);
+#else
+  float32x4_t four = op(vld1q_f32(x), vld1q_f32(x + 4));
+  four = op(four, vcombine_f32(vget_high_f32(four), vget_high_f32(four)));
+  four = op(four, vdupq_laneq_f32(four, 1));
+  return vgetq_lane_f32(four, 0);
+#endif
+}
+
+inline float sum_of(const Lanes16& lanes) {
+  return fold(lanes, [](F32 a, F32 b) { return add(a, b); });
+}
+
+// body(i, vector of the group, part) over [0, width); vectors that hold nothing are left out.
+template <class Body>
+inline void for_each_group(int64_t width, const Body& body) {
+  int64_t i = 0;
+  for (; i + kGroup <= width; i += kGroup)
+#pragma GCC unroll 4
+    for (int v = 0; v < kGroupVectors; ++v) body(i + v * kLanes, v, Whole{});
+#pragma GCC unroll 4
+  for (int v = 0; v < kGroupVectors; ++v) {
+    const int64_t left = width - i - v * kLanes;
+    if (left >= kLanes)
+      body(i + v * kLanes, v, Whole{});
+    else if (left > 0)
+      body(i + v * kLanes, v, Part{static_cast<int>(left)});
+  }
+}
+
+inline float largest(const float* src, int64_t width) {  // of rows with NaN: anything
+  Lanes16 most = lanes_of(-__builtin_inff());
+  for_each_group(
+      width, [&](int64_t i, int v, auto part) { most.v[v] = max(most.v[v], within(load(src + i, part), most.v[v], part)); });
+  return fold(most, [](F32 a, F32 b) { return max(a, b); });
+}
+
+void softmax(bool logarithm, const float* src, float* dst, int64_t rows, int64_t width) noexcept {
+  const F32 zero = broadcast(0.0F);
+  for (int64_t r = 0; r < rows; ++r, src += width, dst += width) {
+    const F32 most = broadcast(largest(src, width));
+    Lanes16 sums = lanes_of(0);
+    for_each_group(width, [&](int64_t i, int v, auto part) {
+      const F32 x = sub(load(src + i, part), most), power = exp(x);
+      sums.v[v] = add(sums.v[v], within(power, zero, part));
+      store(dst + i, logarithm ? x : power, part);
+    });
+    const float sum = sum_of(sums);
+    if (logarithm) {
+      const F32 less = broadcast(log_of_row_sum(sum));
+      for_each_vector(0, width, [&](int64_t i, auto part) { store(dst + i, sub(load(dst + i, part), less), part); });
+    } else {
+      const F32 by = broadcast(sum);
+      for_each_vector(0, width, [&](int64_t i, auto part) { store(dst + i, div(load(dst + i, part), by), part); });
+    }
+  }
+}
+
+void normalize(const NormalizeF32& params, const float* src, const float* scale, const float* bias, float* dst, int64_t rows,
+               int64_t width) noexcept {
+  const auto count = static_cast<float>(width);
+  for (int64_t r = 0; r < rows; ++r, src += width, dst += width) {
+    float mean_value = 0;
+    if (params.center) {
+      Lanes16 sums = lanes_of(0);
+      for_each_group(width, [&](int64_t i, int v, auto part) { sums.v[v] = add(sums.v[v], load(src + i, part)); });
+      mean_value = sum_of(sums) / count;
+    }
+    const F32 mean = broadcast(mean_value);
+    Lanes16 squares = lanes_of(0);
+    for_each_group(width, [&](int64_t i, int v, auto part) {
+      const F32 d = within(sub(load(src + i, part), mean), broadcast(0.0F), part);
+      squares.v[v] = add(squares.v[v], mul(d, d));
+    });
+    const float deviation = __builtin_sqrtf(sum_of(squares) / count + params.epsilon);
+    const F32 by = broadcast(params.divide ? deviation : 1.0F / deviation);
+    const auto finish = [&](const auto& normalized) {
+      if (scale != nullptr && bias != nullptr)
+        for_each_vector(0, width, [&](int64_t i, auto part) {
+          store(dst + i, add(mul(normalized(i, part), load(scale + i, part)), load(bias + i, part)), part);
+        });
+      else if (scale != nullptr)
+        for_each_vector(0, width,
+                        [&](int64_t i, auto part) { store(dst + i, mul(normalized(i, part), load(scale + i, part)), part); });
+      else if (bias != nullptr)
+        for_each_vector(0, width,
+                        [&](int64_t i, auto part) { store(dst + i, add(normalized(i, part), load(bias + i, part)), part); });
+      else
+        for_each_vector(0, width, [&](int64_t i, auto part) { store(dst + i, normalized(i, part), part); });
+    };
+    if (params.divide)
+      finish([&](int64_t i, auto part) { return div(sub(load(src + i, part), mean), by); });
+    else
+      finish([&](int64_t i, auto part) { return mul(sub(load(src + i, part), mean), by); });
+  }
+}
+
+void reduce(ReduceF32 op, const float* src, float* dst, int64_t rows, int64_t width) noexcept {
+  const auto count = static_cast<float>(width);
+  if (op == ReduceF32::max || op == ReduceF32::min) {
+    const bool upwards = op == ReduceF32::max;
+    const F32 start = broadcast(upwards ? -__builtin_inff() : __builtin_inff());
+    for (int64_t r = 0; r < rows; ++r, src += width) {
+      Lanes16 best = lanes_of(0), nan = lanes_of(0);
+      for (F32& v : best.v) v = start;
+      for_each_group(width, [&](int64_t i, int v, auto part) {
+        const F32 x = within(load(src + i, part), start, part);
+        best.v[v] = upwards ? max(x, best.v[v]) : min(x, best.v[v]);  // NaN is left out
+        nan.v[v] = add(nan.v[v], mul(within(x, broadcast(0.0F), part), broadcast(0.0F)));
+      });
+      const float value = fold(best, [&](F32 a, F32 b) { return upwards ? max(a, b) : min(a, b); });
+      // 0 * x is NaN for infinities too: look closely then.
+      if (sum_of(nan) == 0.0F)
+        dst[r] = value;
+      else
+        rows_f32_reference.reduce(op, src, dst + r, 1, width);
+    }
+    return;
+  }
+  for (int64_t r = 0; r < rows; ++r, src += width) {
+    Lanes16 sums = lanes_of(0);
+    if (op == ReduceF32::sum_square)
+      for_each_group(width, [&](int64_t i, int v, auto part) {
+        const F32 x = load(src + i, part);
+        sums.v[v] = add(sums.v[v], mul(x, x));
+      });
+    else
+      for_each_group(width, [&](int64_t i, int v, auto part) { sums.v[v] = add(sums.v[v], load(src + i, part)); });
+    dst[r] = op == ReduceF32::mean ? sum_of(sums) / count : sum_of(sums);
+  }
+}
+
+// One vector of columns; the 16 lanes of the sum are 16 vectors.
+template <bool kSquare, class Extent>
+inline F32 sum_column(const float* src, int64_t length, int64_t inner, Extent part) {
+  F32 lanes[kGroup];
+#pragma GCC unroll 16
+  for (int lane = 0; lane < kGroup; ++lane) lanes[lane] = broadcast(0.0F);
+  const auto accumulate = [&](int lane, int64_t k) {
+    const F32 x = load(src + k * inner, part);
+    lanes[lane] = add(lanes[lane], kSquare ? mul(x, x) : x);
+  };
+  int64_t k = 0;
+  for (; k + kGroup <= length; k += kGroup)
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kGroup; ++lane) accumulate(lane, k + lane);
+#pragma GCC unroll 16
+  for (int lane = 0; lane < kGroup; ++lane)
+    if (k + lane < length) accumulate(lane, k + lane);
+#pragma GCC unroll 4
+  for (int apart = kGroup / 2; apart > 0; apart /= 2)
+#pragma GCC unroll 8
+    for (int lane = 0; lane < apart; ++lane) lanes[lane] = add(lanes[lane], lanes[lane + apart]);
+  return lanes[0];
+}
+
+void reduce_columns(ReduceF32 op, const float* src, float* dst, int64_t outer, int64_t length, int64_t inner, int64_t begin,
+                    int64_t end) noexcept {
+  if (op == ReduceF32::max || op == ReduceF32::min)
+    return rows_f32_reference.reduce_columns(op, src, dst, outer, length, inner, begin, end);
+  const F32 count = broadcast(static_cast<float>(length));
+  for (int64_t o = 0; o < outer; ++o)
+    for_each_vector(begin, end, [&](int64_t i, auto part) {
+      const float* column = src + o * length * inner + i;
+      F32 sum = op == ReduceF32::sum_square ? sum_column<true>(column, length, inner, part)
+                                            : sum_column<false>(column, length, inner, part);
+      if (op == ReduceF32::mean) sum = div(sum, count);
+      store(dst + o * inner + i, sum, part);
+    });
+}
+
+}  // namespace
+}  // namespace zeropoint::kernels
