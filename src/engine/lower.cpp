@@ -202,10 +202,20 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"Dropout", &Lowering::reshape},
       {"Transpose", &Lowering::transpose},
       {"Concat", &Lowering::concat},
-      {"Slice", &Lowering::move_quantized},
-      {"Split", &Lowering::move_quantized},
-      {"Gather", &Lowering::move_quantized},
-      {"Expand", &Lowering::move_quantized},
+      {"Slice", &Lowering::movement},
+      {"Split", &Lowering::movement},
+      {"Gather", &Lowering::movement},
+      {"Expand", &Lowering::movement},
+      {"Tile", &Lowering::movement},
+      {"Pad", &Lowering::movement},
+      {"Softmax", &Lowering::softmax},
+      {"LogSoftmax", &Lowering::softmax},
+      {"LayerNormalization", &Lowering::normalization},
+      {"RMSNormalization", &Lowering::normalization},
+      {"ReduceSum", &Lowering::reduction},
+      {"ReduceMax", &Lowering::reduction},
+      {"ReduceMin", &Lowering::reduction},
+      {"ReduceSumSquare", &Lowering::reduction},
   };
   return table;
 }
@@ -302,7 +312,10 @@ ValueId Lowering::define(const std::string& value_name, DType dtype, const Dims&
   return id;
 }
 
-void Lowering::set_alias(const std::string& value_name, const std::string& of) { held_[value_name] = held_.at(of); }
+void Lowering::set_alias(const std::string& value_name, const std::string& of) {
+  if (!held_.contains(of)) materialize(of);
+  held_[value_name] = held_.at(of);
+}
 
 Layout Lowering::layout_held(const std::string& value_name) const {
   const auto lazy = lazy_.find(value_name);
@@ -334,6 +347,7 @@ ValueId Lowering::fetch(const std::string& value_name, Layout layout, bool flipp
   if (value_name.empty()) return kNoValue;
   if (lazy_.contains(value_name)) return fetch_float(value_name, layout);
   const auto wanted_layout = static_cast<std::size_t>(layout);
+  if (!held_.contains(value_name) && views_.contains(value_name)) materialize(value_name);
   auto held = held_.find(value_name);
   if (held == held_.end()) {
     const Tensor* constant = constant_of(value_name);
@@ -426,7 +440,7 @@ ValueId Lowering::fetch_float(const std::string& value_name, Layout layout) {
 void Lowering::materialize_tap(const std::string& value_name) {
   const auto tap = taps_.find(value_name);
   if (tap == taps_.end() || tap->second.shown || dtype_of_value(value_name) != DType::f32) return;
-  if (!lazy_.contains(value_name) && !held_.contains(value_name)) return;
+  if (!lazy_.contains(value_name) && !exists(value_name)) return;
   const ValueId id = fetch_float(value_name, layout_held(value_name));
   plan_.taps.push_back({tap->second.index, id, static_cast<std::int64_t>(plan_.steps.size()) - 1});
   tap->second.shown = true;

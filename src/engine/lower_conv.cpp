@@ -291,6 +291,8 @@ bool Lowering::dies_here(const std::string& value_name, ValueId id, std::size_t 
   if (consumers == uses_.consumers.end()) return false;
   for (const std::size_t index : consumers->second)
     if (index != reader && !done_[index]) return false;
+  for (const auto& [name, view] : views_)
+    if (view.base == id) return false;
   // Reshapes and identities of it are other names for the same bytes.
   return std::none_of(plan_.values.begin(), plan_.values.end(),
                       [&](const PlanValue& other) { return other.place == Place::alias && other.alias == id; });
@@ -423,20 +425,14 @@ bool Lowering::matmul(const Node& node) {
   const std::string& w = node.input(1);
   const auto quantized = constants_.find(w);
   const Tensor* plain = quantized == constants_.end() ? constant_of(w) : nullptr;
-  if (quantized == constants_.end() && plain == nullptr) {
-    reason_ = "both operands change at run time";
-    return false;
-  }
-  if (is_gemm && node.get_int("transA", 0) != 0) {
-    reason_ = "transA";
-    return false;
-  }
+  if ((quantized == constants_.end() && plain == nullptr) || (is_gemm && node.get_int("transA", 0) != 0))
+    return matmul_activations(node);
   const bool transpose = !(is_gemm && node.get_int("transB", 0) != 0);
   const float alpha = is_gemm ? node.get_float("alpha", 1) : 1, beta = is_gemm ? node.get_float("beta", 1) : 1;
   Linear linear{.name = node.name.empty() ? node.outputs[0] : node.name, .op = node.op_type};
   if (!matmul_shape(x, quantized != constants_.end() ? quantized->second.values.dims() : plain->dims(), transpose,
                     node.outputs[0], linear))
-    return false;
+    return matmul_activations(node);
 
   const auto lazy = lazy_.find(x);
   if (quantized != constants_.end() && lazy != lazy_.end() && lazy->second.affine && alpha == 1 && beta == 1) {
@@ -456,7 +452,8 @@ bool Lowering::matmul(const Node& node) {
   if (dtype_of_value(x) != DType::f32) return false;
   const Tensor* weights = float_constant(w);
   const Tensor* bias = node.input(2).empty() ? nullptr : float_constant(node.input(2));
-  if (weights == nullptr || (!node.input(2).empty() && bias == nullptr)) return false;
+  if (weights == nullptr) return false;
+  if (!node.input(2).empty() && bias == nullptr) return matmul_activations(node);
   const auto o = static_cast<std::size_t>(linear.shape.o), k = static_cast<std::size_t>(linear.shape.c);
   Tensor rows(DType::f32, {linear.shape.o, linear.shape.c, 1, 1});
   const auto from = weights->values<float>();
@@ -466,10 +463,7 @@ bool Lowering::matmul(const Node& node) {
   std::vector<float> bias_values;
   if (bias != nullptr && beta != 0) {
     const bool row = bias->size() == 1 || (bias->size() == linear.shape.o && bias->dims().back() == linear.shape.o);
-    if (!row) {
-      reason_ = "C is not a row";
-      return false;
-    }
+    if (!row) return matmul_activations(node);
     bias_values.assign(bias->values<float>().begin(), bias->values<float>().end());
     bias_values.resize(o, bias_values.front());
     for (float& b : bias_values) b *= beta;

@@ -1,30 +1,12 @@
-// Operators that move elements without computing: they move quantized values as integers.
+// Operators that move elements without computing: they move quantized values as integers, and others as views where they can.
 #include <algorithm>
 
 #include "engine/lowering.h"
+#include "engine/strided_copy_step.h"
 #include "kernels/layout/layout.h"
 
 namespace zeropoint::engine {
 namespace {
-
-class StridedCopyStep : public Step {
- public:
-  StridedCopyStep(const kernels::LayoutKernels& kernels, std::vector<kernels::StridedCopy> copies,
-                  std::vector<std::size_t> dst_offsets_bytes)
-      : functions_(kernels.functions), copies_(std::move(copies)), dst_offsets_bytes_(std::move(dst_offsets_bytes)) {
-    info.kernel = kernels.name;
-  }
-  void run(const RunContext& context) const override {
-    for (std::size_t i = 0; i < copies_.size(); ++i)
-      functions_->strided_copy(copies_[i], context.values[inputs[i]], context.values[outputs[0]] + dst_offsets_bytes_[i],
-                               context.worker, context.workers);
-  }
-
- private:
-  const kernels::LayoutFunctions* functions_;
-  std::vector<kernels::StridedCopy> copies_;
-  std::vector<std::size_t> dst_offsets_bytes_;
-};
 
 // Dense `src` into a wider tensor along `axis`.
 kernels::StridedCopy concat_copy(const Dims& src, std::size_t axis, std::int64_t dst_axis, int bytes) {
@@ -55,6 +37,15 @@ bool Lowering::reshape(const Node& node) {
   const std::string source = lazy != lazy_.end() ? lazy->second.quantized : x;
   if (!exists(source)) return false;
   const Dims dims = dims_of(y);
+  if (element_count(dims) != element_count(dims_of(source))) return false;  // the reference tells
+  if (!held_.contains(source) || layout_held(source) == Layout::channel_last)
+    if (const auto moved = viewable(x) ? restride(view_of(source), dims) : std::nullopt) {
+      const bool same = dims == dims_of(source) && held_.contains(source) && dims.size() >= 3;  // stays channel-last
+      if (!same) {
+        set_view(y, *moved);
+        return true;
+      }
+    }
   const std::string result = lazy != lazy_.end() ? fresh(y) : y;
   const bool flipped = dtype_of_value(source) == DType::s8;
   const bool keeps_layout =
@@ -100,16 +91,24 @@ bool Lowering::transpose(const Node& node) {
     value(to).place = Place::alias;
     value(to).alias = from;
   };
-  if (rank >= 3 && perm == to_last && layout_held(source) == Layout::channel_last) {
+  if (rank >= 3 && perm == to_last && held_.contains(source) && layout_held(source) == Layout::channel_last) {
     alias(Layout::channel_last, Layout::row_major);  // NCHW -> NHWC of what lies as NHWC already
   } else if (rank >= 3 && perm == to_first && layout_held(source) == Layout::row_major && prefers_channel_last(y)) {
     alias(Layout::row_major, Layout::channel_last);
+  } else if (viewable(x)) {
+    View view = view_of(x);
+    const View from = view;
+    for (std::size_t axis = 0; axis < rank; ++axis) {
+      view.dims[axis] = from.dims[static_cast<std::size_t>(perm[axis])];
+      view.strides[axis] = from.strides[static_cast<std::size_t>(perm[axis])];
+    }
+    set_view(y, std::move(view));
   } else {
     const ValueId from = fetch(source, Layout::row_major, flipped);
     const ValueId to = define(result, dtype, dims, Layout::row_major, flipped);
     auto copy = kernels::permutation(src_dims, perm, element_bytes(dtype));
     auto step = std::make_unique<StridedCopyStep>(kernels::select_layout(options_.isas), std::vector{copy},
-                                                  std::vector<std::size_t>{0});
+                                                  std::vector<std::size_t>{0}, std::vector<std::size_t>{0});
     step->info.integer = is_integer(dtype);
     emit(std::move(step), node.op_type, {from}, {to});
   }
@@ -174,21 +173,44 @@ bool Lowering::concat(const Node& node) {
   std::vector<std::size_t> offsets;
   std::vector<ValueId> in;
   std::size_t offset = 0;
+  const Dims out_strides = dense_strides(dims);
+  std::vector<std::size_t> src_offsets;
   for (const auto& source : sources) {
     const Dims memory = memory_dims(dims_of(source), layout);
     if (memory[memory_axis] == 0) continue;
-    copies.push_back(concat_copy(memory, memory_axis, out_memory[memory_axis], element_bytes(dtype)));
+    if (layout == Layout::row_major && views_.contains(source) && viewable(source)) {
+      const View view = view_of(source);
+      copies.push_back(strided_copy(view.dims, view.strides, out_strides, element_bytes(dtype)));
+      src_offsets.push_back(static_cast<std::size_t>(view.offset) * static_cast<std::size_t>(element_bytes(dtype)));
+      in.push_back(view.base);
+    } else {
+      copies.push_back(concat_copy(memory, memory_axis, out_memory[memory_axis], element_bytes(dtype)));
+      src_offsets.push_back(0);
+      in.push_back(fetch(source, layout, flipped));
+    }
     offsets.push_back(offset);
-    in.push_back(fetch(source, layout, flipped));
     offset += static_cast<std::size_t>(memory[memory_axis]) * inner_bytes;
   }
   const ValueId out = define(result, dtype, dims, layout, flipped);
-  auto step = std::make_unique<StridedCopyStep>(kernels::select_layout(options_.isas), std::move(copies), std::move(offsets));
+  auto step = std::make_unique<StridedCopyStep>(kernels::select_layout(options_.isas), std::move(copies), std::move(offsets),
+                                                std::move(src_offsets));
   step->info.integer = is_integer(dtype);
   emit(std::move(step), node.op_type, std::move(in), {out});
   if (lazy_result) lazy_[y] = std::move(*lazy_result);
   if (tail) finish_tail(*tail);
   return true;
+}
+
+bool Lowering::movement(const Node& node) {
+  if (lazy_.contains(node.input(0))) return node.op_type != "Tile" && node.op_type != "Pad" && move_quantized(node);
+  if (!viewable(node.input(0))) return false;
+  const std::string& type = node.op_type;
+  return type == "Slice"    ? slice(node)
+         : type == "Split"  ? split(node)
+         : type == "Gather" ? gather(node)
+         : type == "Expand" ? expand(node)
+         : type == "Tile"   ? tile(node)
+                            : pad(node);
 }
 
 bool Lowering::move_quantized(const Node& node) {

@@ -150,7 +150,9 @@ bool Lowering::integer_average(const Node& node, bool global, const std::string&
 
 bool Lowering::pool(const Node& node) {
   const std::string& x = node.input(0);
+  if (node.op_type == "ReduceMean" && !lazy_.contains(x) && layout_held(x) == Layout::row_major) return reduction(node);
   const Dims x_dims = dims_of(x);
+  if (node.op_type == "ReduceMean" && x_dims.size() < 3) return reduction(node);
   if (x_dims.size() < 3 || element_count(x_dims) == 0 || dtype_of_value(x) != DType::f32 ||
       (node.outputs.size() > 1 && !node.outputs[1].empty()))
     return false;
@@ -168,10 +170,7 @@ bool Lowering::pool(const Node& node) {
     std::set<std::int64_t> wanted, given;
     for (std::size_t axis = 2; axis < x_dims.size(); ++axis) wanted.insert(static_cast<std::int64_t>(axis));
     for (const std::int64_t axis : axes) given.insert(axis < 0 ? axis + static_cast<std::int64_t>(x_dims.size()) : axis);
-    if (wanted != given || element_count(y_dims) != x_dims[0] * x_dims[1]) {
-      reason_ = "only means over all spatial axes have a fast kernel";
-      return false;
-    }
+    if (wanted != given || element_count(y_dims) != x_dims[0] * x_dims[1]) return reduction(node);
   }
   const auto lazy = lazy_.find(x);
   if (lazy != lazy_.end() && lazy->second.affine) {

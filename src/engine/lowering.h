@@ -32,6 +32,14 @@ struct Lazy {
   std::array<float, 256> table{};   // by the u8 form of q
 };
 
+// A value that exists only as a way to walk another's memory: what Transpose, Slice, Split, Expand make. Who can walk strides
+// takes it as it is; for everybody else `fetch` makes one copy. Strides in elements; 0 repeats.
+struct View {
+  ValueId base = kNoValue;  // no alias
+  std::int64_t offset = 0;
+  Dims dims, strides;
+};
+
 // Constant weights that reached DequantizeLinear.
 struct QuantizedConstant {
   Tensor values;                         // s8, u8 or s32
@@ -82,7 +90,7 @@ class Lowering {
   ValueId fetch(const std::string& value, Layout layout, bool flipped = false);
   ValueId fetch_float(const std::string& value, Layout layout);
   Layout layout_held(const std::string& value) const;  // in which it exists already; row_major when in none
-  bool exists(const std::string& value) const { return held_.contains(value); }
+  bool exists(const std::string& value) const { return held_.contains(value) || views_.contains(value); }
   void set_alias(const std::string& value, const std::string& of);
   PlanValue& value(ValueId id) { return plan_.values[static_cast<std::size_t>(id)]; }
   template <class S>
@@ -147,7 +155,30 @@ class Lowering {
   bool reshape(const Node& node);  // Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout
   bool transpose(const Node& node);
   bool concat(const Node& node);
-  bool move_quantized(const Node& node);  // Slice, Split, Gather, ...: on the integers
+  bool movement(const Node& node);        // Slice, Split, Gather, Expand, Tile, Pad
+  bool move_quantized(const Node& node);  // the same on the integers
+
+  // lower_view.cpp
+  bool viewable(const std::string& value) const;  // exists or is constant; its elements are whole bytes and no quantized values
+  View view_of(const std::string& value);         // without a copy where the value is held in any form
+  void set_view(const std::string& value, View view);
+  void materialize(const std::string& value);  // of a view: a row-major value
+  ValueId dense_copy(const std::string& name, const View& view);
+  bool slice(const Node& node);
+  bool split(const Node& node);
+  bool expand(const Node& node);
+  bool tile(const Node& node);
+  bool gather(const Node& node);
+  bool pad(const Node& node);
+
+  // lower_matmul.cpp: two operands that are made at run time
+  bool matmul_activations(const Node& node);
+
+  // lower_rows.cpp
+  bool softmax(const Node& node);
+  bool normalization(const Node& node);  // LayerNormalization, RMSNormalization, ...
+  bool reduction(const Node& node);
+  std::string moved_last(const std::string& value, const std::vector<std::int64_t>& axes);  // a row-major copy, axes at the end
 
   const Graph& graph_;
   const LowerOptions& options_;
@@ -168,6 +199,7 @@ class Lowering {
     std::array<std::array<ValueId, 2>, 2> ids{{{kNoValue, kNoValue}, {kNoValue, kNoValue}}};  // [layout][flipped]
   };
   std::map<std::string, Held, std::less<>> held_;
+  std::map<std::string, View, std::less<>> views_;
   std::map<std::string, Lazy, std::less<>> lazy_;
   std::map<std::string, QuantizedConstant, std::less<>> constants_;
   std::map<std::string, Dims, std::less<>> dims_;
@@ -191,6 +223,19 @@ inline int element_bytes(DType dtype) { return bits(dtype) / 8; }
 inline bool spatially_trivial(const Dims& dims) {
   for (std::size_t axis = 2; axis < dims.size(); ++axis)
     if (dims[axis] != 1) return false;
+  return true;
+}
+
+// Strides of a row-major tensor, and whether a view walks its memory like one.
+inline Dims dense_strides(const Dims& dims) {
+  Dims strides(dims.size(), 1);
+  for (std::size_t axis = dims.size(); axis-- > 1;) strides[axis - 1] = strides[axis] * dims[axis];
+  return strides;
+}
+inline bool is_dense(const View& view) {
+  const Dims strides = dense_strides(view.dims);
+  for (std::size_t axis = 0; axis < view.dims.size(); ++axis)
+    if (view.dims[axis] != 1 && view.strides[axis] != strides[axis]) return false;
   return true;
 }
 

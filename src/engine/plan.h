@@ -30,8 +30,9 @@ struct PlanValue {
   Layout layout = Layout::row_major;
   Place place = Place::arena;
   std::size_t slot = 0;      // arena: offset; input, output: index
-  ValueId alias = kNoValue;  // place alias: the value whose bytes these are
-  Tensor constant;           // place constant
+  ValueId alias = kNoValue;  // place alias: the value whose bytes these are, from `alias_offset` bytes on
+  std::size_t alias_offset = 0;
+  Tensor constant;  // place constant
   std::size_t bytes = 0;
 };
 

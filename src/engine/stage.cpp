@@ -166,9 +166,12 @@ void Stage::point(Ready& ready, std::span<const Tensor> in, std::span<Tensor> ou
     }
   }
   for (std::size_t i = 0; i < plan.values.size(); ++i) {
-    std::size_t root = i;
-    while (plan.values[root].place == Place::alias) root = static_cast<std::size_t>(plan.values[root].alias);
-    ready.pointers[i] = ready.pointers[root];
+    std::size_t root = i, offset = 0;
+    while (plan.values[root].place == Place::alias) {
+      offset += plan.values[root].alias_offset;
+      root = static_cast<std::size_t>(plan.values[root].alias);
+    }
+    if (root != i) ready.pointers[i] = ready.pointers[root] + offset;
   }
 }
 

@@ -1,5 +1,6 @@
-// LayerNormalization over the axes from `axis` on: d = x - mean, y = d / sqrt(mean(d^2) + epsilon) * scale + bias, in fp32 as
-// stash_type says; sums in the order of numerics/lane_sum.h. Further outputs: the mean and 1 / sqrt(...).
+// LayerNormalization over the axes from `axis` on: d = x - mean, inverse = 1 / sqrt(mean(d^2) + epsilon),
+// y = d * inverse * scale + bias, in fp32 as stash_type says; sums in the order of numerics/lane_sum.h. Further outputs: the
+// mean and the inverse.
 #include <cmath>
 
 #include "numerics/lane_sum.h"
@@ -42,10 +43,10 @@ std::vector<Tensor> layer_normalization(const ComputeArgs& args) {
         out[i] = in[i] - mean;
         squares[i] = out[i] * out[i];
       }
-      const T deviation = std::sqrt(numerics::lane_sum<T>(squares) / static_cast<T>(width) + epsilon);
-      for (T& value : out) value /= deviation;
+      const T inverse = T{1} / std::sqrt(numerics::lane_sum<T>(squares) / static_cast<T>(width) + epsilon);
+      for (T& value : out) value *= inverse;
       mean_out[row] = mean;
-      inverse_out[row] = T{1} / deviation;
+      inverse_out[row] = inverse;
     }
     const auto factor = scale.values<T>();
     walk<1>(y.dims(), {broadcast_strides(scale.dims(), y.dims())},
