@@ -283,6 +283,7 @@ bool Lowering::split(const Node& node) {
 }
 
 bool Lowering::expand(const Node& node) {
+  if (constant_of(node.input(1)) == nullptr) return false;  // the reference checks it against the data
   View view = view_of(node.input(0));
   const Dims dims = dims_of(node.outputs[0]);
   if (dims.size() < view.dims.size() || dims.size() > static_cast<std::size_t>(kernels::kMaxRank)) return false;
@@ -300,6 +301,7 @@ bool Lowering::expand(const Node& node) {
 }
 
 bool Lowering::tile(const Node& node) {
+  if (constant_of(node.input(1)) == nullptr) return false;
   const View view = view_of(node.input(0));
   const Dims dims = dims_of(node.outputs[0]);
   const std::size_t rank = view.dims.size();
