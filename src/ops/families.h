@@ -8,6 +8,7 @@
 namespace zeropoint::ops {
 
 std::vector<Operator> arithmetic_operators();
+std::vector<Operator> attention_operators();
 std::vector<Operator> batch_normalization_operators();
 std::vector<Operator> cast_operators();
 std::vector<Operator> concat_operators();
@@ -18,6 +19,7 @@ std::vector<Operator> expand_operators();
 std::vector<Operator> gather_operators();
 std::vector<Operator> layer_normalization_operators();
 std::vector<Operator> matmul_operators();
+std::vector<Operator> normalization_operators();
 std::vector<Operator> pad_operators();
 std::vector<Operator> pool_operators();
 std::vector<Operator> qlinear_convolution_operators();

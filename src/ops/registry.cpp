@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::vector<Operator> (*kFamilies[])() = {
     arithmetic_operators,
+    attention_operators,
     batch_normalization_operators,
     cast_operators,
     concat_operators,
@@ -19,6 +20,7 @@ constexpr std::vector<Operator> (*kFamilies[])() = {
     gather_operators,
     layer_normalization_operators,
     matmul_operators,
+    normalization_operators,
     pad_operators,
     pool_operators,
     qlinear_convolution_operators,
