@@ -26,6 +26,7 @@ std::vector<Operator> qlinear_convolution_operators();
 std::vector<Operator> qlinear_elementwise_operators();
 std::vector<Operator> qlinear_matmul_operators();
 std::vector<Operator> quantize_linear_operators();
+std::vector<Operator> recurrent_operators();
 std::vector<Operator> reduce_operators();
 std::vector<Operator> reshape_operators();
 std::vector<Operator> resize_operators();

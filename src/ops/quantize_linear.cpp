@@ -217,6 +217,16 @@ std::vector<TensorType> dynamic_quantize_linear_shape(const ShapeArgs& args) {
 
 std::vector<Tensor> dynamic_quantize_linear(const ComputeArgs& args) {
   const auto x = args.inputs[0].values<float>();
+  const auto [scale, zero_point] = dynamic_quantization(x);
+  std::vector<std::int32_t> q(x.size());
+  for (std::size_t i = 0; i < q.size(); ++i) q[i] = numerics::quantize(x[i], scale, zero_point, {0, 255});
+  return {write_integers(q, DType::u8, args.inputs[0].dims()), Tensor::scalar(scale),
+          Tensor::scalar(static_cast<std::uint8_t>(zero_point))};
+}
+
+}  // namespace
+
+DynamicQuantization dynamic_quantization(std::span<const float> x) {
   float least = 0, most = 0;
   for (const float value : x) {
     if (value < least) least = value;
@@ -225,13 +235,8 @@ std::vector<Tensor> dynamic_quantize_linear(const ComputeArgs& args) {
   const float scale = most == least ? 1.0F : (most - least) / 255.0F;
   const float zero = std::clamp(numerics::round_half_even(std::clamp(0.0F - least / scale, 0.0F, 255.0F)), 0.0F, 255.0F);
   const auto zero_point = zero == zero ? static_cast<std::int32_t>(zero) : 0;  // an infinite range has no zero point
-  std::vector<std::int32_t> q(x.size());
-  for (std::size_t i = 0; i < q.size(); ++i) q[i] = numerics::quantize(x[i], scale, zero_point, {0, 255});
-  return {write_integers(q, DType::u8, args.inputs[0].dims()), Tensor::scalar(scale),
-          Tensor::scalar(static_cast<std::uint8_t>(zero_point))};
+  return {scale, zero_point};
 }
-
-}  // namespace
 
 std::vector<Operator> quantize_linear_operators() {
   return {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "numerics/quantize.h"
@@ -34,6 +35,13 @@ std::int32_t scalar_zero(const Node& node, const Tensor& zero_point);  // 0 wher
 // One, or one a channel (then `count` of them), spread to `count`.
 std::vector<float> channel_scales(const Node& node, const Tensor& scale, std::int64_t count);
 std::vector<std::int32_t> channel_zeros(const Node& node, const Tensor& zero_point, std::int64_t count);
+
+// u8 over [min(0, x), max(0, x)], as DynamicQuantizeLinear chooses them.
+struct DynamicQuantization {
+  float scale;
+  std::int32_t zero_point;
+};
+DynamicQuantization dynamic_quantization(std::span<const float> x);
 
 inline numerics::Limits limits_of(DType dtype) {
   return {static_cast<std::int32_t>(lowest(dtype)), static_cast<std::int32_t>(highest(dtype))};

@@ -27,6 +27,7 @@ constexpr std::vector<Operator> (*kFamilies[])() = {
     qlinear_elementwise_operators,
     qlinear_matmul_operators,
     quantize_linear_operators,
+    recurrent_operators,
     reduce_operators,
     reshape_operators,
     resize_operators,
