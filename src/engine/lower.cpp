@@ -621,7 +621,7 @@ void Lowering::reference(const Node& node, std::optional<DType> quantized) {
       continue;
     }
     const DType dtype = quantized ? *quantized : graph_.type_of(output).dtype;
-    if (bits(dtype) < 8)
+    if (bits(dtype) == 0)
       throw Error(ErrorCode::kUnsupported, describe(node), "output '" + output + "' is of type " + std::string(name(dtype)));
     out.push_back(define(output, dtype, dims_of(output), Layout::row_major));
     out_dtypes.push_back(dtype);

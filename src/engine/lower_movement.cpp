@@ -28,6 +28,11 @@ kernels::StridedCopy concat_copy(const Dims& src, std::size_t axis, std::int64_t
 }  // namespace
 
 bool Lowering::reshape(const Node& node) {
+  if (node.op_type == "Dropout" && !node.input(2).empty()) {  // training_mode
+    const Tensor* training = constant_of(node.input(2));
+    if (training == nullptr || training->dtype() != DType::b8 || training->size() != 1 || training->values<bool>()[0])
+      return false;
+  }
   for (std::size_t i = 1; i < node.outputs.size(); ++i)
     if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || outputs_.contains(node.outputs[i])))
       return false;
