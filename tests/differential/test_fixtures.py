@@ -26,7 +26,7 @@ FLOAT_TOLERANCE = 1e-4  # of the largest value; both sum in fp32, in different o
 def fixture(request: pytest.FixtureRequest) -> Fixture:
     if missing := request.param.missing:
         if not request.param.by_default:
-            pytest.skip(f"{missing} is only made by: tools/make_models.py --only smollm2")
+            pytest.skip(f"{missing} is only made by: tools/setup.sh large")
         pytest.fail(f"{missing} is missing; run: tools/setup.sh models")
     return request.param
 
