@@ -27,7 +27,9 @@ enum class ConvOutput : std::uint8_t { u8, f32, s32 };
 
 // With v = float(acc + comp[o]) * scale[o] and t = v > low ? (v < high ? v : high) : low:
 //   u8   dst = round_half_even(t) + dst_zero_point     (numerics::requantize; low and high whole, within [-zp, 255 - zp])
-//   f32  dst = t                                       (low = -inf, high = +inf for no limit)
+//   f32  dst = t                                       (low = -inf, high = +inf for no limit), where before the limits v is
+//        multiplied by row_scale[p] first and bias[o] is added last, if there are such, each rounded once:
+//        v = (float(acc + comp[o]) * row_scale[p]) * scale[o] + bias[o]
 //   s32  dst = acc + comp[o]                           (scale, low, high and dst_zero_point are not read)
 // acc = sum of x * (w - weight_zero_point[o]) over all taps. A fused ReLU or Clip narrows low and high.
 struct ConvArgs {
@@ -37,6 +39,8 @@ struct ConvArgs {
   void* workspace = nullptr;  // ConvKernel::workspace_bytes, 64-byte aligned, one for all workers; contents don't matter
   const std::int32_t* comp = nullptr;  // [o], from fold_bias
   const float* scale = nullptr;        // [o]
+  const float* row_scale = nullptr;    // f32 output: one for each pixel (row of a matrix), or null
+  const float* bias = nullptr;         // f32 output: [o] or null
   float low = 0, high = 0;
   std::int32_t src_zero_point = 0;  // what padding reads as, 0 ... 255
   std::int32_t dst_zero_point = 0;

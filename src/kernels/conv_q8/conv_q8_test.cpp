@@ -63,6 +63,8 @@ class ConvQ8 : public testing::TestWithParam<const ConvKernel*> {
                         .weight_zero_points = weight_zero_points,
                         .narrow_limits = (checked_ & 1) != 0,
                         .large_scales = checked_ % 5 == 4,
+                        .bias = checked_ % 4 < 2,
+                        .row_scale = checked_ % 7 < 3,
                         .guard_start = (checked_ & 2) != 0});
   }
 

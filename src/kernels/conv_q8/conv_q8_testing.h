@@ -40,6 +40,8 @@ struct ConvOptions {
   bool narrow_limits = false;    // as a fused Clip leaves them
   bool large_scales = false;     // products beyond the range of s32
   bool negative_scales = false;  // some of them: nobody should, but files may
+  bool bias = false;             // of f32 output, and
+  bool row_scale = false;        // a factor for each pixel
   bool guard_start = false;      // the unreadable page stands before the input instead of behind it
 };
 
@@ -76,7 +78,7 @@ class ConvProblem {
   GuardedBuffer src_;
   std::vector<std::int8_t> weights_;
   std::vector<std::int32_t> weight_zero_points_, comp_;
-  std::vector<float> scale_;
+  std::vector<float> scale_, bias_, row_scale_;
   std::vector<std::uint8_t> dst_;
   AlignedBuffer packed_, workspace_;
 };
@@ -225,6 +227,12 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
   args_.dst = dst_.data();
   args_.comp = comp_.data();
   args_.scale = options.output == ConvOutput::s32 ? nullptr : scale_.data();
+  for (std::int64_t o = 0; options.bias && o < shape.o; ++o)
+    bias_.push_back(static_cast<float>(uniform(random, -1000, 1000)) / 64);
+  for (std::size_t p = 0; options.row_scale && p < pixels; ++p)
+    row_scale_.push_back(static_cast<float>(uniform(random, 1, 1000)) / 300);
+  args_.bias = options.bias ? bias_.data() : nullptr;
+  args_.row_scale = options.row_scale ? row_scale_.data() : nullptr;
 }
 
 inline void ConvProblem::prepare(const ConvKernel& kernel, int workers) {

@@ -27,12 +27,15 @@ std::int64_t accumulate(const ConvShape& s, const ConvArgs& a, const std::int8_t
   return sum;
 }
 
-void store(const ConvArgs& a, std::int64_t o, std::int64_t index, std::int32_t total) {
+void store(const ConvArgs& a, std::int64_t pixel, std::int64_t o, std::int64_t index, std::int32_t total) {
   if (a.output == ConvOutput::s32) {
     static_cast<std::int32_t*>(a.dst)[index] = total;
     return;
   }
-  const float v = static_cast<float>(total) * a.scale[o];
+  const bool is_f32 = a.output == ConvOutput::f32;
+  const float rows = static_cast<float>(total) * (is_f32 && a.row_scale ? a.row_scale[pixel] : 1.0F);
+  const float product = rows * a.scale[o];
+  const float v = is_f32 && a.bias ? product + a.bias[o] : product;
   const float clamped = v > a.low ? (v < a.high ? v : a.high) : a.low;
   if (a.output == ConvOutput::f32) {
     static_cast<float*>(a.dst)[index] = clamped;
@@ -73,7 +76,7 @@ void conv_u8s8s32_reference(const ConvShape& s, const ConvArgs& a, int worker, i
       const std::int32_t weight_zero_point = header->has_weight_zero_points ? weight_zero_points[o] : 0;
       const std::int64_t sum =
           accumulate(s, a, weights + o * channels * s.kh * s.kw, weight_zero_point, image, oy, ox, o / group_outputs);
-      store(a, o, p * s.dst_stride + o, static_cast<std::int32_t>(sum + a.comp[o]));
+      store(a, p, o, p * s.dst_stride + o, static_cast<std::int32_t>(sum + a.comp[o]));
     }
   }
 }

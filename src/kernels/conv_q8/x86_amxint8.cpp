@@ -57,6 +57,8 @@ struct Block {
   void* out = nullptr;  // row 0
   const std::int32_t* comp = nullptr;
   const float* scale = nullptr;
+  const float* bias = nullptr;       // of f32 output; may be null
+  const float* row_scale = nullptr;  // of row 0, of f32 output; may be null
   const std::int32_t* weight_zero_points = nullptr;
   const std::int32_t* sums = nullptr;  // [32] sums of the rows' inputs, when weights have zero points
   int begin = 0, end = 0, columns = 0;
@@ -122,6 +124,31 @@ struct Finisher {
   }
 };
 
+// f32 output of weights without zero points, as dynamic quantization has it: the block's constants stay in registers.
+template <bool kRowScales>
+__attribute__((noinline)) void finish_f32(const Block& b, const ConvArgs& a, std::int64_t stride) {
+  const auto mask0 = static_cast<__mmask16>(first(b.columns)),
+             mask1 = static_cast<__mmask16>(b.columns > 16 ? first(b.columns - 16) : 0);
+  const __m512i comp0 = _mm512_maskz_loadu_epi32(mask0, b.comp), comp1 = _mm512_maskz_loadu_epi32(mask1, b.comp + 16);
+  const __m512 scale0 = _mm512_maskz_loadu_ps(mask0, b.scale), scale1 = _mm512_maskz_loadu_ps(mask1, b.scale + 16);
+  const __m512 low = _mm512_set1_ps(a.low), high = _mm512_set1_ps(a.high);
+  // -0 is the number that changes nothing when it is added.
+  __m512 bias0 = _mm512_set1_ps(-0.0F), bias1 = bias0;
+  if (b.bias) bias0 = _mm512_maskz_loadu_ps(mask0, b.bias), bias1 = _mm512_maskz_loadu_ps(mask1, b.bias + 16);
+  auto* out = static_cast<float*>(b.out) + b.begin * stride;
+  for (int row = b.begin; row < b.end; ++row, out += stride) {
+    __m512 v0 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(b.c + row * kBlock), comp0));
+    __m512 v1 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(b.c + row * kBlock + 16), comp1));
+    if (kRowScales) {
+      const __m512 factor = _mm512_set1_ps(b.row_scale[row]);
+      v0 = _mm512_mul_ps(v0, factor), v1 = _mm512_mul_ps(v1, factor);
+    }
+    v0 = _mm512_add_ps(_mm512_mul_ps(v0, scale0), bias0), v1 = _mm512_add_ps(_mm512_mul_ps(v1, scale1), bias1);
+    _mm512_mask_storeu_ps(out, mask0, _mm512_min_ps(_mm512_max_ps(v0, low), high));
+    if (mask1) _mm512_mask_storeu_ps(out + 16, mask1, _mm512_min_ps(_mm512_max_ps(v1, low), high));
+  }
+}
+
 // Any epilogue of one block: other output types, weights with zero points. Not the hot path.
 __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std::int64_t stride,
                                           const Requantize& requantize) {
@@ -139,7 +166,10 @@ __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std
         _mm512_mask_storeu_epi32(static_cast<std::int32_t*>(b.out) + index, mask, sum);
         continue;
       }
-      const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_maskz_loadu_ps(mask, b.scale + column));
+      __m512 v = _mm512_cvtepi32_ps(sum);
+      if (b.row_scale && a.output == ConvOutput::f32) v = _mm512_mul_ps(v, _mm512_set1_ps(b.row_scale[row]));
+      v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, b.scale + column));
+      if (b.bias && a.output == ConvOutput::f32) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, b.bias + column));
       if (a.output == ConvOutput::f32) {
         const __m512 clamped = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high));
         _mm512_mask_storeu_ps(static_cast<float*>(b.out) + index, mask, clamped);
@@ -317,7 +347,10 @@ class Pipeline {
     if (!overlapped_) {
       block.c = previous;
       store(previous);
-      return finish_any(block, args_, shape_.dst_stride, finisher_.requantize);
+      if (args_.output != ConvOutput::f32 || block.sums)
+        return finish_any(block, args_, shape_.dst_stride, finisher_.requantize);
+      return block.row_scale ? finish_f32<true>(block, args_, shape_.dst_stride)
+                             : finish_f32<false>(block, args_, shape_.dst_stride);
     }
     stored_ = multiplied_;
     stored_.c = count_ == 0 ? nullptr : previous;
@@ -406,6 +439,8 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
           Block b{.out = static_cast<std::uint8_t*>(a.dst) + (first_row * s.dst_stride + channel) * element,
                   .comp = a.comp + channel,
                   .scale = a.scale ? a.scale + channel : nullptr,
+                  .bias = a.bias ? a.bias + channel : nullptr,
+                  .row_scale = a.row_scale ? a.row_scale + first_row : nullptr,
                   .begin = static_cast<int>(back),
                   .end = left < kBlock && !direct ? static_cast<int>(left) : kBlock,
                   .columns = g.outputs - in_group < kBlock ? static_cast<int>(g.outputs - in_group) : kBlock};

@@ -41,8 +41,8 @@ struct Tile {
   const typename Dot::Element* panel;
   std::int64_t panel_pitch, steps;  // steps of all taps
   const std::int8_t* weights;
-  const std::int32_t* comp;  // of the block's first channel; so is scale
-  const float* scale;
+  const std::int32_t* comp;               // of the block's first channel; so are scale and bias
+  const float *scale, *bias, *row_scale;  // row_scale: of the first row; the last two may be null
   const std::int32_t* weight_zero_points;
   const std::int32_t* sums;  // [rows], or null
   void* dst;
@@ -100,12 +100,20 @@ __attribute__((noinline)) void compute_tile(const Tile<Dot>& t) {
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) {
     if (r >= rows) continue;
-    const __m256 v0 = requantize.clamped(acc[r][0], scale0), v1 = requantize.clamped(acc[r][1], scale1);
     if (a.output == ConvOutput::f32) {
+      const __m256 row = _mm256_set1_ps(t.row_scale ? t.row_scale[r] : 1.0F), none = _mm256_set1_ps(-0.0F);
+      const __m256 bias0 = t.bias ? _mm256_maskload_ps(t.bias, mask0) : none,
+                   bias1 = t.bias ? _mm256_maskload_ps(t.bias + 8, mask1) : none;
+      const auto finish = [&](__m256i sum, __m256 scale, __m256 bias) __attribute__((always_inline)) {
+        const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), row), scale), bias);
+        return _mm256_min_ps(_mm256_max_ps(v, requantize.low), requantize.high);
+      };
+      const __m256 v0 = finish(acc[r][0], scale0, bias0), v1 = finish(acc[r][1], scale1, bias1);
       auto* out = static_cast<float*>(t.dst) + r * t.dst_stride;
       _mm256_maskstore_ps(out, mask0, v0);
       _mm256_maskstore_ps(out + 8, mask1, v1);
     } else {
+      const __m256 v0 = requantize.clamped(acc[r][0], scale0), v1 = requantize.clamped(acc[r][1], scale1);
       auto* out = static_cast<std::uint8_t*>(t.dst) + r * t.dst_stride;
       const __m256i words = _mm256_permute4x64_epi64(requantize.words(v0, v1), 0xD8);
       const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
@@ -208,6 +216,8 @@ void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
                            .weights = weights + block * g.block_bytes,
                            .comp = a.comp + channel,
                            .scale = a.scale ? a.scale + channel : nullptr,
+                           .bias = a.bias ? a.bias + channel : nullptr,
+                           .row_scale = a.row_scale ? a.row_scale + first : nullptr,
                            .weight_zero_points = weight_zero_points + block * kBlock,
                            .sums = with_sums ? sums : nullptr,
                            .dst = static_cast<std::uint8_t*>(a.dst) + (first * s.dst_stride + channel) * element,

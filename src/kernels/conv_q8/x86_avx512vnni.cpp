@@ -24,8 +24,8 @@ struct Tile {
   std::int64_t taps, steps;             // steps of 4 channels a tap
   const std::int8_t* weights;           // first block
   std::int64_t block_bytes;
-  const std::int32_t* comp;  // of the first channel; so are the next two
-  const float* scale;
+  const std::int32_t* comp;               // of the first channel; so are the next two
+  const float *scale, *bias, *row_scale;  // the latter of the first pixel; null when there are none
   const std::int32_t* weight_zero_points;
   const std::int32_t* sums;  // [rows] sums of the pixels' inputs, or null when all weight zero points are 0
   void* dst;                 // first pixel, first channel
@@ -44,7 +44,10 @@ __attribute__((noinline)) void store_wide(const Tile& t, const __m512i* sums, in
       auto* out = static_cast<std::int32_t*>(t.dst) + r * t.shape->dst_stride + b * kLanes;
       __m512i value = sums[r * blocks + b];
       if (a.output == ConvOutput::f32) {
-        const __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(value), _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes));
+        __m512 v = _mm512_cvtepi32_ps(value);
+        if (t.row_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(t.row_scale[r]));
+        v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes));
+        if (t.bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, t.bias + b * kLanes));
         value = _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high)));
       }
       _mm512_mask_storeu_epi32(out, mask, value);
@@ -259,6 +262,8 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int 
                      .block_bytes = block_bytes,
                      .comp = a.comp + first_channel,
                      .scale = a.scale ? a.scale + first_channel : nullptr,
+                     .bias = a.bias ? a.bias + first_channel : nullptr,
+                     .row_scale = a.row_scale ? a.row_scale + rows.begin + pixel.begin : nullptr,
                      .weight_zero_points = weight_zero_points + block * kLanes,
                      .sums = header->has_weight_zero_points ? sums : nullptr,
                      .dst = static_cast<std::uint8_t*>(a.dst) +

@@ -81,12 +81,23 @@ void compute(const Work& work, const Requantize& requantize, std::int64_t pixel,
   if (a.output == ConvOutput::s32) return store_wide(acc, static_cast<std::int32_t*>(a.dst) + index, left);
   const float* scale = work.scale + channel;
   __m256 v[4];
-#pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) v[q] = requantize.clamped(acc[q], _mm256_load_ps(scale + 8 * q));
   if (a.output == ConvOutput::f32) {
-    for (int q = 0; q < 4; ++q) acc[q] = _mm256_castps_si256(v[q]);
+    const __m256 row = _mm256_set1_ps(a.row_scale ? a.row_scale[pixel] : 1.0F);
+    for (int q = 0; q < 4; ++q) {
+      // Register q holds the channels 4 q ... and 16 + 4 q ... of the strip; a bias of -0 changes nothing.
+      alignas(32) float bias[8];
+      for (int i = 0; i < 8; ++i) {
+        const std::int64_t c = channel + i / 4 * 16 + 4 * q + i % 4;
+        bias[i] = a.bias && c < work.shape.c ? a.bias[c] : -0.0F;
+      }
+      const __m256 product = _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc[q]), row), _mm256_load_ps(scale + 8 * q));
+      v[q] = _mm256_min_ps(_mm256_max_ps(_mm256_add_ps(product, _mm256_load_ps(bias)), requantize.low), requantize.high);
+      acc[q] = _mm256_castps_si256(v[q]);
+    }
     return store_wide(acc, static_cast<std::int32_t*>(a.dst) + index, left);
   }
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) v[q] = requantize.clamped(acc[q], _mm256_load_ps(scale + 8 * q));
   const __m256i bytes = _mm256_packus_epi16(requantize.words(v[0], v[1]), requantize.words(v[2], v[3]));
   auto* out = static_cast<std::uint8_t*>(a.dst) + index;
   if (left >= kStrip) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);

@@ -297,7 +297,11 @@ void compute_single(const Work& work, const Requantize& requantize, std::int64_t
   const float* scale = work.scale + first_channel;
   __m512 v[4];
 #pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) v[q] = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[q]), _mm512_load_ps(scale + 16 * q));
+  for (int q = 0; q < 4; ++q) {
+    v[q] = _mm512_cvtepi32_ps(acc[q]);
+    if (a.row_scale && a.output == ConvOutput::f32) v[q] = _mm512_mul_ps(v[q], _mm512_set1_ps(a.row_scale[pixel]));
+    v[q] = _mm512_mul_ps(v[q], _mm512_load_ps(scale + 16 * q));
+  }
   if (a.output == ConvOutput::u8) {
     _mm512_mask_storeu_epi8(static_cast<std::uint8_t*>(a.dst) + index, first(left),
                             requantize.bytes(requantize.words(v[0], v[1]), requantize.words(v[2], v[3])));
@@ -305,9 +309,12 @@ void compute_single(const Work& work, const Requantize& requantize, std::int64_t
   }
   for (int i = 0; i < 16; ++i) {
     alignas(64) float lanes[16];
-    _mm512_store_ps(lanes, _mm512_min_ps(_mm512_max_ps(v[i % 4], _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high)));
+    _mm512_store_ps(lanes, v[i % 4]);
     const auto mask = static_cast<__mmask8>(first(left > 4 * i ? left - 4 * i : 0));
-    _mm_mask_storeu_ps(static_cast<float*>(a.dst) + index + 4 * i, mask, _mm_load_ps(lanes + i / 4 * 4));
+    __m128 run = _mm_load_ps(lanes + i / 4 * 4);
+    if (a.bias) run = _mm_add_ps(run, _mm_maskz_loadu_ps(mask, a.bias + first_channel + 4 * i));
+    run = _mm_min_ps(_mm_max_ps(run, _mm_set1_ps(a.low)), _mm_set1_ps(a.high));
+    _mm_mask_storeu_ps(static_cast<float*>(a.dst) + index + 4 * i, mask, run);
   }
 }
 
