@@ -178,8 +178,9 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"DequantizeLinear", &Lowering::dequantize_linear},
       {"QLinearConv", &Lowering::quantized_operator},
       {"QLinearMatMul", &Lowering::quantized_operator},
-      {"ConvInteger", &Lowering::quantized_operator},
-      {"MatMulInteger", &Lowering::quantized_operator},
+      {"DynamicQuantizeLinear", &Lowering::dynamic_quantize},
+      {"ConvInteger", &Lowering::dynamic_linear},
+      {"MatMulInteger", &Lowering::dynamic_linear},
       {"Conv", &Lowering::convolution},
       {"MatMul", &Lowering::matmul},
       {"Gemm", &Lowering::matmul},
@@ -222,6 +223,7 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
 
 Plan Lowering::run() {
   find_layout_preferences();
+  find_row_quantizers();
   bind_inputs();
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
     if (!done_[i]) lower_node(i);
@@ -242,8 +244,8 @@ void Lowering::lower_node(std::size_t index) {
   current_ = &node;
   reason_.clear();
   done_[index] = true;
-  bool handled = false;
-  if (node.domain.empty() || node.domain == "com.microsoft") {
+  bool handled = row_quantize(index);
+  if (!handled && (node.domain.empty() || node.domain == "com.microsoft")) {
     handled = lazy_unary(node);
     if (!handled && node.domain.empty()) {
       const auto handler = handlers().find(node.op_type);
@@ -493,9 +495,21 @@ void Lowering::find_layout_preferences() {
   static const std::set<std::string, std::less<>> spatial = {
       "Conv",        "MaxPool",       "AveragePool",        "GlobalAveragePool",       "QLinearConv",
       "ConvInteger", "GlobalMaxPool", "QLinearAveragePool", "QLinearGlobalAveragePool"};
-  static const std::set<std::string, std::less<>> through = {
-      "QuantizeLinear", "DequantizeLinear", "Relu",      "Clip",      "Add",    "Mul",     "Sub", "Div",
-      "Sigmoid",        "HardSigmoid",      "HardSwish", "LeakyRelu", "Concat", "Identity"};
+  static const std::set<std::string, std::less<>> through = {"QuantizeLinear",
+                                                             "DequantizeLinear",
+                                                             "DynamicQuantizeLinear",
+                                                             "Relu",
+                                                             "Clip",
+                                                             "Add",
+                                                             "Mul",
+                                                             "Sub",
+                                                             "Div",
+                                                             "Sigmoid",
+                                                             "HardSigmoid",
+                                                             "HardSwish",
+                                                             "LeakyRelu",
+                                                             "Concat",
+                                                             "Identity"};
   for (std::size_t i = graph_.nodes.size(); i-- > 0;) {
     const Node& node = graph_.nodes[i];
     if (spatial.contains(node.op_type)) {

@@ -140,6 +140,29 @@ class Lowering {
   std::optional<std::vector<std::int32_t>> integer_bias(const std::string& name, float x_scale,
                                                         const std::vector<float>& w_scale) const;
 
+  // lower_dynamic.cpp
+  struct RowQuantizer {  // the nodes that quantize each row of a value by itself
+    std::string x, q, scale;
+    std::vector<std::size_t> nodes;
+  };
+  struct Rescale {  // what turns integer sums into real numbers
+    std::string value, x_scale;
+    std::vector<float> w_scale, bias;  // [channels]; bias may be empty
+    bool rows = false;                 // x_scale has one for each row
+    std::string operators;
+    std::vector<std::size_t> nodes;
+  };
+  void find_row_quantizers();
+  bool row_quantize(std::size_t index);
+  bool dynamic_quantize(const Node& node);
+  bool dynamic_linear(const Node& node);
+  std::optional<Rescale> find_rescale(const Node& product, std::int64_t channels, std::size_t spatial) const;
+  const Node* maker_of(const std::string& value) const;
+  const Node* only_reader(const std::string& value, std::string_view op_type) const;
+  std::size_t index_of(const Node& node) const;
+  ValueId any_id(const std::string& value) const;   // in whatever form it is held; kNoValue when in none
+  Dims dims_known(const std::string& value) const;  // as the graph has them; empty when it doesn't
+
   // lower_elementwise.cpp
   bool binary(const Node& node);
   bool activation(const Node& node);  // Relu, Clip
@@ -203,6 +226,7 @@ class Lowering {
   std::map<std::string, Lazy, std::less<>> lazy_;
   std::map<std::string, QuantizedConstant, std::less<>> constants_;
   std::map<std::string, Dims, std::less<>> dims_;
+  std::map<std::size_t, RowQuantizer> row_quantizers_;  // by their first node
   int fresh_ = 0;
 };
 
