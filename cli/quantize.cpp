@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <regex>
 
 #include "base/file.h"
@@ -37,7 +38,7 @@ Recipe choose_recipe(const Flags& flags) {
       throw Error(ErrorCode::kBadArgument, "--range", "no method is called '" + flags.range + "'; there are:" + names);
     }
     for (Rule& rule : recipe.rules)
-      if (rule.activation) rule.activation->range = flags.range;
+      if (rule.activation && !rule.activation->dynamic) rule.activation->range = flags.range;
   }
   for (const auto& scope : flags.exclude) recipe.keep_float(scope);
   return recipe;
@@ -58,15 +59,25 @@ void check_exclusions(const std::vector<std::string>& scopes, const Graph& model
 }
 
 void run(const Flags& flags) {
-  if (flags.data.path.empty() && flags.statistics.empty())
-    throw Error(ErrorCode::kBadArgument, "quantize",
-                "static quantization needs samples: give --data, or --statistics of an earlier calibrate");
   const Recipe recipe = choose_recipe(flags);
+  const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
+  if (no_samples && recipe.needs_samples())
+    throw Error(ErrorCode::kBadArgument, "quantize",
+                "the recipe '" + recipe.name +
+                    "' fixes ranges of activations beforehand and needs samples: give --data, or --statistics of an earlier "
+                    "calibrate; without samples there are --recipe dynamic_w8a8 and weight_only_w8");
+  const bool needs_samples = recipe.needs_samples();
+  if (!no_samples && !needs_samples && !flags.common.quiet)
+    std::fputs(("note: the recipe '" + recipe.name + "' needs no samples; they are not read\n").c_str(), stderr);
+  if (!flags.range.empty() && !needs_samples)
+    throw Error(ErrorCode::kBadArgument, "--range", "the recipe '" + recipe.name + "' fixes no ranges of activations");
   const Graph model = load(flags.model);
   check_exclusions(flags.exclude, model);
   const SessionOptions session = flags.common.session_options();
   Quantized result;
-  if (!flags.statistics.empty()) {
+  if (!needs_samples) {
+    result = quantize(model, recipe, {.threads = flags.common.threads});
+  } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
     const Statistics statistics = load_statistics(flags.statistics);
     if (statistics.progress)
@@ -87,6 +98,8 @@ void run(const Flags& flags) {
                        .interrupt = &interrupted()});
   }
   save(result.model, flags.output);
+  for (const std::string& note : result.report.notes)
+    if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
   if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
   if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result.report)));
   print(to_text(result.report));
@@ -99,8 +112,8 @@ void run(const Flags& flags) {
 
 void add_quantize(CLI::App& program, int*) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb =
-      program.add_subcommand("quantize", "make an integer model: calibrate, choose parameters, write standard Q/DQ ONNX");
+  CLI::App* verb = program.add_subcommand(
+      "quantize", "make an integer model: calibrate (where the recipe needs it), choose parameters, write standard ONNX");
   verb->add_option("model", flags->model, "float ONNX file")->required();
   verb->add_option("-o,--output", flags->output, "file to write")->required();
   verb->add_option("--recipe", flags->recipe, "name or JSON file of a recipe")->capture_default_str();

@@ -36,12 +36,18 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
                              const std::optional<Statistics>& statistics, const std::optional<std::string>& target, int threads,
                              const std::optional<std::string>& max_isa, const Shapes& shapes,
                              std::optional<std::uint64_t> max_memory, bool allow_non_finite, nb::handle progress) {
-  if (samples.is_none() == !statistics)
-    throw nb::type_error("give samples or statistics: a quantizer needs to know what values occur, once");
-  const Model model = model_from(source);
   const Recipe recipe = recipe_from(recipe_source, target);
+  if (!samples.is_none() && statistics) throw nb::type_error("give samples or statistics, not both");
+  if (samples.is_none() && !statistics && recipe.needs_samples())
+    throw nb::type_error(
+        "give samples or statistics: this recipe needs to know what values occur; 'dynamic_w8a8' and 'weight_only_w8' do not");
+  const Model model = model_from(source);
   Watch watch(progress);
   Quantized quantized;
+  if (!recipe.needs_samples()) {
+    watch.run([&] { quantized = quantize(*model.graph, recipe, {.threads = threads, .max_isa = isa_from(max_isa)}); });
+    return quantized;
+  }
   if (statistics) {
     watch.run([&] { quantized = quantize(*model.graph, *statistics, recipe); });
     return quantized;
@@ -196,7 +202,8 @@ void bind_quantize(nb::module_& m) {
       "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
       "call.\n\n"
       "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
-      "recipe: static_w8a8 when None; a string names a built-in one. target: takes the place of the recipe's.\n"
+      "recipe: static_w8a8 when None; a string names a built-in one. Dynamic and weight-only recipes need no samples.\n"
+      "target: takes the place of the recipe's.\n"
       "statistics: of an earlier calibrate(fuse(model), samples, recipe), in place of samples.\n"
       "max_memory: bytes, of calibration. progress: called with (done, total) by this thread.");
   m.def(

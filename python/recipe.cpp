@@ -29,9 +29,15 @@ Scheme scheme_of(DType dtype, const std::optional<Granularity>& granularity, boo
           .parameter = parameter};
 }
 
+std::string_view granularity_of_rows(Rows rows) {
+  return rows == Rows::none ? "per_tensor" : rows == Rows::all ? "per_row" : "auto";
+}
+
 std::string repr_scheme(const Scheme& scheme) {
+  if (scheme.dynamic) return fmt::format("dynamic_uint8('{}')", granularity_of_rows(scheme.rows));
   std::string text = numpy_name(scheme.dtype) + "(" + repr(scheme.granularity);
-  if (scheme.symmetric != (scheme.dtype == DType::s8)) text += scheme.symmetric ? ", symmetric=True" : ", symmetric=False";
+  if (scheme.symmetric != (scheme.dtype == DType::s8 || scheme.dtype == DType::s4))
+    text += scheme.symmetric ? ", symmetric=True" : ", symmetric=False";
   if (scheme.range != "min_max") text += ", range='" + scheme.range + "'";
   if (scheme.parameter != 0) text += fmt::format(", parameter={}", scheme.parameter);
   return text + ")";
@@ -55,9 +61,10 @@ Recipe checked(Recipe recipe) {
   const Recipe read = parse_recipe(to_json(recipe), "recipe");
   for (std::size_t i = 0; i < recipe.rules.size(); ++i)
     if (recipe.rules[i] != read.rules[i])
-      throw Error(ErrorCode::kBadRecipe, "/rules/" + std::to_string(i),
-                  "recipes cannot say " + repr_rule(recipe.rules[i]) +
-                      "; weights are per tensor or PerChannel(axis=0), which stands for the output channels");
+      throw Error(
+          ErrorCode::kBadRecipe, "/rules/" + std::to_string(i),
+          "recipes cannot say " + repr_rule(recipe.rules[i]) +
+              "; weights are per tensor, PerChannel(axis=0), which stands for the output channels, or PerGroup(axis=0, size)");
   return recipe;
 }
 
@@ -172,6 +179,8 @@ void bind_recipe(nb::module_& m) {
           "range", [](const Scheme& self) { return self.range; }, "The method that chooses the range.")
       .def_prop_ro(
           "parameter", [](const Scheme& self) { return self.parameter; }, "Of the method; 0 stands for its default.")
+      .def_prop_ro(
+          "dynamic", [](const Scheme& self) { return self.dynamic; }, "The range is that of the values at run time.")
       .def("__repr__", &repr_scheme)
       .def("__hash__", [](const Scheme& self) { return nb::hash(nb::str(repr_scheme(self).c_str())); })
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"));
@@ -191,6 +200,19 @@ void bind_recipe(nb::module_& m) {
          "Signed bytes, symmetric unless asked for otherwise. range: 'min_max', 'mse', and for activations 'averaged_min_max', "
          "'percentile' (``parameter`` percent are kept) or 'kl_divergence'.");
   scheme("uint8", DType::u8, false, "Unsigned bytes, asymmetric. ``range`` and ``parameter`` as for int8.");
+  scheme("int4", DType::s4, true, "4-bit integers -7 ... 7 (-8 too where not symmetric), for rules with weights alone.");
+  scheme("uint4", DType::u4, false, "4-bit integers 0 ... 15 with zero points, for rules with weights alone.");
+  m.def(
+      "dynamic_uint8",
+      [](const std::string& granularity) {
+        for (const Rows rows : {Rows::none, Rows::gated, Rows::all})
+          if (granularity == granularity_of_rows(rows)) return Scheme{.dynamic = true, .rows = rows};
+        throw Error(ErrorCode::kBadArgument, "granularity",
+                    "'" + granularity + "' is not known; known are per_tensor, auto, per_row");
+      },
+      nb::arg("granularity") = "auto",
+      "Activations in unsigned bytes over the range that they have at run time. granularity: one scale for the 'per_tensor', "
+      "one 'per_row', or 'auto': rows only for products of two activations, such as GELU's.");
 
   nb::class_<Rule>(m, "Rule",
                    "Operators of a type whose name matches a regular expression, and their schemes; none: they stay in float.")

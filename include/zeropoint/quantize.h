@@ -45,6 +45,9 @@ struct Quantized {
 // fuse -> calibrate -> choose_qparams -> the recipe's steps -> insert_qdq -> verify. Throws Error.
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe = recipes::static_w8a8(),
                    const QuantizeOptions& options = {});
+// The same for recipes that need no samples (dynamic activations, weights alone): fuse -> rewrite -> verify. Statistics and
+// qparams stay empty. Throws Error kBadArgument for a recipe that needs samples.
+Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options = {});
 // The same from statistics that calibrate() took of fuse(graph) with at least the values of calibrate_options().
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe = recipes::static_w8a8());
 

@@ -10,17 +10,25 @@
 
 namespace zeropoint {
 
+// Dynamic activations with a scale for each row: none; values that a product of two activations made (GELU, gates), whose few
+// large rows would else decide the scale of all; every value.
+enum class Rows : std::uint8_t { none, gated, all };
+
 // How one tensor becomes integers.
 struct Scheme {
   DType dtype = DType::u8;
-  Granularity granularity = PerTensor{};  // weights, PerChannel: of the operator's output channels (axis stays 0)
-  bool symmetric = false;                 // zero point 0 and no lowest value: s8 holds -127 ... 127
-  std::string range = "min_max";          // activations: range_methods(), weights: weight_range_methods()
-  double parameter = 0;                   // of the method (percent kept by `percentile`); 0 is its default
+  // Weights: PerChannel, of the operator's output channels; PerGroup, of `size` weights that a sum runs over (axis stays 0).
+  Granularity granularity = PerTensor{};
+  bool symmetric = false;         // zero point 0 and no lowest value: s8 holds -127 ... 127
+  std::string range = "min_max";  // activations: range_methods(), weights: weight_range_methods()
+  double parameter = 0;           // of the method (percent kept by `percentile`); 0 is its default
+  bool dynamic = false;           // activations: the range is that of the values at hand, at run time; needs no samples
+  Rows rows = Rows::none;         // dynamic: which values have a scale for each row (along their last axis)
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
-// "Quantize nodes of type `op_type` whose name matches `scope` with these schemes." Without schemes: keep them in float.
+// "Quantize nodes of type `op_type` whose name matches `scope` with these schemes." Without schemes: keep them in float. With a
+// scheme of weights alone: store the weights as integers, compute in float.
 struct Rule {
   std::string scope = ".*";  // regular expression over the node's name, matched whole
   std::string op_type = "*";
@@ -47,8 +55,10 @@ struct Recipe {
   std::vector<Step> steps;
   friend bool operator==(const Recipe&, const Recipe&) = default;
 
-  Recipe& keep_float(std::string scope);                             // adds a rule without schemes
+  Recipe& keep_float(std::string scope);  // adds a rule without schemes
   bool has_step(std::string_view step) const;
+  bool needs_samples() const;        // some rule fixes ranges of activations beforehand
+  bool has_data_free_rules() const;  // some rule needs no samples: dynamic activations, or weights alone
   Recipe& set_range(std::string_view method, double parameter = 0);  // of all activations; Error kBadRecipe when unknown
 };
 
@@ -59,6 +69,7 @@ Recipe parse_recipe(std::string_view json, const std::string& source = "recipe")
 
 namespace recipes {
 Recipe static_w8a8();
+Recipe dynamic_w8a8();
 Recipe named(std::string_view name);  // Error kBadRecipe listing the names
 std::vector<std::string> names();
 }  // namespace recipes

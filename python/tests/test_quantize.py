@@ -159,3 +159,16 @@ def test_bias_correction(dscnn: q.Model, samples: list[Sample]):
     with pytest.raises(q.Error) as caught:
         recipe.with_step("wishful_thinking")
     assert caught.value.where == f"/steps/{len(recipe.steps)}/name"
+
+
+def test_recipes_without_samples(tmp_path):
+    model = q.load(Path(__file__).parents[2] / "tests/data/fmnist_vit.onnx")
+    x = np.random.default_rng(0).standard_normal((2, 1, 28, 28)).astype(np.float32)
+    (expected,) = q.Session(model, threads=1).run(None, {"images": x})
+    for recipe in ("dynamic_w8a8", "weight_only_w8", q.recipes.dynamic_w8a8().with_target("zeropoint")):
+        result = q.quantize(model, recipe=recipe, threads=1)
+        assert result.report.quantized_bytes < 0.45 * result.report.float_bytes
+        result.model.save(tmp_path / "quantized.onnx")
+        (actual,) = q.Session(tmp_path / "quantized.onnx", threads=1).run(None, {"images": x})
+        assert np.sum(actual * expected) / np.sqrt(np.sum(actual**2) * np.sum(expected**2)) > 0.995
+    assert "MatMul" in {node.op_type for node in q.quantize(model, recipe="dynamic_w8a8").report.left_in_float}

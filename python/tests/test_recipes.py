@@ -89,3 +89,19 @@ def test_mistakes_are_found_where_they_are_made(make, where: str):
         make(q.recipes.static_w8a8())
     assert caught.value.where.startswith(where)
     assert caught.value.code in ("bad_recipe", "bad_argument")
+
+
+def test_dynamic_and_weight_only():
+    dynamic = q.recipes.dynamic_w8a8()
+    assert dynamic.rules[0].activation == q.dynamic_uint8()
+    assert dynamic.rules[0].activation.dynamic and not q.uint8().dynamic
+    assert repr(q.dynamic_uint8("per_row")) == "dynamic_uint8('per_row')"
+    with pytest.raises(q.Error, match="per_row"):
+        q.dynamic_uint8("per_column")
+    four = q.recipes.weight_only_w4(128)
+    assert q.Recipe.from_json(four.to_json()) == four
+    assert q.uint4(q.PerGroup(size=128), range="mse") in [rule.weight for rule in four.rules]
+    eight = q.recipes.weight_only_w8().override("head", weight=q.int4(q.PerGroup(size=64)))
+    assert eight.rules[-1].activation is None and q.Recipe.from_json(eight.to_json()) == eight
+    with pytest.raises(q.Error, match="without a scheme of activations"):
+        q.recipes.static_w8a8().override(".*", weight=q.uint4(q.PerGroup()))

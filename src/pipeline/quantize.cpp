@@ -10,6 +10,8 @@
 #include "ops/operator.h"
 #include "quant/choose_qparams.h"
 #include "quant/placement.h"
+#include "quant/rule_matcher.h"
+#include "quant/without_data.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint {
@@ -17,8 +19,8 @@ namespace {
 
 constexpr std::int64_t kConvolutionChannels = 1, kMatrixChannels = -1;  // axes of an input
 
-// Share of the multiply-accumulates that integer nodes do, at one sample. Nothing where a shape stays unknown.
-std::optional<double> integer_share(const Graph& graph, const std::vector<std::size_t>& integer_nodes) {
+// Share of the multiply-accumulates that integer nodes (by name) do, at one sample. Nothing where a shape stays unknown.
+std::optional<double> integer_share(const Graph& graph, const std::set<std::string>& integer_nodes) {
   Graph shaped = graph;
   std::map<std::string, Dims> input_shapes;
   for (const ValueInfo& info : graph.inputs) {
@@ -32,32 +34,56 @@ std::optional<double> integer_share(const Graph& graph, const std::vector<std::s
   }
   ops::infer_shapes(shaped, input_shapes);
   std::int64_t all = 0, integer = 0;
-  for (std::size_t i = 0; i < shaped.nodes.size(); ++i) {
-    const std::int64_t macs = ops::macs(shaped, shaped.nodes[i]);
+  for (const Node& node : shaped.nodes) {
+    const std::int64_t macs = ops::macs(shaped, node);
     all += macs;
-    if (std::binary_search(integer_nodes.begin(), integer_nodes.end(), i)) integer += macs;
+    if (integer_nodes.contains(quant::name_of(node))) integer += macs;
   }
   if (all == 0) return std::nullopt;
   return static_cast<double>(integer) / static_cast<double>(all);
 }
 
+// The first reasons, for an error.
+std::string why_nothing(const std::vector<quant::LeftInFloat>& nodes) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, nodes.size()); ++i)
+    text += (i == 0 ? ": " : "; ") + nodes[i].node + " (" + nodes[i].op_type + ") " + nodes[i].reason;
+  return text;
+}
+
+void sign(Graph& model, const Recipe& recipe) {
+  model.metadata[kRecipeKey] = to_json(recipe);
+  model.metadata[kVersionKey] = ZEROPOINT_VERSION;
+}
+
 Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recipe) {
-  quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, recipe);
+  const Recipe fixed = recipe.has_data_free_rules() ? quant::static_part(recipe) : recipe;
+  quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, fixed);
   Quantized result;
   result.model = insert_qdq(apply_steps(fused, choice.qparams, statistics, recipe), choice.qparams);
-  result.model.metadata[kRecipeKey] = to_json(recipe);
-  result.model.metadata[kVersionKey] = ZEROPOINT_VERSION;
-  result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
-  verify(result.model);
 
   Report& report = result.report;
   report.recipe = recipe.name;
-  report.float_bytes = constant_bytes(fused);
-  report.quantized_bytes = constant_bytes(result.model);
-  report.integer_coverage = integer_share(fused, choice.placement.integer_nodes);
   for (quant::LeftInFloat& node : choice.placement.left_in_float)
     report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
   report.notes = std::move(choice.notes);
+  std::set<std::string> integer_names;
+  for (const std::size_t i : choice.placement.integer_nodes) integer_names.insert(quant::name_of(fused.nodes[i]));
+  if (recipe.has_data_free_rules()) {
+    quant::WithoutData rest = quant::quantize_without_data(std::move(result.model), recipe);
+    for (const std::string& name : rest.integer_names) integer_names.insert(name);
+    std::erase_if(report.left_in_float, [&](const FloatNode& node) {
+      return rest.integer_names.contains(node.node) || rest.weight_names.contains(node.node);
+    });
+    result.model = std::move(rest.graph);
+    report.notes.insert(report.notes.begin(), rest.notes.begin(), rest.notes.end());
+  }
+  report.float_bytes = constant_bytes(fused);
+  report.quantized_bytes = constant_bytes(result.model);
+  report.integer_coverage = integer_share(fused, integer_names);
+  sign(result.model, recipe);
+  result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
+  verify(result.model);
   result.qparams = std::move(choice.qparams);
   result.fused = std::move(fused);
   result.statistics = std::move(statistics);
@@ -67,7 +93,7 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
 }  // namespace
 
 CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
-  const quant::Placement placement = quant::place(fused, recipe);
+  const quant::Placement placement = quant::place(fused, quant::static_part(recipe));
   std::set<std::string> values;
   for (const quant::TieGroup& group : placement.groups) values.insert(group.sources.begin(), group.sources.end());
   CalibrateOptions options;
@@ -83,6 +109,7 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
 }
 
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
+  if (!recipe.needs_samples()) return quantize(graph, recipe, options);
   Graph fused = fuse(graph);
   CalibrateOptions calibration = calibrate_options(fused, recipe);
   if (calibration.values.empty())
@@ -97,6 +124,31 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   calibration.interrupt = options.interrupt;
   Statistics statistics = calibrate(fused, samples, calibration);
   return quantize_fused(std::move(fused), std::move(statistics), recipe);
+}
+
+Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+  if (recipe.needs_samples())
+    throw Error(
+        ErrorCode::kBadArgument, "recipe " + recipe.name,
+        "it fixes ranges of activations beforehand and needs samples; dynamic_w8a8 and the weight_only recipes do without");
+  Quantized result;
+  result.fused = fuse(graph);
+  const int threads = options.threads > 0 ? options.threads : physical_cores();
+  quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads);
+  if (made.integer_names.empty() && made.weight_names.empty())
+    throw Error(ErrorCode::kUnsupported, "graph",
+                "the recipe finds nothing in it to quantize" + why_nothing(made.left_in_float));
+  result.model = std::move(made.graph);
+  sign(result.model, recipe);
+  Report& report = result.report;
+  report.recipe = recipe.name;
+  report.float_bytes = constant_bytes(result.fused);
+  report.quantized_bytes = constant_bytes(result.model);
+  report.integer_coverage = integer_share(result.fused, made.integer_names);
+  for (quant::LeftInFloat& node : made.left_in_float)
+    report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
+  report.notes = std::move(made.notes);
+  return result;
 }
 
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {

@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <span>
 #include <utility>
 
 #include "quant/builtin_recipes.h"
@@ -24,7 +25,8 @@ constexpr int kDeepest = 16;                 // nesting of a recipe is at most 4
 constexpr std::size_t kLongestScope = 1000;  // std::regex compiles recursively
 constexpr std::array<std::string_view, 1> kSteps = {"bias_correction"};
 constexpr std::array<DType, 2> kActivationTypes = {DType::u8, DType::s8};
-constexpr std::array<DType, 2> kWeightTypes = {DType::s8, DType::u8};
+constexpr std::array<DType, 4> kWeightTypes = {DType::s8, DType::u8, DType::s4, DType::u4};
+constexpr std::int64_t kLeastGroup = 2, kMostGroup = 1 << 20;
 
 // A place in the text: everything read from it is checked, and errors carry the place's JSON pointer.
 class Reader {
@@ -91,25 +93,52 @@ Scheme default_scheme(bool of_weight) {
   return {};
 }
 
+constexpr std::array<std::string_view, 3> kGranularities = {"per_tensor", "auto", "per_row"};  // of Rows, in its order
+Rows rows_of(std::string_view granularity) {
+  return static_cast<Rows>(std::find(kGranularities.begin(), kGranularities.end(), granularity) - kGranularities.begin());
+}
+
+// Chosen at run time, from the values at hand: what DynamicQuantizeLinear does, or its like for each row.
+Scheme read_dynamic_scheme(const Reader& reader) {
+  reader.check_object({"dynamic", "dtype", "granularity"});
+  Scheme scheme{.dynamic = true};
+  if (reader.has("granularity")) scheme.rows = rows_of(reader.at("granularity").one_of(kGranularities));
+  if (reader.has("dtype")) reader.at("dtype").one_of(std::array<std::string_view, 1>{"u8"});
+  return scheme;
+}
+
 Scheme read_scheme(const Reader& reader, bool of_weight) {
-  reader.check_object({"dtype", "granularity", "symmetric", "range", "parameter"});
+  if (!of_weight && reader.has("dynamic") && reader.at("dynamic").boolean()) return read_dynamic_scheme(reader);
+  if (of_weight)
+    reader.check_object({"dtype", "granularity", "group", "symmetric", "range", "parameter"});
+  else
+    reader.check_object({"dynamic", "dtype", "granularity", "symmetric", "range", "parameter"});
   Scheme scheme = default_scheme(of_weight);
   if (reader.has("dtype")) {
-    const auto& types = of_weight ? kWeightTypes : kActivationTypes;
+    const std::span<const DType> types = of_weight ? std::span<const DType>(kWeightTypes) : kActivationTypes;
     std::vector<std::string_view> names;
     for (const DType type : types) names.push_back(name(type));
     scheme.dtype = *parse_dtype(reader.at("dtype").one_of(names));
   }
   if (reader.has("granularity")) {
     std::vector<std::string_view> names = {"per_tensor"};
-    if (of_weight) names.push_back("per_channel");
-    if (reader.at("granularity").one_of(names) == "per_tensor")
-      scheme.granularity = PerTensor{};
-    else
-      scheme.granularity = PerChannel{0};
+    if (of_weight) names.insert(names.end(), {"per_channel", "per_group"});
+    const std::string chosen = reader.at("granularity").one_of(names);
+    scheme.granularity = PerTensor{};
+    if (chosen == "per_channel") scheme.granularity = PerChannel{0};
+    if (chosen == "per_group") scheme.granularity = PerGroup{};
   }
-  scheme.symmetric = reader.has("symmetric") ? reader.at("symmetric").boolean() : of_weight && scheme.dtype == DType::s8;
-  if (scheme.symmetric && scheme.dtype == DType::u8)
+  if (reader.has("group")) {
+    auto* group = std::get_if<PerGroup>(&scheme.granularity);
+    if (!group) reader.at("group").fail("a size of groups goes with the granularity per_group");
+    const double size = reader.at("group").number();
+    if (!(size >= kLeastGroup && size <= kMostGroup && size == std::floor(size)))
+      reader.at("group").fail(fmt::format("a group has {} ... {} weights", kLeastGroup, kMostGroup));
+    group->size = static_cast<std::int64_t>(size);
+  }
+  const bool is_signed = scheme.dtype == DType::s8 || scheme.dtype == DType::s4;
+  scheme.symmetric = reader.has("symmetric") ? reader.at("symmetric").boolean() : of_weight && is_signed;
+  if (scheme.symmetric && !is_signed)
     (reader.has("symmetric") ? reader.at("symmetric") : reader).fail("symmetric parameters need a signed type such as s8");
   if (reader.has("range")) scheme.range = reader.at("range").one_of(of_weight ? weight_range_methods() : range_methods());
   if (reader.has("parameter")) {
@@ -138,6 +167,14 @@ Rule read_rule(const Reader& reader) {
   if (reader.has("op_type")) rule.op_type = reader.at("op_type").text();
   if (reader.has("activation")) rule.activation = read_scheme(reader.at("activation"), false);
   if (reader.has("weight")) rule.weight = read_scheme(reader.at("weight"), true);
+  if (rule.activation && rule.weight) {
+    if (bits(rule.weight->dtype) < 8)
+      reader.at("weight").fail("weights below 8 bits are for rules without a scheme of activations");
+    if (std::holds_alternative<PerGroup>(rule.weight->granularity))
+      reader.at("weight").fail("groups of weights are for rules without a scheme of activations");
+  }
+  if (rule.activation && rule.activation->dynamic && !rule.weight)
+    reader.at("activation").fail("dynamic activations meet quantized weights: the rule needs a scheme for them");
   return rule;
 }
 
@@ -156,8 +193,18 @@ Step read_step(const Reader& reader) {
 
 Json write_scheme(const Scheme& scheme) {
   Json json;
+  if (scheme.dynamic) {
+    json["dynamic"] = true;
+    json["dtype"] = name(scheme.dtype);
+    json["granularity"] = kGranularities[static_cast<std::size_t>(scheme.rows)];
+    return json;
+  }
   json["dtype"] = name(scheme.dtype);
-  json["granularity"] = std::holds_alternative<PerTensor>(scheme.granularity) ? "per_tensor" : "per_channel";
+  const auto* group = std::get_if<PerGroup>(&scheme.granularity);
+  json["granularity"] = group                                                   ? "per_group"
+                        : std::holds_alternative<PerTensor>(scheme.granularity) ? "per_tensor"
+                                                                                : "per_channel";
+  if (group) json["group"] = group->size;
   json["symmetric"] = scheme.symmetric;
   json["range"] = scheme.range;
   if (scheme.parameter != 0) json["parameter"] = scheme.parameter;
@@ -198,6 +245,15 @@ bool Recipe::has_step(std::string_view step) const {
   return std::any_of(steps.begin(), steps.end(), [&](const Step& each) { return each.name == step; });
 }
 
+bool Recipe::needs_samples() const {
+  return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.activation && !rule.activation->dynamic; });
+}
+
+bool Recipe::has_data_free_rules() const {
+  return std::any_of(rules.begin(), rules.end(),
+                     [](const Rule& rule) { return rule.activation ? rule.activation->dynamic : rule.weight.has_value(); });
+}
+
 Recipe& Recipe::set_range(std::string_view method, double parameter) {
   if (!is_range_method(method))
     throw Error(ErrorCode::kBadRecipe, "",
@@ -206,7 +262,7 @@ Recipe& Recipe::set_range(std::string_view method, double parameter) {
     throw Error(ErrorCode::kBadRecipe, "",
                 fmt::format("{} is no parameter of '{}'; percentile has one, above 50 and at most 100", parameter, method));
   for (Rule& rule : rules)
-    if (rule.activation) {
+    if (rule.activation && !rule.activation->dynamic) {
       rule.activation->range = method;
       rule.activation->parameter = parameter;
     }
@@ -262,6 +318,7 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
 namespace recipes {
 
 Recipe static_w8a8() { return named("static_w8a8"); }
+Recipe dynamic_w8a8() { return named("dynamic_w8a8"); }
 
 Recipe named(std::string_view name) {
   for (const quant::BuiltinRecipe& recipe : quant::builtin_recipes())

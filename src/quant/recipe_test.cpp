@@ -50,6 +50,27 @@ TEST(RecipeTest, DefaultsOfSchemes) {
   EXPECT_EQ(recipe.rules, recipes::static_w8a8().rules);
 }
 
+TEST(RecipeTest, WithoutSamples) {
+  const Recipe dynamic = recipes::dynamic_w8a8();
+  EXPECT_TRUE(dynamic.rules[0].activation->dynamic);
+  EXPECT_EQ(dynamic.rules[0].activation->rows, Rows::gated);
+  EXPECT_FALSE(dynamic.needs_samples());
+  EXPECT_TRUE(recipes::static_w8a8().needs_samples());
+  EXPECT_FALSE(recipes::static_w8a8().has_data_free_rules());
+  for (const char* name : {"weight_only_w8", "weight_only_w4_g32", "weight_only_w4_g128"}) {
+    const Recipe recipe = recipes::named(name);
+    EXPECT_FALSE(recipe.needs_samples());
+    EXPECT_TRUE(recipe.has_data_free_rules());
+  }
+  EXPECT_EQ(recipes::named("weight_only_w4_g128").rules[1].weight->granularity, Granularity(PerGroup{0, 128}));
+  const Recipe rows = parse_recipe(
+      R"({"rules": [{"activation": {"dynamic": true, "granularity": "per_row"}, "weight": {}},
+                    {"op_type": "MatMul", "weight": {"dtype": "s4", "granularity": "per_group", "group": 64}}]})");
+  EXPECT_EQ(rows.rules[0].activation->rows, Rows::all);
+  EXPECT_TRUE(rows.rules[1].weight->symmetric);
+  EXPECT_EQ(parse_recipe(to_json(rows)), rows);
+}
+
 struct BadRecipe {
   const char* name;
   const char* json;
@@ -94,6 +115,17 @@ INSTANTIATE_TEST_SUITE_P(
                   "no parameter"},
         BadRecipe{"percentile", R"({"rules": [{"activation": {"range": "percentile", "parameter": 101}}]})",
                   "/rules/0/activation/parameter", "at most 100"},
+        BadRecipe{"dynamic_range", R"({"rules": [{"activation": {"dynamic": true, "range": "mse"}, "weight": {}}]})",
+                  "/rules/0/activation/range", "unknown key"},
+        BadRecipe{"dynamic_alone", R"({"rules": [{"activation": {"dynamic": true}}]})", "/rules/0/activation",
+                  "needs a scheme"},
+        BadRecipe{"dynamic_type", R"({"rules": [{"activation": {"dynamic": true, "dtype": "s8"}, "weight": {}}]})",
+                  "/rules/0/activation/dtype", "u8"},
+        BadRecipe{"four_bits", R"({"rules": [{"activation": {}, "weight": {"dtype": "s4"}}]})", "/rules/0/weight",
+                  "below 8 bits"},
+        BadRecipe{"group", R"({"rules": [{"weight": {"granularity": "per_group", "group": 1}}]})", "/rules/0/weight/group",
+                  "a group has"},
+        BadRecipe{"group_of_channel", R"({"rules": [{"weight": {"group": 32}}]})", "/rules/0/weight/group", "per_group"},
         BadRecipe{"target", R"({"rules": [], "target": "toaster"})", "/target", "openvino"},
         BadRecipe{"step", R"({"rules": [], "steps": [{"name": "magic"}]})", "/steps/0/name", "magic"},
         BadRecipe{"step_parameter", R"({"rules": [], "steps": [{"name": "bias_correction", "parameters": {"rate": 1}}]})",

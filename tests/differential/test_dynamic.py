@@ -1,0 +1,158 @@
+"""Dynamic quantization beside ONNX Runtime: our files there, its files here."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+import zeropoint
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def session(path: Path, optimize: bool = True, optimized: Path | None = None) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if optimized:
+        options.optimized_model_filepath = str(optimized)
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(path).graph.node)
+
+
+def images(count: int = 4) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal((count, 1, 28, 28)).astype(np.float32)
+
+
+def sqnr_db(x: np.ndarray, y: np.ndarray) -> float:
+    error = np.sum((x.astype(np.float64) - y) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(np.sum(x.astype(np.float64) ** 2) / error))
+
+
+def product_model(path: Path, seed: int, inputs: int = 96, outputs: int = 80) -> None:
+    """Two products of one value, one with a bias, then a third behind a Relu."""
+    generator = np.random.default_rng(seed)
+
+    def constant(name: str, *shape: int) -> onnx.TensorProto:
+        return numpy_helper.from_array(generator.standard_normal(shape).astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["p1"], name="first"),
+        helper.make_node("Add", ["p1", "b1"], ["a1"], name="bias"),
+        helper.make_node("Relu", ["a1"], ["r1"], name="relu"),
+        helper.make_node("MatMul", ["r1", "w3"], ["y1"], name="third"),
+        helper.make_node("MatMul", ["x", "w2"], ["y2"], name="second"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", "T", inputs])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y1", "y2")],
+        [
+            constant("w1", inputs, outputs),
+            constant("b1", outputs),
+            constant("w2", inputs, 24),
+            constant("w3", outputs, 40),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def with_integers(path: Path, out: Path) -> list[str]:
+    """Adds the integers of the file (quantized activations and sums) to its outputs."""
+    model = onnx.load(path)
+    names = []
+    for node in model.graph.node:
+        if node.op_type == "DynamicQuantizeLinear":
+            for name, kind in zip(node.output, (TensorProto.UINT8, TensorProto.FLOAT, TensorProto.UINT8), strict=True):
+                names.append((name, kind))
+        if node.op_type in ("MatMulInteger", "ConvInteger"):
+            names.append((node.output[0], TensorProto.INT32))
+    model.graph.output.extend(helper.make_tensor_value_info(name, kind, None) for name, kind in names)
+    onnx.save(model, out)
+    return [name for name, _ in names]
+
+
+def test_onnxruntime_fuses_our_products(tmp_path: Path) -> None:
+    product_model(tmp_path / "float.onnx", seed=1)
+    zeropoint.quantize(tmp_path / "float.onnx", recipe="dynamic_w8a8").model.save(tmp_path / "ours.onnx")
+    onnx.checker.check_model(tmp_path / "ours.onnx", full_check=True)
+    session(tmp_path / "ours.onnx", optimized=tmp_path / "fused.onnx")
+    fused = operators(tmp_path / "fused.onnx")
+    # One product has its own quantizer, two share one.
+    assert (
+        fused["DynamicQuantizeMatMul"] == 1
+        and fused["MatMulIntegerToFloat"] == 2
+        and fused["DynamicQuantizeLinear"] == 1
+    )
+    assert not fused.keys() & {"MatMul", "MatMulInteger", "Cast", "Mul"}
+
+
+@pytest.mark.parametrize("producer", ["ours", "onnxruntime", "onnxruntime per channel", "onnxruntime unsigned"])
+def test_same_numbers_as_onnxruntime(tmp_path: Path, producer: str) -> None:
+    """Integers bit by bit; reals those of the literal graph, which ONNX Runtime computes when it does not optimize."""
+    logging.disable(logging.WARNING)
+    for seed in range(6):
+        product_model(tmp_path / "float.onnx", seed, inputs=40 + 31 * seed, outputs=16 + 7 * seed)
+        path = tmp_path / "quantized.onnx"
+        if producer == "ours":
+            zeropoint.quantize(tmp_path / "float.onnx", recipe="dynamic_w8a8").model.save(path)
+        else:
+            weights = QuantType.QUInt8 if producer.endswith("unsigned") else QuantType.QInt8
+            quantize_dynamic(
+                tmp_path / "float.onnx", path, per_channel=producer.endswith("channel"), weight_type=weights
+            )
+        shape = (2, 3 + 11 * seed, 40 + 31 * seed)
+        feeds = {"x": np.random.default_rng(seed).standard_normal(shape).astype(np.float32)}
+        theirs = session(path, optimize=False).run(None, feeds)
+        for threads in (1, 2):
+            for x, y in zip(theirs, zeropoint.Session(path, threads=threads).run(None, feeds), strict=True):
+                np.testing.assert_array_equal(x, y)
+        for x, y in zip(
+            session(path).run(None, feeds), theirs, strict=True
+        ):  # fused: a bias added with one rounding less
+            np.testing.assert_allclose(x, y, rtol=2e-6, atol=2e-6 * float(np.abs(y).max()))
+        added = with_integers(path, tmp_path / "integers.onnx")
+        theirs = session(tmp_path / "integers.onnx", optimize=False).run(added, feeds)
+        ours = zeropoint.Session(tmp_path / "integers.onnx", threads=1).run(added, feeds)
+        for name, x, y in zip(added, theirs, ours, strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=name)
+
+
+@pytest.mark.parametrize("granularity", ["per_tensor", "auto", "per_row"])
+@pytest.mark.parametrize("name", ["fmnist_vit", "fmnist_lstm", "fmnist_resnet8"])
+def test_our_files_in_onnxruntime(tmp_path: Path, name: str, granularity: str) -> None:
+    x = images()
+    (expected,) = session(DATA / f"{name}.onnx").run(None, {"images": x})
+    weight = zeropoint.int8(zeropoint.PerChannel())
+    recipe = zeropoint.recipes.dynamic_w8a8().override(
+        ".*", "MatMul", activation=zeropoint.dynamic_uint8(granularity), weight=weight
+    )
+    if name == "fmnist_resnet8":
+        recipe = recipe.override(".*", "Conv", activation=zeropoint.dynamic_uint8("per_tensor"), weight=weight)
+    zeropoint.quantize(DATA / f"{name}.onnx", recipe=recipe).model.save(tmp_path / "q.onnx")
+    written = operators(tmp_path / "q.onnx")
+    if name == "fmnist_vit":
+        assert written["MatMulInteger"] == 17 and written["MatMul"] == 8
+    if name == "fmnist_lstm":
+        assert written["DynamicQuantizeLSTM"] == 1
+    if name == "fmnist_resnet8":
+        assert written["ConvInteger"] > 5 and written["Conv"] == 0
+    (theirs,) = session(tmp_path / "q.onnx").run(None, {"images": x})
+    assert sqnr_db(expected, theirs) > 22
+    if name != "fmnist_lstm":
+        (ours,) = zeropoint.Session(tmp_path / "q.onnx", threads=1).run(None, {"images": x})
+        assert sqnr_db(theirs, ours) > 35  # floats between the products differ in their last bits, and ties with them
