@@ -136,7 +136,14 @@ std::string graph_hash(const Graph& graph);  // 32 hexadecimal digits
 // model.onnx <-> Graph. Input bytes are untrusted: throws Error, never crashes.
 Graph load(const std::filesystem::path& path);
 Graph parse(std::span<const std::byte> onnx, const std::string& where = "model");
-void save(const Graph& graph, const std::filesystem::path& path);  // through a temporary file and a rename
-std::string serialize(const Graph& graph);
+struct SaveOptions {
+  // Weights in a file of their own, NAME.onnx.data beside NAME.onnx. Unset: when the model would not fit into 2 GB otherwise.
+  std::optional<bool> external_data;
+  std::int64_t smallest_external = 1024;  // bytes; smaller tensors stay in the model, as do those of subgraphs and attributes
+};
+// Through temporary files and renames. The weights are streamed from where they lie: borrowed ones (load) never come into memory
+// beyond the page cache. A pass that makes new weights of more than memory holds them in a Spill (base/spill.h).
+void save(const Graph& graph, const std::filesystem::path& path, const SaveOptions& options = {});
+std::string serialize(const Graph& graph);  // throws Error kLimit beyond 2 GB
 
 }  // namespace zeropoint

@@ -13,6 +13,8 @@
 
 namespace zeropoint {
 
+class Spill;  // base/spill.h
+
 static_assert(std::endian::native == std::endian::little, "zeropoint reads little-endian files in place");
 
 // Short codes as in oneDNN: s8 is a signed byte. `opaque` holds what this version does not read (strings, types newer than
@@ -112,6 +114,9 @@ class Tensor {
   }
   // Points at `bytes`, kept alive by `owner`; copies instead when they are not aligned for their type.
   static Tensor borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner);
+  // The same, but 64 KiB and more that are not aligned are copied when first asked for, into `spill`.
+  static Tensor borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                       std::shared_ptr<Spill> spill);
   static Tensor opaque(Dims dims, std::string bytes);
 
   DType dtype() const { return dtype_; }
@@ -120,14 +125,16 @@ class Tensor {
   std::size_t rank() const { return dims_.size(); }
   std::int64_t size() const { return size_; }  // elements
   bool defined() const { return dtype_ != DType::undefined; }
-  std::span<const std::byte> bytes() const { return {data_, byte_size_}; }
+  std::span<const std::byte> bytes() const { return {data(), byte_size_}; }
   std::span<std::byte> mutable_bytes();
+  // As bytes(), but perhaps not aligned for the type: for who copies or hashes them, without a copy of borrowed ones.
+  std::span<const std::byte> unaligned_bytes() const;
 
   // Throws Error kBadType when T is not the tensor's type.
   template <class T>
   std::span<const T> values() const {
     check_type(dtype_of<T>);
-    return {reinterpret_cast<const T*>(data_), static_cast<std::size_t>(size_)};
+    return {reinterpret_cast<const T*>(data()), static_cast<std::size_t>(size_)};
   }
   template <class T>
   std::span<T> mutable_values() {
@@ -140,6 +147,9 @@ class Tensor {
   friend bool operator==(const Tensor& a, const Tensor& b);  // type, dimensions and bytes
 
  private:
+  struct Late;  // bytes that are not aligned, and the copy that is
+  const std::byte* data() const { return late_ ? aligned() : data_; }
+  const std::byte* aligned() const;
   void check_type(DType expected) const;
   void assign(std::span<const std::byte> bytes);
 
@@ -149,6 +159,7 @@ class Tensor {
   std::size_t byte_size_ = 0;
   std::byte* data_ = nullptr;
   std::shared_ptr<const void> owner_;
+  std::shared_ptr<Late> late_;
   bool borrowed_ = false;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -29,8 +30,31 @@ class MappedFile {
 
 std::string read_file(const std::filesystem::path& path);  // throws Error kIo
 
-// Writes beside `path` into a temporary file and renames it onto `path`: readers see the old file or the new one, whole.
-// Throws Error kIo (with the system's reason, such as a full disk) and removes the temporary file.
+// A file written beside `target` under a temporary name, which takes the target's place in commit(): readers see the old file
+// or the new one, whole. Not committed, it vanishes. Throws Error kIo with the system's reason, such as a full disk.
+class ReplacementFile {
+ public:
+  explicit ReplacementFile(const std::filesystem::path& target);
+  ~ReplacementFile();
+  ReplacementFile(const ReplacementFile&) = delete;
+  ReplacementFile& operator=(const ReplacementFile&) = delete;
+
+  void write(std::span<const std::byte> bytes);
+  void pad_to(std::uint64_t offset);  // with zeros
+  std::uint64_t size() const { return size_; }
+  void sync();    // what was written is on the disk; nothing more can be written
+  void commit();  // sync() and rename
+
+ private:
+  void discard() noexcept;
+
+  std::filesystem::path path_;
+  std::string temporary_;
+  int file_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+// One ReplacementFile.
 void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
 void write_file(const std::filesystem::path& path, const std::string& text);
 

@@ -36,8 +36,9 @@ class Hasher {
   void add(const Tensor& tensor) {
     add(static_cast<std::int64_t>(tensor.dtype()));
     add(tensor.dims());
-    count(tensor.bytes().size());
-    XXH3_128bits_update(state_.get(), tensor.bytes().data(), tensor.bytes().size());
+    const auto bytes = tensor.unaligned_bytes();
+    count(bytes.size());
+    XXH3_128bits_update(state_.get(), bytes.data(), bytes.size());
   }
   template <class T>
   void add(const std::vector<T>& list) {

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <mutex>
 #include <utility>
 
 #include "base/aligned_buffer.h"
+#include "base/spill.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint {
@@ -101,7 +103,27 @@ Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)), 
   owner_ = std::move(buffer);
 }
 
+struct Tensor::Late {
+  std::span<const std::byte> bytes;
+  std::shared_ptr<Spill> spill;
+  std::once_flag once;
+  std::shared_ptr<const std::byte> copy;
+};
+
+const std::byte* Tensor::aligned() const {
+  std::call_once(late_->once, [&] { late_->copy = late_->spill->copy(late_->bytes); });
+  return late_->copy.get();
+}
+
+std::span<const std::byte> Tensor::unaligned_bytes() const { return late_ ? late_->bytes : bytes(); }
+
 Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner) {
+  return borrow(dtype, std::move(dims), bytes, std::move(owner), nullptr);
+}
+
+Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                      std::shared_ptr<Spill> spill) {
+  constexpr std::size_t kLate = std::size_t{1} << 16;
   Tensor tensor;
   tensor.dtype_ = dtype;
   tensor.dims_ = std::move(dims);
@@ -112,12 +134,18 @@ Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, 
                 std::to_string(bytes.size()) + " bytes for " + std::string(zeropoint::name(dtype)) + to_string(tensor.dims_) +
                     ", which takes " + std::to_string(expected));
   const std::size_t alignment = std::max<std::size_t>(1, static_cast<std::size_t>(zeropoint::bits(dtype)) / 8);
-  if (reinterpret_cast<std::uintptr_t>(bytes.data()) % alignment != 0) {
+  const bool aligned = reinterpret_cast<std::uintptr_t>(bytes.data()) % alignment == 0;
+  if (!aligned && (!spill || bytes.size() < kLate)) {
     Tensor copy(dtype, tensor.dims_);
     copy.assign(bytes);
     return copy;
   }
   tensor.byte_size_ = bytes.size();
+  if (!aligned) {
+    tensor.late_ = std::make_shared<Late>();
+    tensor.late_->bytes = bytes;
+    tensor.late_->spill = std::move(spill);
+  }
   tensor.data_ = const_cast<std::byte*>(bytes.data());  // never written through: mutable_bytes copies borrowed bytes
   tensor.owner_ = std::move(owner);
   tensor.borrowed_ = true;
@@ -140,9 +168,10 @@ Tensor Tensor::opaque(Dims dims, std::string bytes) {
 std::span<std::byte> Tensor::mutable_bytes() {
   if (byte_size_ > 0 && (borrowed_ || owner_.use_count() != 1)) {
     std::shared_ptr<std::byte[]> buffer = allocate_aligned(byte_size_);
-    std::memcpy(buffer.get(), data_, byte_size_);
+    std::memcpy(buffer.get(), unaligned_bytes().data(), byte_size_);
     data_ = buffer.get();
     owner_ = std::move(buffer);
+    late_.reset();
     borrowed_ = false;
   }
   return {data_, byte_size_};
@@ -170,8 +199,9 @@ Tensor Tensor::reshaped(Dims dims) const {
 }
 
 bool operator==(const Tensor& a, const Tensor& b) {
-  return a.dtype_ == b.dtype_ && a.dims_ == b.dims_ && a.byte_size_ == b.byte_size_ &&
-         (a.byte_size_ == 0 || a.data_ == b.data_ || std::memcmp(a.data_, b.data_, a.byte_size_) == 0);
+  if (a.dtype_ != b.dtype_ || a.dims_ != b.dims_ || a.byte_size_ != b.byte_size_) return false;
+  const auto x = a.unaligned_bytes(), y = b.unaligned_bytes();
+  return x.empty() || x.data() == y.data() || std::memcmp(x.data(), y.data(), x.size()) == 0;
 }
 
 }  // namespace zeropoint

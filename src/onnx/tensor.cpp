@@ -117,7 +117,7 @@ Tensor read_typed(DType dtype, Dims dims, const TensorProto& proto, const Source
 // the last element of 2 or 4 bits are zero.
 void normalize(Tensor& tensor) {
   const auto odd = [](std::byte value) { return value > std::byte{1}; };
-  const auto bytes = tensor.bytes();
+  const auto bytes = tensor.unaligned_bytes();
   if (tensor.dtype() == DType::b8 && std::any_of(bytes.begin(), bytes.end(), odd))
     for (std::byte& value : tensor.mutable_bytes()) value = std::byte{value != std::byte{0}};
   const std::int64_t used = tensor.size() * bits(tensor.dtype()) % 8;
@@ -129,7 +129,7 @@ Tensor read_raw(DType dtype, Dims dims, std::span<const std::byte> bytes, std::s
                 const Source& source, const std::string& what) {
   try {
     const bool copy = !owner;
-    Tensor tensor = Tensor::borrow(dtype, std::move(dims), bytes, std::move(owner));
+    Tensor tensor = Tensor::borrow(dtype, std::move(dims), bytes, std::move(owner), source.spill);
     if (copy) tensor.mutable_bytes();
     return tensor;
   } catch (const Error& error) {
@@ -232,7 +232,7 @@ SparseTensorProto write_sparse_tensor(const Tensor& tensor) {
 }
 
 void write_tensor(const Tensor& tensor, TensorProto& proto, bool with_data) {
-  const auto bytes = tensor.bytes();
+  const auto bytes = tensor.unaligned_bytes();
   if (tensor.dtype() == DType::opaque) {
     const auto whole = bytes.subspan(std::min<std::size_t>(1, bytes.size()));
     proto.MergeFrom(parse_extra<TensorProto>({reinterpret_cast<const char*>(whole.data()), whole.size()}));

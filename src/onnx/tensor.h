@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/spill.h"
 #include "onnx-ml.pb.h"
 #include "onnx/wire.h"
 #include "zeropoint/graph.h"
@@ -17,11 +18,14 @@ namespace zeropoint::onnx_file {
 
 // Where the bytes of tensors come from.
 struct Source {
-  std::string where;                                               // the file, for messages
-  const ThinModel* thin = nullptr;                                 // what a tensor's raw_data stands for
-  std::shared_ptr<const void> owner;                               // keeps the model's bytes alive; null: tensors copy them
-  std::optional<std::filesystem::path> folder;                     // of external data; none: refused
+  std::string where;                                      // the file, for messages
+  const ThinModel* thin = nullptr;                        // what a tensor's raw_data stands for
+  std::shared_ptr<const void> owner;                      // keeps the model's bytes alive; null: tensors copy them
+  std::optional<std::filesystem::path> folder;            // of external data; none: refused
+  std::optional<std::filesystem::path> link_folder = {};  // where a link to the model leads; none: the model is no link
+  std::string data_id = {};                               // what external data written by save() must say
   std::map<std::string, std::shared_ptr<const void>> opened = {};  // external files by location (MappedFile)
+  std::shared_ptr<Spill> spill = std::make_shared<Spill>();        // of large tensors that are not aligned
 
   std::span<const std::byte> raw_data(const ::onnx::TensorProto& proto) const;
 };

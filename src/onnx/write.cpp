@@ -1,11 +1,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
+#include <random>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "base/file.h"
 #include "ir/declarations.h"
+#include "onnx/external_data.h"
 #include "onnx/tensor.h"
 #include "zeropoint/graph.h"
 
@@ -173,9 +178,96 @@ constexpr std::uint64_t kModelGraph = 7, kGraphInitializer = 5, kTensorRawData =
 static_assert(ModelProto::kGraphFieldNumber == kModelGraph && GraphProto::kInitializerFieldNumber == kGraphInitializer &&
               TensorProto::kRawDataFieldNumber == kTensorRawData);
 
-}  // namespace
+constexpr std::uint64_t kMost = 0x7fffffff;  // bytes of a protobuf message
 
-std::string serialize(const Graph& graph) {
+// The bytes of a file: short strings and the weights, in the order in which they are written. As messages the weights would be
+// in memory twice more.
+class Pieces {
+ public:
+  void add(std::string text) {
+    size_ += text.size();
+    pieces_.emplace_back(std::move(text), std::span<const std::byte>());
+  }
+  void add(std::span<const std::byte> bytes) {
+    size_ += bytes.size();
+    pieces_.emplace_back(std::string(), bytes);
+  }
+  void append(Pieces&& more) {
+    size_ += more.size_;
+    pieces_.insert(pieces_.end(), std::make_move_iterator(more.pieces_.begin()), std::make_move_iterator(more.pieces_.end()));
+  }
+  std::uint64_t size() const { return size_; }
+  template <class Take>
+  void each(const Take& take) const {
+    for (const auto& [text, bytes] : pieces_) take(text.empty() ? bytes : std::as_bytes(std::span(text)));
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::span<const std::byte>>> pieces_;
+  std::uint64_t size_ = 0;
+};
+
+// Weights in their own file. What is mapped is best on whole pages, smaller ones on cache lines.
+class DataFile {
+ public:
+  DataFile(std::string location, const Graph& graph, std::uint64_t smallest) : location_(std::move(location)), id_(make_id()) {
+    std::uint64_t end = onnx_file::kDataHeaderSize;
+    for (const auto& [name, tensor] : graph.initializers) {
+      const std::uint64_t size = tensor.unaligned_bytes().size();
+      if (tensor.dtype() == DType::opaque || size < std::max<std::uint64_t>(smallest, 1)) continue;
+      const std::uint64_t alignment = size >= kLarge ? 4096 : 64;
+      const std::uint64_t offset = (end + alignment - 1) / alignment * alignment;
+      offsets_.emplace(name, offset);
+      tensors_.emplace_back(offset, tensor);
+      end = offset + size;
+    }
+  }
+
+  bool empty() const { return tensors_.empty(); }
+  const std::string& id() const { return id_; }
+
+  // Lets the tensor point into the file, when it is there.
+  bool point(const std::string& name, const Tensor& tensor, TensorProto& proto) const {
+    const auto found = offsets_.find(name);
+    if (found == offsets_.end()) return false;
+    proto.set_data_location(TensorProto::EXTERNAL);
+    const auto entry = [&](const char* key, std::string value) {
+      auto& added = *proto.add_external_data();
+      added.set_key(key);
+      added.set_value(std::move(value));
+    };
+    entry("location", location_);
+    entry("offset", std::to_string(found->second));
+    entry("length", std::to_string(tensor.unaligned_bytes().size()));
+    return true;
+  }
+
+  void write(ReplacementFile& file) const {
+    const std::string header = onnx_file::data_header(id_);
+    file.write(std::as_bytes(std::span(header)));
+    for (const auto& [offset, tensor] : tensors_) {
+      file.pad_to(offset);
+      file.write(tensor.unaligned_bytes());
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t kLarge = 1 << 16;
+
+  static std::string make_id() {
+    std::random_device random;
+    std::string id;
+    for (int i = 0; i < 4; ++i) id += fmt::format("{:08x}", static_cast<std::uint32_t>(random()));
+    return id;
+  }
+
+  std::string location_, id_;
+  std::unordered_map<std::string, std::uint64_t> offsets_;
+  std::vector<std::pair<std::uint64_t, Tensor>> tensors_;
+};
+
+// The model's file; tensors that `data` holds are not in it.
+Pieces write_model(const Graph& graph, const DataFile* data) {
   verify(graph);
   auto model = parse_extra<ModelProto>(graph.model_extra);
   model.set_ir_version(graph.ir_version);
@@ -184,52 +276,101 @@ std::string serialize(const Graph& graph) {
     import.set_domain(domain);
     import.set_version(version);
   }
-  for (const auto& [key, value] : graph.metadata) {
+  const auto metadata = [&](const std::string& key, const std::string& value) {
     auto& entry = *model.add_metadata_props();
     entry.set_key(key);
     entry.set_value(value);
-  }
-
-  // The main graph's weights go straight into the result: as messages they would be in memory three times.
-  const GraphProto structure = write_structure(graph, onnx_file::lists_initializers(graph.ir_version));
-  struct Initializer {
-    std::string head;  // tag, length, the tensor's fields, tag and length of its data
-    std::span<const std::byte> data;
   };
-  std::vector<Initializer> initializers;
-  const std::uint64_t structure_size = structure.ByteSizeLong();
-  std::uint64_t graph_size = structure_size;
+  for (const auto& [key, value] : graph.metadata)
+    if (key != onnx_file::kDataIdKey) metadata(key, value);
+  if (data) metadata(std::string(onnx_file::kDataIdKey), data->id());
+
+  const GraphProto structure = write_structure(graph, onnx_file::lists_initializers(graph.ir_version));
+  const std::uint64_t structure_size = structure.ByteSizeLong(), model_size = model.ByteSizeLong();
+  Pieces initializers;
   for (const auto& [name, tensor] : graph.initializers) {
     if (onnx_file::is_sparse(tensor)) continue;
-    std::string fields = write_initializer(graph, name, tensor, false).SerializeAsString();
-    const bool opaque = tensor.dtype() == DType::opaque;
-    const auto data = opaque ? std::span<const std::byte>() : tensor.bytes();
-    if (!opaque) fields += field(kTensorRawData, data.size());
-    Initializer& out = initializers.emplace_back();
-    out.head = field(kGraphInitializer, fields.size() + data.size()) + fields;
-    out.data = data;
-    graph_size += out.head.size() + out.data.size();
+    TensorProto proto = write_initializer(graph, name, tensor, false);
+    const bool outside = tensor.dtype() == DType::opaque || (data && data->point(name, tensor, proto));
+    std::string fields = proto.SerializeAsString();
+    const auto bytes = outside ? std::span<const std::byte>() : tensor.unaligned_bytes();
+    if (!outside) fields += field(kTensorRawData, bytes.size());
+    initializers.add(field(kGraphInitializer, fields.size() + bytes.size()) + fields);
+    if (!bytes.empty()) initializers.add(bytes);
   }
-  constexpr std::uint64_t kMost = 0x7fffffff;
-  const std::uint64_t model_size = model.ByteSizeLong();
+  const std::uint64_t graph_size = structure_size + initializers.size();
   if (structure_size > kMost || model_size > kMost || model_size + graph_size + 16 > kMost)
     throw Error(ErrorCode::kLimit, fmt::format("graph '{}'", graph.name),
-                fmt::format("its file would have {} MB; an ONNX file without external data ends at 2 GiB",
-                            (model_size + graph_size) >> 20));
-
-  std::string bytes;
-  bytes.reserve(static_cast<std::size_t>(model_size + graph_size + 16));
-  bool good = model.AppendToString(&bytes);
-  bytes += field(kModelGraph, graph_size);
-  good = good && structure.AppendToString(&bytes);
+                fmt::format("its file would have {} MB; an ONNX file ends at 2 GiB{}", (model_size + graph_size) >> 20,
+                            data ? ", and weights in subgraphs and in attributes stay in it" : " without external data"));
+  std::string head;
+  bool good = model.AppendToString(&head);
+  head += field(kModelGraph, graph_size);
+  good = good && structure.AppendToString(&head);
   if (!good) throw Error(ErrorCode::kInternal, fmt::format("graph '{}'", graph.name), "protobuf could not serialize it");
-  for (const Initializer& initializer : initializers) {
-    bytes += initializer.head;
-    bytes.append(reinterpret_cast<const char*>(initializer.data.data()), initializer.data.size());
-  }
+  Pieces pieces;
+  pieces.add(std::move(head));
+  pieces.append(std::move(initializers));
+  return pieces;
+}
+
+// Bytes that a file without external data certainly has more than.
+std::uint64_t weight_bytes(const Graph& graph) {
+  std::uint64_t sum = 0;
+  for (const auto& [name, tensor] : graph.initializers) sum += tensor.unaligned_bytes().size();
+  return sum;
+}
+
+}  // namespace
+
+std::string serialize(const Graph& graph) {
+  const Pieces pieces = write_model(graph, nullptr);
+  std::string bytes;
+  bytes.reserve(static_cast<std::size_t>(pieces.size()));
+  pieces.each([&](std::span<const std::byte> part) { bytes.append(reinterpret_cast<const char*>(part.data()), part.size()); });
   return bytes;
 }
 
-void save(const Graph& graph, const std::filesystem::path& path) { write_file(path, serialize(graph)); }
+void save(const Graph& graph, const std::filesystem::path& path, const SaveOptions& options) {
+  bool external = options.external_data.value_or(false);
+  std::optional<Pieces> whole;
+  if (!external) {
+    const bool may = !options.external_data.has_value();
+    if (const std::uint64_t bytes = weight_bytes(graph); may && bytes > kMost) {
+      external = true;
+    } else {
+      try {
+        whole = write_model(graph, nullptr);
+      } catch (const Error& error) {
+        if (!may || error.code != ErrorCode::kLimit || bytes == 0) throw;
+        external = true;
+      }
+    }
+  }
+  std::filesystem::path target = path;  // a link stays a link, and the data lie where the model does
+  std::error_code ignored;
+  if (std::filesystem::is_symlink(path, ignored)) target = std::filesystem::weakly_canonical(path, ignored);
+  if (external) {
+    const std::filesystem::path beside = target.string() + ".data";
+    const DataFile data(beside.filename().string(), graph, options.smallest_external);
+    if (!data.empty()) {
+      const Pieces pieces = write_model(graph, &data);
+      ReplacementFile data_file(beside), file(target);
+      data.write(data_file);
+      pieces.each([&](std::span<const std::byte> part) { file.write(part); });
+      // Both are on the disk before either takes its place. Between the two renames the old model stands beside the new data:
+      // their identifiers differ, and load() says so.
+      data_file.sync();
+      file.sync();
+      data_file.commit();
+      file.commit();
+      return;
+    }
+    whole = write_model(graph, nullptr);
+  }
+  ReplacementFile file(target);
+  whole->each([&](std::span<const std::byte> part) { file.write(part); });
+  file.commit();
+}
 
 }  // namespace zeropoint
