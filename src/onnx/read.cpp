@@ -8,6 +8,8 @@
 #include "ir/declarations.h"
 #include "ir/names.h"
 #include "ir/sort.h"
+#include "onnx/external_data.h"
+#include "onnx/functions.h"
 #include "onnx/tensor.h"
 #include "onnx/wire.h"
 #include "zeropoint/graph.h"
@@ -290,6 +292,71 @@ void sort_all(Graph& graph, bool is_subgraph) {
   }
 }
 
+std::map<std::string, std::int64_t> read_opsets(::google::protobuf::RepeatedPtrField<::onnx::OperatorSetIdProto>& imports,
+                                                const Source& source, const std::string& place) {
+  std::map<std::string, std::int64_t> opsets;
+  for (auto& import : imports) {
+    const std::string domain = read_domain(std::move(*import.mutable_domain()), source);
+    if (import.version() < 1)
+      fail(ErrorCode::kBadModel, source, place,
+           fmt::format("the opset {} of the domain {} does not exist", import.version(), in_quotes(domain)));
+    const auto [found, added] = opsets.emplace(domain, import.version());
+    if (!added && found->second != import.version())
+      fail(ErrorCode::kBadModel, source, place,
+           fmt::format("imports the opsets {} and {} of the domain {}", found->second, import.version(), in_quotes(domain)));
+  }
+  imports.Clear();
+  return opsets;
+}
+
+// `model` gives the opsets of functions that name none, as up to IR version 8.
+onnx_file::Function read_function(::onnx::FunctionProto& proto, Source& source, const Graph& model) {
+  onnx_file::Function function;
+  function.name = checked_name(std::move(*proto.mutable_name()), source, "the name of a function");
+  function.domain = read_domain(std::move(*proto.mutable_domain()), source);
+  function.overload = checked_name(std::move(*proto.mutable_overload()), source, "the overload of a function");
+  const std::string place = fmt::format("function {}", in_quotes(function.name));
+  Graph& body = function.body;
+  body.name = function.name;
+  for (std::string& input : *proto.mutable_input())
+    body.inputs.push_back({.name = checked_name(std::move(input), source, "an input of a function")});
+  for (std::string& output : *proto.mutable_output())
+    body.outputs.push_back({.name = checked_name(std::move(output), source, "an output of a function")});
+  for (AttributeProto& attribute : *proto.mutable_attribute_proto()) {
+    const std::string key = checked_name(std::string(attribute.name()), source, "the name of an attribute");
+    if (!function.defaults.emplace(key, read_attribute(attribute, source, place)).second)
+      fail(ErrorCode::kBadAttribute, source, place, fmt::format("the attribute {} appears twice", in_quotes(key)));
+  }
+  body.opsets = read_opsets(*proto.mutable_opset_import(), source, place);
+  if (body.opsets.empty()) body.opsets = model.opsets;
+  body.nodes.reserve(static_cast<std::size_t>(proto.node_size()));
+  for (NodeProto& node : *proto.mutable_node()) body.nodes.push_back(read_node(node, source));
+  if (body.outputs.empty()) fail(ErrorCode::kBadModel, source, place, "has no outputs");
+  try {
+    sort_all(body, false);
+    verify(body);
+  } catch (const Error& error) {
+    fail(error.code, source, place, error.what());
+  }
+  return function;
+}
+
+// In place of the functions come their bodies, so that no later stage meets one.
+void read_functions(ModelProto& proto, Source& source, Graph& graph) {
+  const bool kept = proto.training_info_size() > 0;  // which may call them
+  std::vector<onnx_file::Function> functions;
+  for (::onnx::FunctionProto& function : *proto.mutable_functions()) {
+    ::onnx::FunctionProto copy = function;
+    functions.push_back(read_function(kept ? copy : function, source, graph));
+    if (!kept) continue;
+    for (NodeProto& node : *function.mutable_node())
+      for (AttributeProto& attribute : *node.mutable_attribute()) restore_data(attribute, source);
+    for (AttributeProto& attribute : *function.mutable_attribute_proto()) restore_data(attribute, source);
+  }
+  if (!kept) proto.clear_functions();
+  inline_functions(graph, std::move(functions), source.where);
+}
+
 Graph read_model(std::span<const std::byte> bytes, Source source) {
   ModelProto proto;
   const onnx_file::ThinModel thin = onnx_file::thin_copy(bytes, source.where);
@@ -300,38 +367,38 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
   if (!proto.has_ir_version())
     fail(ErrorCode::kBadModel, source, "", "does not say which version of the format it has (ir_version)");
 
+  for (const auto& entry : proto.metadata_props())
+    if (entry.key() == onnx_file::kDataIdKey) source.data_id = entry.value();
   Graph graph = read_graph(*proto.mutable_graph(), source, onnx_file::lists_initializers(proto.ir_version()));
   proto.clear_graph();
   graph.ir_version = proto.ir_version();
   if (graph.ir_version < 1)
     fail(ErrorCode::kBadModel, source, "", fmt::format("the format version {} does not exist", graph.ir_version));
   proto.clear_ir_version();
-  for (auto& import : *proto.mutable_opset_import()) {
-    const std::string domain = read_domain(std::move(*import.mutable_domain()), source);
-    if (import.version() < 1)
-      fail(ErrorCode::kBadModel, source, "",
-           fmt::format("the opset {} of the domain '{}' does not exist", import.version(), domain));
-    const auto [found, added] = graph.opsets.emplace(domain, import.version());
-    if (!added && found->second != import.version())
-      fail(ErrorCode::kBadModel, source, "",
-           fmt::format("imports the opsets {} and {} of the domain '{}'", found->second, import.version(), domain));
-  }
+  graph.opsets = read_opsets(*proto.mutable_opset_import(), source, "");
   if (graph.ir_version < 3 && graph.opsets.empty()) graph.opsets[""] = 1;  // before imports existed
-  proto.clear_opset_import();
   for (auto& entry : *proto.mutable_metadata_props())
     graph.metadata[checked_name(std::move(*entry.mutable_key()), source, "the metadata")] =
         checked_name(std::move(*entry.mutable_value()), source, "the metadata");
   proto.clear_metadata_props();
-  graph.model_extra = extra_of(proto);
+  graph.metadata.erase(std::string(onnx_file::kDataIdKey));
 
-  try {
-    sort_all(graph, false);
-    verify(graph);
-  } catch (const Error& error) {
-    std::string message = error.what();
-    if (!error.where.empty()) message = message.substr(std::min(message.size(), error.where.size() + 2));
-    fail(error.code, source, error.where, message);
+  const auto check = [&](bool sort) {
+    try {
+      if (sort) sort_all(graph, false);
+      verify(graph);
+    } catch (const Error& error) {
+      std::string message = error.what();
+      if (!error.where.empty()) message = message.substr(std::min(message.size(), error.where.size() + 2));
+      fail(error.code, source, error.where, message);
+    }
+  };
+  check(true);
+  if (proto.functions_size() > 0) {
+    read_functions(proto, source, graph);
+    check(false);
   }
+  graph.model_extra = extra_of(proto);
   return graph;
 }
 
@@ -340,7 +407,10 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
 Graph load(const std::filesystem::path& path) {
   const auto file = MappedFile::open(path);
   const std::filesystem::path folder = path.parent_path();
-  return read_model(file->bytes(), {.where = path.string(), .owner = file, .folder = folder.empty() ? "." : folder});
+  Source source{.where = path.string(), .owner = file, .folder = folder.empty() ? "." : folder};
+  std::error_code error;
+  if (std::filesystem::is_symlink(path, error)) source.link_folder = std::filesystem::canonical(path).parent_path();
+  return read_model(file->bytes(), std::move(source));
 }
 
 Graph parse(std::span<const std::byte> onnx, const std::string& where) { return read_model(onnx, {.where = where}); }

@@ -244,7 +244,9 @@ class Walk {
   static bool is_thin(Kind message, std::uint32_t field) {
     switch (message) {
       case Kind::kModel:
-        return field == 7;
+        return field == 7 || field == 25;
+      case Kind::kFunction:
+        return field == 7 || field == 11;
       case Kind::kGraph:
         return field == 1 || field == 5;
       case Kind::kNode:

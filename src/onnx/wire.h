@@ -8,9 +8,9 @@
 
 namespace zeropoint::onnx_file {
 
-// A copy of the model without its weights: in the main graph and its subgraphs, the raw_data of each initializer and of each
-// tensor attribute (fields t and tensors) is the index, as 8 little-endian bytes, of the real bytes in `raw_data`. Everything
-// else is as in the file, functions and training graphs with their weights included.
+// A copy of the model without its weights: in the main graph, its subgraphs and the functions, the raw_data of each initializer
+// and of each tensor attribute (fields t and tensors) is the index, as 8 little-endian bytes, of the real bytes in `raw_data`.
+// Everything else is as in the file, training graphs with their weights included.
 struct ThinModel {
   std::string bytes;
   std::vector<std::span<const std::byte>> raw_data;  // point into the file

@@ -16,8 +16,6 @@
 namespace zeropoint {
 namespace {
 
-constexpr std::int64_t kOpsetOfQuantizers = 10, kOpsetOfChannels = 13;
-
 bool is_weighted(const Node& node) { return node.is("Conv") || node.is("Gemm") || node.is("MatMul"); }
 
 Tensor of_dtype(DType dtype, const Dims& dims, const std::vector<std::int32_t>& values) {
@@ -233,10 +231,7 @@ class Inserter {
 
 Graph insert_qdq(Graph graph, const QParamsMap& qparams) {
   if (qparams.empty()) return graph;
-  const bool channels = std::any_of(qparams.begin(), qparams.end(), [](const auto& each) {
-    return !std::holds_alternative<PerTensor>(each.second.granularity);
-  });
-  passes::raise_opset(graph, channels ? kOpsetOfChannels : kOpsetOfQuantizers);
+  passes::raise_opset(graph, passes::opset_of_quantizers(qparams));
   return Inserter(std::move(graph), qparams).run();
 }
 
