@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "ir/random_graph.h"
+#include "onnx/temporary_folder.h"
 #include "onnx/test_models.h"
 #include "onnx/wire.h"
 #include "zeropoint/graph.h"
@@ -249,20 +250,6 @@ TEST(Write, FollowsEditsAndDropsWhatTheyMadeStale) {
   EXPECT_EQ(to_string(back.type_of("w")), "s8[4]");
 }
 
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "zeropoint.XXXXXX").string();
-    if (!::mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path_); }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
 TEST(Save, ReplacesTheFileWhileItIsMapped) {
   const TemporaryFolder folder;
   const fs::path path = folder.path() / "model.onnx";
@@ -275,60 +262,6 @@ TEST(Save, ReplacesTheFileWhileItIsMapped) {
   EXPECT_EQ(graph.initializers.at("w").values<float>()[999], 499.5F);
   fs::remove(path);
   EXPECT_EQ(graph.initializers.at("w").values<float>()[999], 499.5F);  // the mapping lives on
-}
-
-::onnx::ModelProto with_external(const std::string& location) {
-  auto proto = small_model();
-  auto& tensor = *proto.mutable_graph()->add_initializer();
-  tensor.set_name("w");
-  tensor.set_data_type(::onnx::TensorProto::FLOAT);
-  tensor.add_dims(4);
-  tensor.set_data_location(::onnx::TensorProto::EXTERNAL);
-  add_entry(tensor.mutable_external_data(), "location", location);
-  add_entry(tensor.mutable_external_data(), "offset", "8");
-  add_entry(tensor.mutable_external_data(), "length", "16");
-  return proto;
-}
-
-TEST(ExternalData, AreReadFromTheModelsFolder) {
-  const TemporaryFolder folder;
-  fs::create_directory(folder.path() / "weights");
-  write_file(folder.path() / "weights" / "data.bin", f32_tensor("", {6}).raw_data());
-  write_file(folder.path() / "model.onnx", with_external("weights/data.bin").SerializeAsString());
-  const Graph graph = load(folder.path() / "model.onnx");
-  EXPECT_THAT(graph.initializers.at("w").values<float>(), testing::ElementsAre(1.0F, 1.5F, 2.0F, 2.5F));
-  EXPECT_TRUE(parse_bytes(serialize(graph)) == graph);
-}
-
-TEST(ExternalData, AreRefusedElsewhere) {
-  const TemporaryFolder folder;
-  const fs::path inside = folder.path() / "inside";
-  fs::create_directory(inside);
-  write_file(folder.path() / "data.bin", std::string(24, '\0'));
-  write_file(inside / "short.bin", std::string(23, '\0'));
-  fs::create_symlink("../data.bin", inside / "link.bin");
-  fs::create_symlink("..", inside / "up");
-  const auto error = [&](const std::string& location) {
-    write_file(inside / "model.onnx", with_external(location).SerializeAsString());
-    try {
-      load(inside / "model.onnx");
-    } catch (const Error& caught) {
-      EXPECT_THAT(caught.what(), testing::HasSubstr("model.onnx, initializer 'w'"));
-      return std::pair(caught.code, std::string(caught.what()));
-    }
-    return std::pair(ErrorCode::kOk, std::string());
-  };
-  using testing::HasSubstr;
-  using testing::Pair;
-  EXPECT_THAT(error("../data.bin"), Pair(ErrorCode::kUnsupported, HasSubstr("outside the model's folder")));
-  EXPECT_THAT(error((folder.path() / "data.bin").string()), Pair(ErrorCode::kUnsupported, HasSubstr("relative")));
-  EXPECT_THAT(error("link.bin"), Pair(ErrorCode::kUnsupported, HasSubstr("link")));
-  EXPECT_THAT(error("up/data.bin"), Pair(ErrorCode::kUnsupported, HasSubstr("link")));
-  EXPECT_THAT(error(""), Pair(ErrorCode::kUnsupported, HasSubstr("relative")));
-  EXPECT_THAT(error("."), Pair(ErrorCode::kUnsupported, HasSubstr("not a regular file")));
-  EXPECT_THAT(error("missing.bin"), Pair(ErrorCode::kIo, HasSubstr("is missing")));
-  EXPECT_THAT(error("short.bin"), Pair(ErrorCode::kBadFile, HasSubstr("end at byte 24")));
-  EXPECT_THROW(parse_bytes(with_external("data.bin").SerializeAsString()), Error);
 }
 
 TEST(Read, TakesAChainOfAMillionNodes) {

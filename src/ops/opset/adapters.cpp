@@ -17,7 +17,7 @@ namespace zeropoint::ops {
 std::string Adaption::add_before(std::string op_type, std::vector<std::string> inputs,
                                  std::map<std::string, Attribute> attributes) {
   Node added;
-  added.name = node.name.empty() ? "" : node.name + "_" + op_type;
+  added.name = node.name.empty() ? "" : fresh_node_name(node.name + "_" + op_type);
   const std::string output = fresh_name(node.outputs[0] + "_" + op_type);
   added.op_type = std::move(op_type);
   added.inputs = std::move(inputs);
@@ -30,7 +30,7 @@ std::string Adaption::add_before(std::string op_type, std::vector<std::string> i
 void Adaption::add_after(std::size_t output, std::string op_type, std::vector<std::string> more_inputs,
                          std::map<std::string, Attribute> attributes) {
   Node added;
-  added.name = node.name.empty() ? "" : node.name + "_" + op_type;
+  added.name = node.name.empty() ? "" : fresh_node_name(node.name + "_" + op_type);
   added.op_type = std::move(op_type);
   const std::string inner = fresh_name(node.outputs[output] + "_inner");
   added.inputs = {inner};
@@ -128,7 +128,11 @@ void scan_9(Adaption& at) { at.refuse("a Scan over a batch of sequences, as it w
 
 // ---- 10
 
-void upsample_10(Adaption& at) { at.node.op_type = "Resize"; }
+void upsample_10(Adaption& at) {
+  at.node.op_type = "Resize";
+  if (at.target > 10 && at.node.get_string("mode", "nearest") == "nearest")
+    at.node.attributes["nearest_mode"] = std::string("floor");
+}
 
 // The mask was of the input's type, and is of bools.
 void dropout_10(Adaption& at) {
@@ -175,13 +179,34 @@ void pad_11(Adaption& at) {
   if (value != 0) at.set_input(2, at.constant("value", number(at, at.node.input(0), value)));
 }
 
-// What it did since version 10 has a name since 11.
+// What it did since version 10 has names since 11. The nearest pixel was rounded down for more pixels and up for fewer.
 void resize_11(Adaption& at) {
   const std::string scales = at.node.input(1);
   at.node.attributes["coordinate_transformation_mode"] = std::string("asymmetric");
-  if (at.node.get_string("mode", "nearest") == "nearest") at.node.attributes["nearest_mode"] = std::string("floor");
-  at.set_input(1, at.constant("roi", Tensor(DType::f32, {0})));
+  const std::string roi = at.constant("roi", Tensor(DType::f32, {0}));
+  at.set_input(1, roi);
   at.set_input(2, scales);
+  if (at.node.get_string("mode", "nearest") != "nearest" || at.node.find("nearest_mode")) return;
+  const Tensor* known = at.constant_of(scales);
+  if (!known || known->dtype() != DType::f32) at.refuse("whether it makes more pixels or fewer must be known");
+  std::vector<float> up, down;
+  for (const float scale : known->values<float>()) {
+    up.push_back(std::max(scale, 1.0F));
+    down.push_back(std::min(scale, 1.0F));
+  }
+  const auto is_one = [](float scale) { return scale == 1; };
+  const bool fewer = !std::all_of(down.begin(), down.end(), is_one), more = !std::all_of(up.begin(), up.end(), is_one);
+  if (fewer && more) {  // one after the other
+    const auto list = [&](const char* what, const std::vector<float>& values) {
+      return at.constant(what, Tensor::of<float>({static_cast<std::int64_t>(values.size())}, values));
+    };
+    std::map<std::string, Attribute> attributes = at.node.attributes;
+    attributes["nearest_mode"] = std::string("floor");
+    const std::string grown = at.add_before("Resize", {at.node.input(0), roi, list("scales_up", up)}, attributes);
+    at.set_input(0, grown);
+    at.set_input(2, list("scales_down", down));
+  }
+  at.node.attributes["nearest_mode"] = std::string(fewer ? "ceil" : "floor");
 }
 
 void scatter_11(Adaption& at) { at.node.op_type = "ScatterElements"; }

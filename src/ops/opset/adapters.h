@@ -16,13 +16,14 @@ namespace zeropoint::ops {
 struct Adaption {
   Node node;
   std::vector<Node> before, after;
-  bool dropped = false;  // `before` and `after` make the outputs
+  bool dropped = false;     // `before` and `after` make the outputs
+  std::int64_t target = 0;  // the opset at the end of the way
 
   // Of the graphs around the node.
   std::function<TensorType(const std::string& value)> type_of;
   std::function<const Tensor*(const std::string& value)> constant_of;  // initializer, or null
   std::function<bool(const std::string& value)> is_read;               // by a node or as an output
-  std::function<std::string(const std::string& base)> fresh_name;
+  std::function<std::string(const std::string& base)> fresh_name, fresh_node_name;
   std::function<std::string(const std::string& base, Tensor tensor)> add_constant;  // gives its name
 
   // A node named after this one; its single output has a fresh name, which is given back.

@@ -30,14 +30,15 @@ bool needs_change(const Graph& graph, std::int64_t from, std::int64_t to) {
   });
 }
 
-// Every value that is read somewhere: by nodes, or as the output of a graph.
-void collect_reads(const Graph& graph, std::unordered_set<std::string>& reads) {
+// Every value that is read somewhere, by nodes or as the output of a graph, and all names of nodes.
+void collect(const Graph& graph, std::unordered_set<std::string>& reads, std::unordered_set<std::string>& node_names) {
   for (const ValueInfo& output : graph.outputs) reads.insert(output.name);
   for (const Node& node : graph.nodes) {
     reads.insert(node.inputs.begin(), node.inputs.end());
+    node_names.insert(node.name);
     for (const auto& [key, attribute] : node.attributes)
       if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph && *subgraph)
-        collect_reads(**subgraph, reads);
+        collect(**subgraph, reads, node_names);
   }
 }
 
@@ -71,7 +72,7 @@ struct Scope {
 class Converter {
  public:
   Converter(const Graph& graph, std::int64_t from, std::int64_t to) : from_(from), to_(to), names_(graph) {
-    collect_reads(graph, reads_);
+    collect(graph, reads_, node_names_);
   }
 
   // `typed` is the graph after shape inference; the result keeps the types of `original`.
@@ -125,6 +126,12 @@ class Converter {
     };
     at.is_read = [&](const std::string& value) { return reads_.contains(value); };
     at.fresh_name = [&](const std::string& base) { return names_.take(base); };
+    at.fresh_node_name = [&](const std::string& base) {
+      std::string name = base;
+      for (int i = 1; !node_names_.insert(name).second; ++i) name = fmt::format("{}_{}", base, i);
+      return name;
+    };
+    at.target = to_;
     at.add_constant = [&](const std::string& base, Tensor tensor) {
       const std::string name = names_.take(base);
       result.initializers.emplace(name, std::move(tensor));
@@ -139,7 +146,7 @@ class Converter {
 
   const std::int64_t from_, to_;
   NamePool names_;
-  std::unordered_set<std::string> reads_;
+  std::unordered_set<std::string> reads_, node_names_;
   std::unordered_map<const Graph*, std::unordered_map<std::string, const Node*>> typed_nodes_;
 };
 
