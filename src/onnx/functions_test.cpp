@@ -60,7 +60,8 @@ ModelProto empty_model() {
 
 std::vector<float> run(const Graph& graph, const std::vector<float>& x) {
   const Tensor feed = Tensor::of<float>({1, static_cast<std::int64_t>(x.size())}, x);
-  const auto values = ops::evaluate(graph, {{"x", feed}})[0].values<float>();
+  const std::vector<Tensor> results = ops::evaluate(graph, {{"x", feed}});
+  const auto values = results[0].values<float>();
   return {values.begin(), values.end()};
 }
 

@@ -141,7 +141,8 @@ graph g(x: f32[1,2,4]) -> (y: f32[1,2,1,3], z: f32[1,2,3]) {
   graph.nodes[2].attributes["axis"] = std::int64_t{1};  // over the last two axes together, which no newer form does by itself
   const Graph flat = insert_qdq(graph, {{"x", u8(0.01F, 100)}, {"w", s8({1, 1, 1}, 1)}});
   float sum = 0;
-  for (const float share : ops::evaluate(flat, {{"x", x}})[1].values<float>()) sum += share;
+  const Tensor shares = ops::evaluate(flat, {{"x", x}})[1];
+  for (const float share : shares.values<float>()) sum += share;
   EXPECT_NEAR(sum, 1, 1e-5F);
   EXPECT_EQ(insert_qdq(graph, {{"x", u8(0.01F, 100)}}).opset(), 11) << "per tensor, opset 11 will do";
 }
