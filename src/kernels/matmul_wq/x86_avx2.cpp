@@ -1,0 +1,7 @@
+#include "kernels/matmul_wq/vector_body.h"
+
+namespace zeropoint::kernels {
+
+const MatmulWqFunctions matmul_wq_avx2 = {.run = run};
+
+}  // namespace zeropoint::kernels
