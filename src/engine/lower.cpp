@@ -255,6 +255,8 @@ void Lowering::lower_node(std::size_t index) {
         handled = quantize_linear(node);
       else if (node.op_type == "DequantizeLinear")
         handled = dequantize_linear(node);
+      else if (node.op_type == "MatMulNBits")
+        handled = matmul_n_bits(node);
       else
         handled = quantized_operator(node);
     }
@@ -353,7 +355,7 @@ ValueId Lowering::fetch(const std::string& value_name, Layout layout, bool flipp
   auto held = held_.find(value_name);
   if (held == held_.end()) {
     const Tensor* constant = constant_of(value_name);
-    if (constant == nullptr && constants_.contains(value_name)) {  // weights that somebody wants as floats
+    if (constant == nullptr && (constants_.contains(value_name) || deferred_constants_.contains(value_name))) {  // weights that somebody wants as floats
       const std::size_t producer = uses_.producer.at(value_name);
       const Node& node = graph_.nodes[producer];
       std::vector<Tensor> in;

@@ -280,7 +280,7 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
 
 const Tensor* Lowering::float_constant(const std::string& value_name) {
   if (const Tensor* constant = constant_of(value_name)) return constant->dtype() == DType::f32 ? constant : nullptr;
-  if (!constants_.contains(value_name)) return nullptr;
+  if (!constants_.contains(value_name) && !deferred_constants_.contains(value_name)) return nullptr;
   return &value(fetch(value_name, Layout::row_major)).constant;
 }
 
@@ -387,7 +387,7 @@ bool Lowering::convolution(const Node& node) {
   const std::string& x = node.input(0);
   const std::string& w = node.input(1);
   const auto quantized = constants_.find(w);
-  const Tensor* plain = quantized == constants_.end() ? constant_of(w) : nullptr;
+  const Tensor* plain = quantized == constants_.end() ? float_constant(w) : nullptr;
   if (quantized == constants_.end() && plain == nullptr) {
     reason_ = "the weights are not constant";
     return false;
@@ -420,11 +420,12 @@ bool Lowering::convolution(const Node& node) {
 }
 
 bool Lowering::matmul(const Node& node) {
+  if (weight_only_product(node)) return true;
   const bool is_gemm = node.op_type == "Gemm";
   const std::string& x = node.input(0);
   const std::string& w = node.input(1);
   const auto quantized = constants_.find(w);
-  const Tensor* plain = quantized == constants_.end() ? constant_of(w) : nullptr;
+  const Tensor* plain = quantized == constants_.end() ? float_constant(w) : nullptr;
   if ((quantized == constants_.end() && plain == nullptr) || (is_gemm && node.get_int("transA", 0) != 0))
     return matmul_activations(node);
   const bool transpose = !(is_gemm && node.get_int("transB", 0) != 0);

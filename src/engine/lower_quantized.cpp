@@ -93,7 +93,7 @@ bool Lowering::dequantize_linear(const Node& node) {
     const bool known = scale != nullptr && scale->dtype() == DType::f32 && (node.input(2).empty() || zero_point != nullptr) &&
                        node.get_int("block_size", 0) == 0 && scale->rank() <= 1 &&
                        (constant->dtype() == DType::s8 || constant->dtype() == DType::u8 || constant->dtype() == DType::s32);
-    if (!known) return false;
+    if (!known) return dequantized_constant(node);
     QuantizedConstant result{.values = *constant, .name = x};
     const auto scales = scale->values<float>();
     result.scale.assign(scales.begin(), scales.end());

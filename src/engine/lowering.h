@@ -163,6 +163,20 @@ class Lowering {
   ValueId any_id(const std::string& value) const;   // in whatever form it is held; kNoValue when in none
   Dims dims_known(const std::string& value) const;  // as the graph has them; empty when it doesn't
 
+  // lower_weight_only.cpp
+  struct StoredWeights {  // a matrix of integers as the kernels of weight-only products take it
+    std::int64_t k = 0, n = 0, block = 0, k_step = 0, n_step = 0;
+    int bits = 8;
+    std::vector<std::uint8_t> values;  // at k * k_step + n * n_step
+    std::vector<float> scale, zero;    // [block][n]
+  };
+  bool dequantized_constant(const Node& node);
+  std::optional<StoredWeights> stored_weights(const std::string& w, bool transposed) const;
+  bool weight_only_product(const Node& node);
+  void emit_weight_only(Linear linear, const std::string& x, const StoredWeights& weights, std::vector<float> bias,
+                        const std::string& output);
+  bool matmul_n_bits(const Node& node);
+
   // lower_elementwise.cpp
   bool binary(const Node& node);
   bool activation(const Node& node);  // Relu, Clip
@@ -226,7 +240,8 @@ class Lowering {
   std::map<std::string, Lazy, std::less<>> lazy_;
   std::map<std::string, QuantizedConstant, std::less<>> constants_;
   std::map<std::string, Dims, std::less<>> dims_;
-  std::map<std::size_t, RowQuantizer> row_quantizers_;  // by their first node
+  std::map<std::string, const Node*, std::less<>> deferred_constants_;  // of a DequantizeLinear; real when somebody asks
+  std::map<std::size_t, RowQuantizer> row_quantizers_;                  // by their first node
   int fresh_ = 0;
 };
 
