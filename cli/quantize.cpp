@@ -18,7 +18,7 @@ struct Flags {
   DataFlags data;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report;
   std::vector<std::string> exclude;
-  bool allow_non_finite = false;
+  bool allow_non_finite = false, external_data = false;
 };
 
 Recipe choose_recipe(const Flags& flags) {
@@ -58,6 +58,14 @@ void check_exclusions(const std::vector<std::string>& scopes, const Graph& model
   }
 }
 
+// Of a model and the weights beside it.
+double megabytes(const std::string& model) {
+  std::uintmax_t bytes = std::filesystem::file_size(model);
+  std::error_code none;
+  if (const auto data = std::filesystem::file_size(model + ".data", none); !none) bytes += data;
+  return static_cast<double>(bytes) / 1e6;
+}
+
 void run(const Flags& flags) {
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
@@ -76,7 +84,8 @@ void run(const Flags& flags) {
   const SessionOptions session = flags.common.session_options();
   Quantized result;
   if (!needs_samples) {
-    result = quantize(model, recipe, {.threads = flags.common.threads});
+    std::filesystem::path folder = std::filesystem::absolute(flags.output).parent_path();
+    result = quantize(model, recipe, {.threads = flags.common.threads, .folder = std::move(folder)});
   } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
     const Statistics statistics = load_statistics(flags.statistics);
@@ -97,15 +106,15 @@ void run(const Flags& flags) {
                        .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
                        .interrupt = &interrupted()});
   }
-  save(result.model, flags.output);
+  SaveOptions how;
+  if (flags.external_data) how.external_data = true;
+  save(result.model, flags.output, how);
   for (const std::string& note : result.report.notes)
     if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
   if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
   if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result.report)));
   print(to_text(result.report));
-  print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output,
-                    static_cast<double>(std::filesystem::file_size(flags.output)) / 1e6,
-                    static_cast<double>(std::filesystem::file_size(flags.model)) / 1e6));
+  print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output, megabytes(flags.output), megabytes(flags.model)));
 }
 
 }  // namespace
@@ -124,6 +133,8 @@ void add_quantize(CLI::App& program, int*) {
   verb->add_option("--statistics", flags->statistics, "use what calibrate wrote, in place of --data");
   verb->add_option("--report", flags->report, "write the report as JSON");
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
+  verb->add_flag("--external-data", flags->external_data,
+                 "write the weights to a file of their own, OUT.onnx.data; done unasked where OUT.onnx would pass 2 GB");
   flags->data.add_to(*verb, false);
   flags->common.add_to(*verb);
   flags->common.add_max_memory(*verb);

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <optional>
@@ -32,6 +33,7 @@ struct QuantizeOptions {
   bool allow_non_finite = false;
   std::function<void(std::size_t done, std::size_t total)> progress;   // of calibration
   const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
+  std::filesystem::path folder;                              // for weights that don't fit into memory; empty: the system's
 };
 
 struct Quantized {

@@ -134,7 +134,7 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
   Quantized result;
   result.fused = fuse(graph);
   const int threads = options.threads > 0 ? options.threads : physical_cores();
-  quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads);
+  quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads, options.folder);
   if (made.integer_names.empty() && made.weight_names.empty())
     throw Error(ErrorCode::kUnsupported, "graph",
                 "the recipe finds nothing in it to quantize" + why_nothing(made.left_in_float));

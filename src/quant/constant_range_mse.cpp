@@ -1,6 +1,9 @@
 // Minimum-mean-squared-error clipping by line search: Y. Choukroun, E. Kravchik, F. Yang, P. Kisilev, "Low-bit Quantization of
 // Neural Networks for Efficient Inference" (2019), section 3.1. Deviations: both ends shrink by one ratio; the search is a
 // grid, as the error over real weights has several minima.
+#include <algorithm>
+#include <cstring>
+
 #include "numerics/quantize.h"
 #include "quant/constant_ranges.h"
 
@@ -21,21 +24,53 @@ double squared_error(std::span<const float> values, const ScaleZeroPoint& parame
   return sum;
 }
 
+// The same nearly, four values at a time: a multiplication in place of the division, sums in fp32 over runs of kRun values.
+double quick_squared_error(std::span<const float> values, const ScaleZeroPoint& parameters, IntegerLimits limits) {
+  using Lanes = float __attribute__((vector_size(16)));
+  constexpr std::size_t kLanes = 4, kRun = 1024;
+  constexpr float kShift = 12582912.0F;  // 1.5 * 2^23: adding and taking it away rounds to whole numbers
+  const float scale = parameters.scale, inverse = 1 / scale;
+  const float low = static_cast<float>(limits.low - parameters.zero_point),
+              high = static_cast<float>(limits.high - parameters.zero_point);
+  const Lanes lows = {low, low, low, low}, highs = {high, high, high, high};
+  double sum = 0;
+  std::size_t i = 0;
+  while (i + kLanes <= values.size()) {
+    const std::size_t end = std::min(i + kRun, values.size() / kLanes * kLanes);
+    Lanes run = {0, 0, 0, 0};
+    for (; i < end; i += kLanes) {
+      Lanes x;
+      std::memcpy(&x, values.data() + i, sizeof(x));
+      Lanes q = x * inverse;
+      q = q > lows ? q : lows;
+      q = q < highs ? q : highs;
+      q = (q + kShift) - kShift;
+      const Lanes error = x - q * scale;
+      run += error * error;
+    }
+    sum += (static_cast<double>(run[0]) + static_cast<double>(run[1])) +
+           (static_cast<double>(run[2]) + static_cast<double>(run[3]));
+  }
+  return sum + squared_error(values.subspan(i), parameters, limits);
+}
+
 }  // namespace
 
 Range constant_range_mse(std::span<const float> values, IntegerLimits limits, bool symmetric) {
   const Range full = constant_range_min_max(values, limits, symmetric);
   Range best = full;
-  double least = squared_error(values, choose_scale(full, limits, symmetric), limits);
+  double least = quick_squared_error(values, choose_scale(full, limits, symmetric), limits);
   for (int step = 1; step < kMseClipSteps; ++step) {
     const float ratio = 1.0F - (1.0F - kMseClipSmallest) * static_cast<float>(step) / static_cast<float>(kMseClipSteps - 1);
     const Range clipped{full.min * ratio, full.max * ratio};
-    const double error = squared_error(values, choose_scale(clipped, limits, symmetric), limits);
+    const double error = quick_squared_error(values, choose_scale(clipped, limits, symmetric), limits);
     if (error < least) {
       least = error;
       best = clipped;
     }
   }
+  const auto exact = [&](Range range) { return squared_error(values, choose_scale(range, limits, symmetric), limits); };
+  if (best != full && !(exact(best) < exact(full))) best = full;
   return best;
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/spill.h"
 #include "ops/operator.h"
 #include "passes/raise_opset.h"
 #include "quant/quantize_weight.h"
@@ -23,6 +24,7 @@ namespace {
 constexpr char kMicrosoft[] = "com.microsoft";
 constexpr std::int64_t kOpsetOfDynamic = 11, kOpsetOfChannels = 13, kOpsetOfGroups = 21;
 constexpr std::int64_t kDeepestSum = 2147483647 / (255 * 128);  // products of u8 and s8 that surely fit into s32
+constexpr std::size_t kInMemory = std::size_t{256} << 20;       // bytes of integers before a file is used
 constexpr std::int64_t kLeastTable = 4096;                      // elements; smaller embeddings save nothing
 constexpr std::int64_t kFloatCode = 1;                          // TensorProto.DataType
 
@@ -53,8 +55,13 @@ bool is_depthwise(const Node& node, const Tensor& weight) { return node.get_int(
 
 class Rewriter {
  public:
-  Rewriter(Graph graph, const Recipe& recipe, int threads)
-      : graph_(std::move(graph)), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph_)), threads_(threads) {
+  Rewriter(Graph graph, const Recipe& recipe, int threads, const std::filesystem::path& folder)
+      : graph_(std::move(graph)),
+        recipe_(recipe),
+        matcher_(recipe),
+        uses_(find_uses(graph_)),
+        threads_(threads),
+        spill_(kInMemory, folder) {
     for (const ValueInfo& info : graph_.inputs) names_.insert(info.name);
     for (const auto& [name, tensor] : graph_.initializers) names_.insert(name);
     for (const Node& node : graph_.nodes) {
@@ -342,10 +349,20 @@ class Rewriter {
       if (integers.zero_point.defined()) integers.zero_point = integers.zero_point.reshaped(scale_dims);
     }
     Stored stored;
-    stored.q = add_constant(w + "_quantized", std::move(integers.q));
-    stored.scale = add_constant(w + "_scale", std::move(integers.scale));
-    if (integers.zero_point.defined()) stored.zero_point = add_constant(w + "_zero_point", std::move(integers.zero_point));
+    stored.q = add_constant(w + "_quantized", spilled(std::move(integers.q)));
+    stored.scale = add_constant(w + "_scale", spilled(std::move(integers.scale)));
+    if (integers.zero_point.defined())
+      stored.zero_point = add_constant(w + "_zero_point", spilled(std::move(integers.zero_point)));
     return stored_[key] = stored;
+  }
+
+  // Large tensors leave memory as soon as they are made.
+  Tensor spilled(Tensor tensor) {
+    constexpr std::size_t kSmall = std::size_t{1} << 20;
+    if (tensor.bytes().size() < kSmall) return tensor;
+    std::shared_ptr<const std::byte> copy = spill_.copy(tensor.bytes());
+    const std::span<const std::byte> bytes(copy.get(), tensor.bytes().size());
+    return Tensor::borrow(tensor.dtype(), tensor.dims(), bytes, std::move(copy));
   }
 
   // --- activations ---
@@ -651,6 +668,7 @@ class Rewriter {
   RuleMatcher matcher_;
   Uses uses_;
   int threads_;
+  Spill spill_;
   std::map<std::string, TensorType> types_;
   std::vector<Plan> plans_;
   std::set<std::string> names_, node_names_;                         // all in use
@@ -665,8 +683,8 @@ class Rewriter {
 
 }  // namespace
 
-WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads) {
-  return Rewriter(std::move(graph), recipe, threads).run();
+WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads, const std::filesystem::path& folder) {
+  return Rewriter(std::move(graph), recipe, threads, folder).run();
 }
 
 Recipe static_part(const Recipe& recipe) {

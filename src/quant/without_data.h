@@ -1,6 +1,7 @@
 // Quantization that needs no samples: activations by their range at run time, and weights alone. docs/dynamic.md.
 #pragma once
 
+#include <filesystem>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,7 +21,8 @@ struct WithoutData {
 // Rewrites the nodes whose rule has a dynamic activation or weights alone; the others stay as they are. The graph may hold
 // static quantizers already. Throws Error: kUnsupported when a node is of that kind already, kNonFinite naming initializer and
 // node.
-WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads = 1);
+// Integers beyond 256 MB lie in a temporary file in `folder` (empty: the system's).
+WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads = 1, const std::filesystem::path& folder = {});
 
 // The recipe with only its rules of static quantization; other nodes are told to stay in float.
 Recipe static_part(const Recipe& recipe);
