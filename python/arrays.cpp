@@ -2,6 +2,7 @@
 
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <string_view>
@@ -33,7 +34,22 @@ constexpr std::array kTypeNames = std::to_array<TypeName>({{DType::b8, "bool", '
                                                            {DType::s4, "int4", 0},
                                                            {DType::u4, "uint4", 0},
                                                            {DType::s2, "int2", 0},
-                                                           {DType::u2, "uint2", 0}});
+                                                           {DType::u2, "uint2", 0},
+                                                           {DType::f8e4m3fn, "float8_e4m3fn", 0},
+                                                           {DType::f8e4m3fnuz, "float8_e4m3fnuz", 0},
+                                                           {DType::f8e5m2, "float8_e5m2", 0},
+                                                           {DType::f8e5m2fnuz, "float8_e5m2fnuz", 0},
+                                                           {DType::f8e8m0, "float8_e8m0fnu", 0},
+                                                           {DType::f4e2m1, "float4_e2m1fn", 0}});
+
+// Types that NumPy has by way of ml_dtypes: read and given as the integers of their width.
+const char* ml_dtype(DType dtype) {
+  return dtype == DType::bf16 ? "bfloat16"
+         : is_float8(dtype) && bits(dtype) == 8
+             ? std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const TypeName& row) { return row.dtype == dtype; })
+                   ->numpy.data()
+             : nullptr;
+}
 
 // Python's memory, held until the last tensor that points at it is gone. That may happen on any thread.
 class Buffer {
@@ -92,8 +108,8 @@ nb::object export_array(Tensor tensor) {
   owned.release();
   nb::ndarray<nb::numpy, Options...> array(data, shape.size(), shape.data(), owner, nullptr, dlpack_type(dtype));
   nb::object object = nb::cast(array);
-  if (dtype != DType::bf16) return object;
-  return object.attr("view")(nb::module_::import_("ml_dtypes").attr("bfloat16"));
+  if (ml_dtype(dtype) == nullptr) return object;
+  return object.attr("view")(nb::module_::import_("ml_dtypes").attr(ml_dtype(dtype)));
 }
 
 }  // namespace
@@ -116,13 +132,15 @@ DType parse_numpy_name(const std::string& text) {
 Tensor to_tensor(nb::handle source, const std::string& what, std::optional<DType> wanted) {
   nb::object array = nb::module_::import_("numpy").attr("asarray")(source, nb::arg("order") = "C");
   const std::string type = dtype_text(array);
-  const bool brain = type == "bfloat16";
-  DType dtype = DType::undefined;
+  DType dtype = DType::undefined, special = DType::undefined;
+  for (const TypeName& row : kTypeNames)
+    if (row.numpy == type && ml_dtype(row.dtype) != nullptr) special = row.dtype;
   std::shared_ptr<const Buffer> buffer;
   if (type != "object") {
     try {
-      buffer = std::make_shared<const Buffer>(brain ? view_as(array, "uint16") : array);
-      dtype = brain ? DType::bf16 : dtype_of_format(buffer->view().format);
+      buffer = std::make_shared<const Buffer>(
+          special == DType::undefined ? array : view_as(array, bits(special) == 16 ? "uint16" : "uint8"));
+      dtype = special != DType::undefined ? special : dtype_of_format(buffer->view().format);
     } catch (nb::python_error& error) {  // no buffer of this type: told below
       if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError) && !error.matches(PyExc_BufferError)) throw;
     }

@@ -3,6 +3,7 @@
     python tools/make_operator_cases.py FOLDER
 
 FOLDER/onnx: the operator cases of the `onnx` package (its own reference values).
+FOLDER/counted.txt: which of the `onnx` package's cases are tests of the operators below on plain tensors in opsets 7 to 26.
 FOLDER/onnxruntime: seeded cases of quantized operators, full of ties, whose outputs ONNX Runtime computed; without the
 `onnxruntime` package this part is left out.
 """
@@ -20,6 +21,22 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 SEED = 20240613
+
+# What zeropoint runs of ONNX.
+OPERATORS = set(
+    """
+Abs Acos Add And ArgMax ArgMin Asin Atan Attention AveragePool BatchNormalization Cast CastLike Ceil Clip
+Concat Constant ConstantOfShape Conv ConvInteger ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Dropout
+DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm
+GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization HardSigmoid HardSwish Identity If
+InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop LpNormalization
+MatMul MatMulInteger Max MaxPool Mean Min Mish Mod Mul Neg NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow QLinearConv
+QLinearMatMul QuantizeLinear RMSNormalization RNN Range Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean
+ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize RotaryEmbedding Round ScatterElements ScatterND Selu Shape
+Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Swish Tanh Tile TopK Transpose
+Trilu Unsqueeze Where Xor
+    """.split()
+)
 
 
 def write_case(folder, model, data_sets, exact=False, most_steps=0):
@@ -51,6 +68,43 @@ def write_onnx_cases(folder):
     for case in cases:
         if case.model is not None and case.data_sets and not write_case(folder / case.name, case.model, case.data_sets):
             shutil.rmtree(folder / case.name)
+
+
+def nodes_of(graph):
+    """Nodes of subgraphs too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for body in [attribute.g, *attribute.graphs]:
+                yield from nodes_of(body)
+
+
+def counts(model):
+    """Only operators of ONNX's own domain that are in OPERATORS, its subgraphs included; one opset import, 7 to 26; all inputs and
+    outputs tensors of bool, 8- to 64-bit integers or 16- to 64-bit floats (no strings, sequences, optionals, 8-bit floats...)."""
+    if [o.domain for o in model.opset_import] != [""] or not 7 <= model.opset_import[0].version <= 26:
+        return False
+    if any(node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx") for node in nodes_of(model.graph)):
+        return False
+    plain = {
+        *(TensorProto.BOOL, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE),
+        *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
+        *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
+    }
+    values = [*model.graph.input, *model.graph.output]
+    return all(v.type.HasField("tensor_type") and v.type.tensor_type.elem_type in plain for v in values)
+
+
+def write_counted(folder):
+    """The node tests, with the function bodies that are expanded from them, and the package's `simple` and `pytorch-operator`
+    models: 1,189 in version 1.23.2."""
+    data = pathlib.Path(onnx.__file__).parent / "backend" / "test" / "data"
+    names = []
+    for part in (folder / "onnx", data / "simple", data / "pytorch-operator"):
+        for path in sorted(part.glob("*/model.onnx")):
+            if counts(onnx.load(path)):
+                names.append(f"{part.name}/{path.parent.name}")
+    (folder / "counted.txt").write_text("\n".join(names) + "\n")
 
 
 # ---- cases computed by ONNX Runtime
@@ -306,6 +360,7 @@ def main():
     for part in ("onnx", "onnxruntime"):
         shutil.rmtree(arguments.folder / part, ignore_errors=True)
     write_onnx_cases(arguments.folder / "onnx")
+    write_counted(arguments.folder)
     try:
         write_onnxruntime_cases(arguments.folder / "onnxruntime", arguments.count)
     except ModuleNotFoundError as error:

@@ -38,6 +38,12 @@ enum class DType : std::uint8_t {
   u4,
   s2,
   u2,
+  f8e4m3fn,
+  f8e4m3fnuz,
+  f8e5m2,
+  f8e5m2fnuz,
+  f8e8m0,
+  f4e2m1,
   opaque
 };
 std::string_view name(DType dtype);  // "f32"
@@ -45,6 +51,7 @@ std::optional<DType> parse_dtype(std::string_view text);
 int bits(DType dtype);             // of one element; 0 for undefined and opaque
 bool is_integer(DType dtype);      // s64 ... u2, not b8
 bool is_float(DType dtype);        // f16 bf16 f32 f64
+bool is_float8(DType dtype);       // f8e4m3fn ... f4e2m1: storage only
 std::int64_t lowest(DType dtype);  // of an integer type of at most 32 bits
 std::int64_t highest(DType dtype);
 

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "ir/float8.h"
 #include "ir/half.h"
 #include "ir/names.h"
 #include "zeropoint/graph.h"
@@ -277,14 +278,23 @@ class Parser {
       default:
         break;
     }
+    const auto width = static_cast<std::size_t>(bits(dtype)), per_byte = 8 / width, shift = index % per_byte * width;
+    if (shift == 0) bytes += '\0';
+    bytes.back() = static_cast<char>(static_cast<unsigned char>(bytes.back()) |
+                                     (small_code(dtype, token) & ((std::uint64_t{1} << width) - 1)) << shift);
+  }
+
+  // The bits of an element of at most 8 of them.
+  std::uint64_t small_code(DType dtype, std::string_view token) const {
+    if (is_float8(dtype)) {
+      if (const auto code = nan_bits(token)) return whole<std::uint8_t>(*code, 16);
+      return encode_float8(dtype, real32(token));
+    }
     const auto value = whole<std::int64_t>(token);
     const std::int64_t low = dtype == DType::b8 ? 0 : lowest(dtype), high = dtype == DType::b8 ? 255 : highest(dtype);
     if (value < low || value > high)
       fail(static_cast<std::size_t>(token.data() - text_.data()), fmt::format("{} is not between {} and {}", value, low, high));
-    const auto width = static_cast<std::size_t>(bits(dtype)), per_byte = 8 / width, shift = index % per_byte * width;
-    if (shift == 0) bytes += '\0';
-    bytes.back() = static_cast<char>(static_cast<unsigned char>(bytes.back()) |
-                                     (static_cast<std::uint64_t>(value) & ((std::uint64_t{1} << width) - 1)) << shift);
+    return static_cast<std::uint64_t>(value);
   }
 
   Tensor tensor() {

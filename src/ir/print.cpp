@@ -4,9 +4,11 @@
 #include <bit>
 #include <cstring>
 #include <iterator>
+#include <limits>
 #include <unordered_set>
 #include <utility>
 
+#include "ir/float8.h"
 #include "ir/half.h"
 #include "ir/hash.h"
 #include "ir/names.h"
@@ -61,6 +63,16 @@ std::string element_text(const Tensor& tensor, std::size_t i) {
     case DType::bf16: {
       const auto bits = element<std::uint16_t>(tensor, i);
       return number(bf16_to_f32(bits), bits, std::uint16_t{0x7fc0});
+    }
+    case DType::f8e4m3fn:
+    case DType::f8e4m3fnuz:
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz:
+    case DType::f8e8m0:
+    case DType::f4e2m1: {
+      const auto code = static_cast<std::uint8_t>(small_element(tensor, i, bits(tensor.dtype()), false));
+      return number(decode_float8(tensor.dtype(), code), code,
+                    encode_float8(tensor.dtype(), std::numeric_limits<double>::quiet_NaN()));
     }
     case DType::s64:
       return fmt::format("{}", element<std::int64_t>(tensor, i));

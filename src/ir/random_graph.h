@@ -30,9 +30,11 @@ class RandomGraph {
   }
 
   Tensor tensor() {
-    static constexpr DType kTypes[] = {DType::b8,  DType::f16, DType::bf16, DType::f32, DType::f64, DType::s64,
-                                       DType::u64, DType::s32, DType::u32,  DType::s16, DType::u16, DType::s8,
-                                       DType::u8,  DType::s4,  DType::u4,   DType::s2,  DType::u2};
+    static constexpr DType kTypes[] = {DType::b8,         DType::f16,    DType::bf16,     DType::f32,        DType::f64,
+                                       DType::s64,        DType::u64,    DType::s32,      DType::u32,        DType::s16,
+                                       DType::u16,        DType::s8,     DType::u8,       DType::s4,         DType::u4,
+                                       DType::s2,         DType::u2,     DType::f8e4m3fn, DType::f8e4m3fnuz, DType::f8e5m2,
+                                       DType::f8e5m2fnuz, DType::f8e8m0, DType::f4e2m1};
     Dims dims;
     for (std::int64_t rank = below(4); rank > 0; --rank) dims.push_back(below(12) ? 1 + below(4) : 0);
     Tensor tensor(kTypes[below(std::size(kTypes))], dims);

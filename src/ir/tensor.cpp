@@ -1,5 +1,7 @@
 #include "zeropoint/tensor.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -17,25 +19,11 @@ struct DTypeFacts {
   std::string_view name;
   int bits;
 };
-constexpr std::array<DTypeFacts, 19> kFacts = {{{"undefined", 0},
-                                                {"b8", 8},
-                                                {"f16", 16},
-                                                {"bf16", 16},
-                                                {"f32", 32},
-                                                {"f64", 64},
-                                                {"s64", 64},
-                                                {"u64", 64},
-                                                {"s32", 32},
-                                                {"u32", 32},
-                                                {"s16", 16},
-                                                {"u16", 16},
-                                                {"s8", 8},
-                                                {"u8", 8},
-                                                {"s4", 4},
-                                                {"u4", 4},
-                                                {"s2", 2},
-                                                {"u2", 2},
-                                                {"opaque", 0}}};
+constexpr std::array<DTypeFacts, 25> kFacts = {
+    {{"undefined", 0},  {"b8", 8},     {"f16", 16},   {"bf16", 16}, {"f32", 32},     {"f64", 64},       {"s64", 64},
+     {"u64", 64},       {"s32", 32},   {"u32", 32},   {"s16", 16},  {"u16", 16},     {"s8", 8},         {"u8", 8},
+     {"s4", 4},         {"u4", 4},     {"s2", 2},     {"u2", 2},    {"f8e4m3fn", 8}, {"f8e4m3fnuz", 8}, {"f8e5m2", 8},
+     {"f8e5m2fnuz", 8}, {"f8e8m0", 8}, {"f4e2m1", 4}, {"opaque", 0}}};
 const DTypeFacts& facts(DType dtype) { return kFacts[static_cast<std::size_t>(dtype)]; }
 
 bool is_signed(DType dtype) {
@@ -59,6 +47,16 @@ std::size_t byte_count(DType dtype, std::span<const std::int64_t> dims, std::int
   return (static_cast<std::size_t>(elements) * static_cast<std::size_t>(bits(dtype)) + 7) / 8;
 }
 
+// Throws Error kLimit before memory is asked for that the machine does not have.
+void check_memory(DType dtype, std::span<const std::int64_t> dims, std::size_t bytes) {
+  static const std::size_t machine =
+      static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  if (bytes > machine)
+    throw Error(ErrorCode::kLimit, "",
+                "a tensor of " + std::string(name(dtype)) + to_string(dims) + " takes " + std::to_string(bytes) +
+                    " bytes, more than the machine's memory");
+}
+
 }  // namespace
 
 std::string_view name(DType dtype) { return facts(dtype).name; }
@@ -72,6 +70,7 @@ std::optional<DType> parse_dtype(std::string_view text) {
 int bits(DType dtype) { return facts(dtype).bits; }
 bool is_integer(DType dtype) { return dtype >= DType::s64 && dtype <= DType::u2; }
 bool is_float(DType dtype) { return dtype >= DType::f16 && dtype <= DType::f64; }
+bool is_float8(DType dtype) { return dtype >= DType::f8e4m3fn && dtype <= DType::f4e2m1; }
 std::int64_t lowest(DType dtype) { return is_signed(dtype) ? -(std::int64_t{1} << (bits(dtype) - 1)) : 0; }
 std::int64_t highest(DType dtype) { return (std::int64_t{1} << (bits(dtype) - (is_signed(dtype) ? 1 : 0))) - 1; }
 
@@ -97,6 +96,7 @@ std::string to_string(std::span<const std::int64_t> dims) {
 Tensor::Tensor(DType dtype, Dims dims) : dtype_(dtype), dims_(std::move(dims)), size_(element_count(dims_)) {
   byte_size_ = byte_count(dtype_, dims_, size_);
   if (byte_size_ == 0) return;
+  check_memory(dtype_, dims_, byte_size_);
   std::shared_ptr<std::byte[]> buffer = allocate_aligned(byte_size_);
   data_ = buffer.get();
   std::memset(data_, 0, byte_size_);

@@ -36,6 +36,10 @@ TEST(DType, NamesParseBack) {
   EXPECT_TRUE(is_integer(DType::s64) && is_integer(DType::u2));
   EXPECT_TRUE(is_float(DType::f16) && is_float(DType::f64));
   EXPECT_FALSE(is_float(DType::s64) || is_float(DType::b8));
+  EXPECT_TRUE(is_float8(DType::f8e4m3fn) && is_float8(DType::f4e2m1));
+  EXPECT_FALSE(is_float8(DType::u2) || is_float8(DType::f16) || is_float8(DType::opaque) || is_integer(DType::f8e8m0));
+  EXPECT_EQ(bits(DType::f8e8m0), 8);
+  EXPECT_EQ(bits(DType::f4e2m1), 4);
 }
 
 TEST(ElementCount, IsCheckedForOverflow) {

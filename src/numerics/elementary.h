@@ -1,4 +1,4 @@
-// exp, log, pow, tanh, erf, sigmoid without the C library, whose results differ between processors and architectures.
+// exp, log, pow, erf, sigmoid, trigonometric and hyperbolic functions without the C library, whose results differ between processors and architectures.
 //
 // + - * / fma and bit operations only, each rounded once as IEEE says, so every machine gives the same bytes. The double forms
 // are within 4 units in the last place for |x| in the range of fp32 results (erf: 1e-11 absolute beyond 1). The fp32 forms of
@@ -14,6 +14,17 @@ double pow(double x, double y);  // the special cases of IEC 60559
 double tanh(double x);
 double erf(double x);
 double sigmoid(double x);  // 1 / (1 + exp(-x))
+double sin(double x);      // of radians, any size; infinities give NaN
+double cos(double x);
+double tan(double x);
+double asin(double x);  // |x| > 1 gives NaN
+double acos(double x);
+double atan(double x);
+double sinh(double x);
+double cosh(double x);
+double asinh(double x);
+double acosh(double x);  // x < 1 gives NaN
+double atanh(double x);  // |x| > 1 gives NaN
 
 float exp(float x);
 inline float log(float x) { return static_cast<float>(log(static_cast<double>(x))); }

@@ -22,10 +22,10 @@ constexpr std::int32_t kString = TensorProto::STRING;
 
 // TensorProto.DataType -> DType.
 constexpr std::array<DType, 27> kDTypes = {
-    DType::undefined, DType::f32,    DType::u8,     DType::s8,     DType::u16,    DType::s16,    DType::s32,
-    DType::s64,       DType::opaque, DType::b8,     DType::f16,    DType::f64,    DType::u32,    DType::u64,
-    DType::opaque,    DType::opaque, DType::bf16,   DType::opaque, DType::opaque, DType::opaque, DType::opaque,
-    DType::u4,        DType::s4,     DType::opaque, DType::opaque, DType::u2,     DType::s2};
+    DType::undefined, DType::f32,    DType::u8,     DType::s8,       DType::u16,        DType::s16,    DType::s32,
+    DType::s64,       DType::opaque, DType::b8,     DType::f16,      DType::f64,        DType::u32,    DType::u64,
+    DType::opaque,    DType::opaque, DType::bf16,   DType::f8e4m3fn, DType::f8e4m3fnuz, DType::f8e5m2, DType::f8e5m2fnuz,
+    DType::u4,        DType::s4,     DType::f4e2m1, DType::f8e8m0,   DType::u2,         DType::s2};
 
 // First byte of an opaque tensor: the message that follows.
 constexpr char kDense = 'T', kSparse = 'S';
@@ -103,8 +103,16 @@ Tensor read_typed(DType dtype, Dims dims, const TensorProto& proto, const Source
     case DType::u4:
     case DType::s2:
     case DType::u2:
+    case DType::f4e2m1:
       check_range(proto, -128, 255, source, what);
       break;  // packed
+    case DType::f8e4m3fn:
+    case DType::f8e4m3fnuz:
+    case DType::f8e5m2:
+    case DType::f8e5m2fnuz:
+    case DType::f8e8m0:
+      check_range(proto, 0, 255, source, what);
+      break;
     default:
       check_range(proto, lowest(dtype), highest(dtype), source, what);
       break;

@@ -218,7 +218,7 @@ inline ::onnx::ModelProto rich_model() {
     *graph.add_initializer() = tensor;
   }
   // Two in raw form whose types are not read, one of them newer than the schema.
-  for (const std::int32_t type : {static_cast<std::int32_t>(TensorProto::FLOAT8E5M2), 77}) {
+  for (const std::int32_t type : {static_cast<std::int32_t>(TensorProto::FLOAT6E3M2), 77}) {
     TensorProto& tensor = *graph.add_initializer();
     tensor.set_name("raw" + std::to_string(type));
     tensor.set_data_type(type);
@@ -333,6 +333,12 @@ inline void normalize(::onnx::TensorProto& tensor) {
     case TensorProto::UINT4:
     case TensorProto::INT2:
     case TensorProto::UINT2:
+    case TensorProto::FLOAT8E4M3FN:
+    case TensorProto::FLOAT8E4M3FNUZ:
+    case TensorProto::FLOAT8E5M2:
+    case TensorProto::FLOAT8E5M2FNUZ:
+    case TensorProto::FLOAT8E8M0:
+    case TensorProto::FLOAT4E2M1:
       move_data<std::int8_t>(tensor.mutable_int32_data(), tensor);
       break;
     default:

@@ -102,8 +102,38 @@ struct Mod {  // fmod = 0: the sign of the divisor; fmod = 1: of the dividend
       return by_divisor && rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
     } else {
       const T rest = std::fmod(a, b);  // exact by definition
-      return by_divisor && rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+      if (!by_divisor || rest != rest) return rest;
+      if (rest == 0) return std::copysign(T{0}, b);
+      return (rest < 0) != (b < 0) ? rest + b : rest;
     }
+  }
+};
+struct BitAnd {
+  template <class T>
+  T operator()(const Node&, T a, T b) const {
+    return static_cast<T>(a & b);
+  }
+};
+struct BitOr {
+  template <class T>
+  T operator()(const Node&, T a, T b) const {
+    return static_cast<T>(a | b);
+  }
+};
+struct BitXor {
+  template <class T>
+  T operator()(const Node&, T a, T b) const {
+    return static_cast<T>(a ^ b);
+  }
+};
+struct BitShift {  // signed numbers keep their sign to the right; by less than 0 or all bits: what is left of the sign
+  template <class T>
+  T operator()(const Node& node, T a, T b) const {
+    const std::string direction = node.get_string("direction", "");
+    if (direction != "LEFT" && direction != "RIGHT") fail(ErrorCode::kBadAttribute, node, "direction is '" + direction + "'");
+    const bool right = direction == "RIGHT";
+    if (b < T{0} || static_cast<std::uint64_t>(b) >= sizeof(T) * 8) return static_cast<T>(right && a < T{0} ? -1 : 0);
+    return static_cast<T>(right ? a >> b : static_cast<T>(static_cast<std::uint64_t>(a) << b));
   }
 };
 struct Min {  // NaN wins
@@ -138,6 +168,17 @@ std::vector<Tensor> fold(const ComputeArgs& args) {
   return one(std::move(result));
 }
 
+template <class Function>
+std::vector<Tensor> fold_integers(const ComputeArgs& args) {
+  const Tensor &a = args.inputs[0], &b = args.inputs[1];
+  Tensor result;
+  with_integers(args.node, a.dtype(), [&]<class T>(T) {
+    result = combine<T, T>(a, b, broadcast_dims(args.node, a.dims(), b.dims()),
+                           [&](T p, T q) { return Function{}(args.node, p, q); });
+  });
+  return one(std::move(result));
+}
+
 std::vector<Tensor> mean(const ComputeArgs& args) {
   Tensor sum = fold<Add>(args)[0];
   with_floats(args.node, sum.dtype(), [&]<class T>(T) {
@@ -155,8 +196,11 @@ std::vector<TensorType> pow_shape(const ShapeArgs& args) {
   return {result};
 }
 
-std::int64_t integer_power(std::int64_t base, std::int64_t exponent) {
-  if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 == 0 ? 1 : -1) : 0;
+// By squaring, wrapping around. A negative exponent leaves the integer part of the fraction.
+template <class E>
+std::int64_t integer_power(std::int64_t base, E exponent) {
+  if constexpr (std::is_signed_v<E>)
+    if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 == 0 ? 1 : -1) : 0;
   std::int64_t result = 1;
   for (; exponent > 0; exponent /= 2) {
     if (exponent % 2 != 0) result = wrap_multiply(result, base);
@@ -168,9 +212,13 @@ std::int64_t integer_power(std::int64_t base, std::int64_t exponent) {
 template <class T, class E>
 T power(T base, E exponent) {
   if constexpr (std::is_integral_v<T> && std::is_integral_v<E>)
-    return static_cast<T>(integer_power(static_cast<std::int64_t>(base), static_cast<std::int64_t>(exponent)));
-  else
-    return static_cast<T>(numerics::pow(static_cast<double>(base), static_cast<double>(exponent)));
+    return static_cast<T>(integer_power(static_cast<std::int64_t>(base), exponent));
+  const double value = numerics::pow(static_cast<double>(base), static_cast<double>(exponent));
+  if constexpr (std::is_integral_v<T>) {  // 4^0.5 is 2, whatever pow's last digits are
+    const double nearest = std::nearbyint(value);
+    if (std::fabs(value - nearest) <= 1e-12 * std::fabs(value)) return converted<T>(nearest);
+  }
+  return converted<T>(value);
 }
 
 std::vector<Tensor> pow_reference(const ComputeArgs& args) {
@@ -189,7 +237,7 @@ std::vector<Tensor> pow_reference(const ComputeArgs& args) {
   return one(std::move(result));
 }
 
-// PRelu's slope broadcasts to x and not the other way. (Before opset 9 a slope of shape [C] meant channels.)
+// PRelu's slope broadcasts to x and not the other way. (Before opset 7 a slope of shape [C] meant channels.)
 std::vector<TensorType> prelu_shape(const ShapeArgs& args) {
   const TensorType &x = args.inputs[0], &slope = args.inputs[1];
   same_dtype(args.node, x.dtype, slope.dtype);
@@ -293,7 +341,7 @@ Operator binary(std::string_view type, Reference reference, std::int64_t since =
 }
 Operator variadic(std::string_view type, Reference reference) {
   return {.op_type = type,
-          .since = 8,
+          .since = 6,
           .min_inputs = 1,
           .max_inputs = kAnyNumber,
           .shape = broadcast_inputs,
@@ -313,7 +361,7 @@ std::vector<Operator> arithmetic_operators() {
       binary("Div", half_in_f32<fold<Div>>),
       binary("Mod", half_in_f32<fold<Mod>>, 10),
       {.op_type = "PRelu",
-       .since = 9,
+       .since = 7,
        .min_inputs = 2,
        .max_inputs = 2,
        .shape = prelu_shape,
@@ -324,6 +372,10 @@ std::vector<Operator> arithmetic_operators() {
        .max_inputs = 2,
        .shape = pow_shape,
        .reference = half_in_f32<pow_reference>},
+      binary("BitShift", fold_integers<BitShift>, 11),
+      binary("BitwiseAnd", fold_integers<BitAnd>, 18),
+      binary("BitwiseOr", fold_integers<BitOr>, 18),
+      binary("BitwiseXor", fold_integers<BitXor>, 18),
       variadic("Min", half_in_f32<fold<Min>>),
       variadic("Max", half_in_f32<fold<Max>>),
       variadic("Sum", half_in_f32<fold<Add>>),

@@ -132,8 +132,18 @@ std::vector<Tensor> split(const ComputeArgs& args) {
 
 std::vector<Operator> concat_operators() {
   return {
-      {.op_type = "Concat", .since = 1, .min_inputs = 1, .max_inputs = kAnyNumber, .shape = concat_shape, .reference = concat},
-      {.op_type = "Split", .since = 2, .min_inputs = 1, .max_inputs = 2, .shape = split_shape, .reference = split},
+      {.op_type = "Concat",
+       .since = 1,
+       .min_inputs = 1,
+       .max_inputs = kAnyNumber,
+       .shape = concat_shape,
+       .reference = small_in_bytes<concat>},
+      {.op_type = "Split",
+       .since = 2,
+       .min_inputs = 1,
+       .max_inputs = 2,
+       .shape = split_shape,
+       .reference = small_in_bytes<split>},
   };
 }
 

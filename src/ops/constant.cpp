@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "ops/families.h"
 #include "ops/rules.h"
@@ -56,7 +57,7 @@ std::vector<TensorType> constant_of_shape_shape(const ShapeArgs& args) {
 
 std::vector<Tensor> constant_of_shape(const ComputeArgs& args) {
   Tensor y = make_output(args);
-  const Tensor value = fill_value(args.node);
+  const Tensor value = unpacked(fill_value(args.node));
   with_words(args.node, y.dtype(), [&]<class W>(W) {
     const W fill = words<W>(value)[0];
     std::ranges::fill(mutable_words<W>(y), fill);
@@ -88,6 +89,16 @@ std::vector<Tensor> size(const ComputeArgs& args) { return one(Tensor::scalar<st
 template <class T>
 std::int64_t range_count(const Node& node, T start, T limit, T delta) {
   if (delta == 0) fail(ErrorCode::kBadArgument, node, "delta is 0");
+  if constexpr (std::is_integral_v<T>) {
+    if (delta > 0 ? start >= limit : start <= limit) return 0;
+    const auto low = static_cast<std::uint64_t>(delta > 0 ? start : limit),
+               high = static_cast<std::uint64_t>(delta > 0 ? limit : start);
+    const std::uint64_t step =
+        delta > 0 ? static_cast<std::uint64_t>(delta) : std::uint64_t{0} - static_cast<std::uint64_t>(delta);
+    const std::uint64_t count = (high - low - 1) / step + 1;
+    if (count > std::uint64_t{1} << 40) fail(ErrorCode::kLimit, node, "the range is too long");
+    return static_cast<std::int64_t>(count);
+  }
   const double count = std::ceil((static_cast<double>(limit) - static_cast<double>(start)) / static_cast<double>(delta));
   if (!(count < 1e12)) fail(ErrorCode::kLimit, node, "the range is too long");
   return count > 0 ? static_cast<std::int64_t>(count) : 0;
@@ -113,7 +124,12 @@ std::vector<Tensor> range(const ComputeArgs& args) {
   with_numbers(args.node, y.dtype(), [&]<class T>(T) {
     const T start = args.inputs[0].values<T>()[0], delta = args.inputs[2].values<T>()[0];
     const auto out = y.mutable_values<T>();
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<T>(start + static_cast<T>(i) * delta);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      if constexpr (std::is_integral_v<T>)  // no product overflows on its way
+        out[i] = static_cast<T>(static_cast<std::uint64_t>(start) + i * static_cast<std::uint64_t>(delta));
+      else
+        out[i] = start + static_cast<T>(i) * delta;
+    }
   });
   return one(std::move(y));
 }
@@ -132,7 +148,10 @@ std::pair<std::size_t, std::size_t> shape_range(const Node& node, std::size_t ra
 std::vector<Operator> constant_operators() {
   return {
       {.op_type = "Constant", .min_inputs = 0, .max_inputs = 0, .shape = constant_shape, .reference = constant},
-      {.op_type = "ConstantOfShape", .since = 9, .shape = constant_of_shape_shape, .reference = constant_of_shape},
+      {.op_type = "ConstantOfShape",
+       .since = 9,
+       .shape = constant_of_shape_shape,
+       .reference = small_in_bytes<constant_of_shape>},
       {.op_type = "Shape", .shape = shape_shape, .reference = shape},
       {.op_type = "Size", .shape = size_shape, .reference = size},
       {.op_type = "Range",

@@ -70,8 +70,13 @@ std::vector<Tensor> tile(const ComputeArgs& args) {
 
 std::vector<Operator> expand_operators() {
   return {
-      {.op_type = "Expand", .since = 8, .min_inputs = 2, .max_inputs = 2, .shape = expand_shape, .reference = expand},
-      {.op_type = "Tile", .since = 6, .min_inputs = 2, .max_inputs = 2, .shape = tile_shape, .reference = tile},
+      {.op_type = "Expand",
+       .since = 8,
+       .min_inputs = 2,
+       .max_inputs = 2,
+       .shape = expand_shape,
+       .reference = small_in_bytes<expand>},
+      {.op_type = "Tile", .since = 6, .min_inputs = 2, .max_inputs = 2, .shape = tile_shape, .reference = small_in_bytes<tile>},
   };
 }
 

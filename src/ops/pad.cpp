@@ -94,8 +94,10 @@ std::vector<Tensor> pad(const ComputeArgs& args) {
       filler = Tensor::scalar(value);
     else if (x.dtype() == DType::f64)
       filler = Tensor::scalar(static_cast<double>(value));
-    else
+    else if (x.dtype() == DType::f16 || x.dtype() == DType::bf16)
       filler = narrowed(Tensor::scalar(value), x.dtype());
+    else
+      fail_type(args.node, 0, x.dtype());  // opset 2 pads floats only
   }
 
   Tensor y = make_output(args);
@@ -128,7 +130,8 @@ std::vector<Tensor> pad(const ComputeArgs& args) {
 }  // namespace
 
 std::vector<Operator> pad_operators() {
-  return {{.op_type = "Pad", .since = 2, .min_inputs = 1, .max_inputs = 4, .shape = pad_shape, .reference = pad}};
+  return {
+      {.op_type = "Pad", .since = 2, .min_inputs = 1, .max_inputs = 4, .shape = pad_shape, .reference = small_in_bytes<pad>}};
 }
 
 }  // namespace zeropoint::ops

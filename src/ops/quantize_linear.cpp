@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ir/float8.h"
 #include "ops/families.h"
 #include "ops/quantized.h"
 
@@ -99,37 +100,19 @@ namespace {
 
 bool quantized_type(DType dtype) { return is_integer(dtype) && bits(dtype) <= 16; }
 
-DType dtype_of_code(const Node& node, std::int64_t code) {  // TensorProto.DataType of the attribute output_dtype
-  switch (code) {
-    case 0:
-      return DType::undefined;
-    case 1:
-      return DType::f32;
-    case 2:
-      return DType::u8;
-    case 3:
-      return DType::s8;
-    case 4:
-      return DType::u16;
-    case 5:
-      return DType::s16;
-    case 10:
-      return DType::f16;
-    case 16:
-      return DType::bf16;
-    case 21:
-      return DType::u4;
-    case 22:
-      return DType::s4;
-    case 25:
-      return DType::u2;
-    case 26:
-      return DType::s2;
-    default:
-      return code >= 17 && code <= 24
-                 ? DType::opaque
-                 : (fail(ErrorCode::kBadAttribute, node, fmt::format("output_dtype is {}", code)), DType::undefined);
-  }
+DType output_dtype(const Node& node) {  // undefined without the attribute
+  const std::int64_t code = node.get_int("output_dtype", 0);
+  return code == 0 ? DType::undefined : dtype_of_code(node, code);
+}
+
+// The formats that QuantizeLinear rounds to as floats.
+bool quantized_float(DType dtype) { return is_float8(dtype) && dtype != DType::f8e8m0; }
+
+// ONNX gives 8-bit floats no zero point but 0.
+void check_float_zero(const Node& node, const Tensor& zero_point) {
+  if (!zero_point.defined()) return;
+  for (const double value : doubles(node, zero_point))
+    if (value != 0) fail(ErrorCode::kBadArgument, node, "a zero point of 8-bit floats is not 0");
 }
 
 void check_parameters(const ShapeArgs& args) {
@@ -142,22 +125,30 @@ void check_parameters(const ShapeArgs& args) {
          fmt::format("scale {} and zero point {} differ", to_string(*scale.shape), to_string(*zero.shape)));
 }
 
+std::vector<float> scales_of(const Node& node, const Tensor& scale) {
+  std::vector<float> result;
+  for (const double value : doubles(node, scale)) result.push_back(static_cast<float>(value));
+  return result;
+}
+
 // ---- QuantizeLinear
 
 std::vector<TensorType> quantize_linear_shape(const ShapeArgs& args) {
   check_parameters(args);
   DType dtype = args.inputs[2].dtype;
   if (dtype == DType::undefined && args.node.input(2).empty()) {
-    dtype = dtype_of_code(args.node, args.node.get_int("output_dtype", 0));
+    dtype = output_dtype(args.node);
     if (dtype == DType::undefined) dtype = DType::u8;
   }
-  if (dtype != DType::undefined && dtype != DType::opaque && !quantized_type(dtype)) fail_type(args.node, 2, dtype);
+  if (dtype != DType::undefined && dtype != DType::opaque && !quantized_type(dtype) && !quantized_float(dtype))
+    fail_type(args.node, 2, dtype);
   return {{dtype, args.inputs[0].shape}};
 }
 
 std::vector<Tensor> quantize_linear(const ComputeArgs& args) {
   const DType dtype = args.outputs[0].dtype;
-  if (!quantized_type(dtype)) fail(ErrorCode::kUnsupported, args.node, "its quantized type does not run");
+  if (!quantized_type(dtype) && !quantized_float(dtype))
+    fail(ErrorCode::kUnsupported, args.node, "its quantized type does not run");
   const Tensor& x = args.inputs[0];
   std::vector<float> values(static_cast<std::size_t>(x.size()));
   if (x.dtype() == DType::s32) {
@@ -167,11 +158,22 @@ std::vector<Tensor> quantize_linear(const ComputeArgs& args) {
     const auto src = x.values<float>();
     values.assign(src.begin(), src.end());
   }
-  const Tensor scale_tensor = widened(args.inputs[1]);
-  const auto scale = scale_tensor.values<float>();
-  const auto zero = channel_zeros(args.node, args.inputs[2], args.inputs[1].size());
+  const std::vector<float> scale = scales_of(args.node, args.inputs[1]);
   const ParameterMap map = parameter_map(args.node, to_shape(x.dims()), to_shape(args.inputs[1].dims()),
                                          args.node.get_int("axis", 1), args.node.get_int("block_size", 0));
+  if (quantized_float(dtype)) {
+    check_float_zero(args.node, args.inputs[2]);
+    const bool saturate = args.node.get_int("saturate", 1) != 0;
+    Tensor codes(DType::u8, x.dims());
+    const auto dst = codes.mutable_values<std::uint8_t>();
+    for (std::size_t i = 0; i < values.size(); ++i)
+      dst[i] = encode_float8(dtype, values[i] / scale[map[static_cast<std::int64_t>(i)]], saturate);
+    if (bits(dtype) < 8) return one(packed(codes, dtype));
+    Tensor y(dtype, x.dims());
+    std::ranges::copy(dst, mutable_words<std::uint8_t>(y).begin());
+    return one(std::move(y));
+  }
+  const auto zero = channel_zeros(args.node, args.inputs[2], args.inputs[1].size());
   std::vector<std::int32_t> result(values.size());
   for (std::size_t i = 0; i < result.size(); ++i) {
     const std::int64_t at = map[static_cast<std::int64_t>(i)];
@@ -185,23 +187,31 @@ std::vector<Tensor> quantize_linear(const ComputeArgs& args) {
 std::vector<TensorType> dequantize_linear_shape(const ShapeArgs& args) {
   check_parameters(args);
   const TensorType& x = args.inputs[0];
-  if (x.dtype != DType::undefined && x.dtype != DType::opaque && x.dtype != DType::s32 && !quantized_type(x.dtype))
+  if (x.dtype != DType::undefined && x.dtype != DType::opaque && x.dtype != DType::s32 && !quantized_type(x.dtype) &&
+      !quantized_float(x.dtype))
     fail_type(args.node, 0, x.dtype);
   if (args.inputs[2].dtype != DType::undefined) same_dtype(args.node, x.dtype, args.inputs[2].dtype);
-  DType dtype = dtype_of_code(args.node, args.node.get_int("output_dtype", 0));
-  if (dtype == DType::undefined) dtype = args.inputs[1].dtype;
+  DType dtype = output_dtype(args.node);
+  if (dtype == DType::undefined) dtype = args.inputs[1].dtype == DType::f8e8m0 ? DType::f32 : args.inputs[1].dtype;
   return {{dtype, x.shape}};
 }
 
 std::vector<Tensor> dequantize_linear(const ComputeArgs& args) {
   const Tensor& x = args.inputs[0];
-  const auto values = read_integers(args.node, x);
-  const auto scale = args.inputs[1].values<float>();
-  const auto zero = channel_zeros(args.node, args.inputs[2], args.inputs[1].size());
+  const std::vector<float> scale = scales_of(args.node, args.inputs[1]);
   const ParameterMap map = parameter_map(args.node, to_shape(x.dims()), to_shape(args.inputs[1].dims()),
                                          args.node.get_int("axis", 1), args.node.get_int("block_size", 0));
   Tensor y(DType::f32, x.dims());
   const auto dst = y.mutable_values<float>();
+  if (quantized_float(x.dtype())) {
+    check_float_zero(args.node, args.inputs[2]);
+    const Tensor wide = float8_to_f32(x);
+    const auto src = wide.values<float>();
+    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = src[i] * scale[map[static_cast<std::int64_t>(i)]];
+    return one(narrowed(y, args.outputs[0].dtype));
+  }
+  const auto values = read_integers(args.node, x);
+  const auto zero = channel_zeros(args.node, args.inputs[2], args.inputs[1].size());
   for (std::size_t i = 0; i < dst.size(); ++i) {
     const std::int64_t at = map[static_cast<std::int64_t>(i)];
     dst[i] = static_cast<float>(std::int64_t{values[i]} - zero[at]) * scale[at];

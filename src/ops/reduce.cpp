@@ -1,4 +1,5 @@
-// ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceSumSquare, ReduceL1, ReduceL2, ReduceLogSum: over the axes
+// ReduceMean, ReduceSum, ReduceMax, ReduceMin, ReduceProd, ReduceSumSquare, ReduceL1, ReduceL2, ReduceLogSum,
+// ReduceLogSumExp: over the axes
 // named by attribute or input, all when none are. Elements in row-major order; float sums in the order of numerics/lane_sum.h.
 #include <algorithm>
 #include <cmath>
@@ -90,34 +91,60 @@ struct Product {
 struct SumSquare {
   template <class T>
   static T run(std::span<const T> values) {
-    std::vector<T> squares(values.begin(), values.end());
-    for (T& value : squares) {
-      if constexpr (std::is_integral_v<T>)
-        value = static_cast<T>(static_cast<std::uint64_t>(value) * static_cast<std::uint64_t>(value));
-      else
-        value *= value;
+    if constexpr (std::is_integral_v<T>) {
+      std::uint64_t total = 0;
+      for (const T value : values) total += static_cast<std::uint64_t>(value) * static_cast<std::uint64_t>(value);
+      return static_cast<T>(total);
+    } else {
+      std::vector<T> squares(values.begin(), values.end());
+      for (T& value : squares) value *= value;
+      return sum<T>(squares);
     }
-    return sum<T>(squares);
   }
 };
+template <class T>
+T size_of(T value) {
+  if constexpr (std::is_floating_point_v<T>)
+    return std::fabs(value);
+  else if constexpr (std::is_signed_v<T>)
+    return value < 0 ? static_cast<T>(std::uint64_t{0} - static_cast<std::uint64_t>(value)) : value;
+  else
+    return value;
+}
 struct L1 {
   template <class T>
   static T run(std::span<const T> values) {
-    std::vector<T> sizes(values.begin(), values.end());
-    for (T& value : sizes) value = value < T{0} ? static_cast<T>(T{0} - value) : value;
+    std::vector<T> sizes(values.size());
+    std::transform(values.begin(), values.end(), sizes.begin(), size_of<T>);
     return sum<T>(sizes);
   }
 };
 struct L2 {
   template <class T>
   static T run(std::span<const T> values) {
-    return static_cast<T>(std::sqrt(static_cast<double>(SumSquare::run(values))));
+    return converted<T>(std::sqrt(static_cast<double>(SumSquare::run(values))));
   }
 };
 struct LogSum {
   template <class T>
   static T run(std::span<const T> values) {
-    return static_cast<T>(numerics::log(static_cast<double>(sum(values))));
+    return converted<T>(numerics::log(static_cast<double>(sum(values))));
+  }
+};
+struct LogSumExp {  // m + log(sum(exp(x - m))) with m = max(x), so that nothing overflows
+  template <class T>
+  static T run(std::span<const T> values) {
+    const T most = Extreme<true>::run(values);
+    if constexpr (std::is_integral_v<T>) {
+      double total = 0;
+      for (const T value : values) total += numerics::exp(static_cast<double>(value) - static_cast<double>(most));
+      return converted<T>(static_cast<double>(most) + numerics::log(total));
+    } else {
+      if (!(std::fabs(most) < std::numeric_limits<T>::infinity())) return most;
+      std::vector<T> powers(values.begin(), values.end());
+      for (T& value : powers) value = numerics::exp(value - most);
+      return most + numerics::log(sum<T>(powers));
+    }
   }
 };
 
@@ -173,7 +200,7 @@ std::vector<Operator> reduce_operators() {
       reduction("ReduceMax", half_in_f32<extreme<true>>),     reduction("ReduceMin", half_in_f32<extreme<false>>),
       reduction("ReduceProd", half_in_f32<reduce<Product>>),  reduction("ReduceSumSquare", half_in_f32<reduce<SumSquare>>),
       reduction("ReduceL1", half_in_f32<reduce<L1>>),         reduction("ReduceL2", half_in_f32<reduce<L2>>),
-      reduction("ReduceLogSum", half_in_f32<reduce<LogSum>>),
+      reduction("ReduceLogSum", half_in_f32<reduce<LogSum>>), reduction("ReduceLogSumExp", half_in_f32<reduce<LogSumExp>>),
   };
 }
 

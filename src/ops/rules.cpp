@@ -3,7 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
+
+#include "ir/float8.h"
 
 namespace zeropoint::ops {
 
@@ -221,6 +224,51 @@ std::vector<Tensor> run_widened(const ComputeArgs& args, Reference reference) {
   std::vector<Tensor> results = reference({args.node, args.opset, inputs, outputs});
   for (std::size_t i = 0; i < results.size() && i < outputs.size(); ++i)
     results[i] = narrowed(results[i], args.outputs[i].dtype);
+  return results;
+}
+
+DType dtype_of_code(const Node& node, std::int64_t code) {
+  constexpr std::array<DType, 27> kDTypes = {
+      DType::undefined, DType::f32,    DType::u8,     DType::s8,       DType::u16,        DType::s16,    DType::s32,
+      DType::s64,       DType::opaque, DType::b8,     DType::f16,      DType::f64,        DType::u32,    DType::u64,
+      DType::opaque,    DType::opaque, DType::bf16,   DType::f8e4m3fn, DType::f8e4m3fnuz, DType::f8e5m2, DType::f8e5m2fnuz,
+      DType::u4,        DType::s4,     DType::f4e2m1, DType::f8e8m0,   DType::u2,         DType::s2};
+  if (code <= 0 || code > 1000) fail(ErrorCode::kBadAttribute, node, fmt::format("{} is not an element type", code));
+  return code < static_cast<std::int64_t>(kDTypes.size()) ? kDTypes[static_cast<std::size_t>(code)] : DType::opaque;
+}
+
+std::vector<double> doubles(const Node& node, const Tensor& tensor) {
+  std::vector<double> result;
+  const Tensor wide = float8_to_f32(widened(unpacked(tensor)));
+  if (wide.dtype() == DType::b8) {
+    for (const bool value : wide.values<bool>()) result.push_back(value ? 1 : 0);
+  } else {
+    with_numbers(node, wide.dtype(), [&]<class T>(T) {
+      for (const T value : wide.values<T>()) result.push_back(static_cast<double>(value));
+    });
+  }
+  return result;
+}
+
+Tensor float8_to_f32(const Tensor& tensor) {
+  if (!is_float8(tensor.dtype())) return tensor;
+  Tensor result(DType::f32, tensor.dims());
+  const Tensor codes = unpacked(tensor);
+  const auto src = words<std::uint8_t>(codes);
+  const auto dst = result.mutable_values<float>();
+  for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = decode_float8(tensor.dtype(), src[i]);
+  return result;
+}
+
+std::vector<Tensor> run_in_bytes(const ComputeArgs& args, Reference reference) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& input : args.inputs) inputs.push_back(unpacked(input));
+  std::vector<TensorType> outputs(args.outputs.begin(), args.outputs.end());
+  for (TensorType& type : outputs)
+    if (bits(type.dtype) > 0 && bits(type.dtype) < 8) type.dtype = lowest(type.dtype) < 0 ? DType::s8 : DType::u8;
+  std::vector<Tensor> results = reference({args.node, args.opset, inputs, outputs});
+  for (std::size_t i = 0; i < results.size() && i < outputs.size(); ++i)
+    if (results[i].defined()) results[i] = packed(results[i], args.outputs[i].dtype);
   return results;
 }
 

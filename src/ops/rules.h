@@ -3,9 +3,11 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -55,6 +57,10 @@ std::optional<Shape> known_shape(const ShapeArgs& args, std::size_t input);
 std::vector<TensorType> same_as_input(const ShapeArgs& args);     // output 0 is typed as input 0
 std::vector<TensorType> broadcast_inputs(const ShapeArgs& args);  // numpy's rule over all inputs, one element type
 std::vector<TensorType> broadcast_to_bool(const ShapeArgs& args);
+
+// The element type of an attribute that holds a TensorProto.DataType; opaque for strings and types that are not read. Throws
+// kBadAttribute for what is no type.
+DType dtype_of_code(const Node& node, std::int64_t code);
 
 // ---- references
 
@@ -166,7 +172,38 @@ std::vector<Tensor> half_in_f32(const ComputeArgs& args) {
   return reference(args);
 }
 
-// 4- and 2-bit integers <-> a byte each (s8 or u8).
+// Float to integer cuts towards zero and saturates, NaN gives 0; integers keep their low bits.
+template <class To, class From>
+To converted(From value) {
+  if constexpr (std::is_same_v<To, bool>) {
+    return value != From{};
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
+    if (value != value) return 0;
+    // 2^63 and the like are exact in both float types, the largest integers are not.
+    constexpr From kAbove = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * 2;
+    if (value >= kAbove) return std::numeric_limits<To>::max();
+    if (value < static_cast<From>(std::numeric_limits<To>::lowest())) return std::numeric_limits<To>::lowest();
+    return static_cast<To>(value);
+  } else {
+    return static_cast<To>(value);
+  }
+}
+
+// All numbers and bools as doubles (64-bit integers may round): for thresholds, scales, regions.
+std::vector<double> doubles(const Node& node, const Tensor& tensor);
+
+Tensor float8_to_f32(const Tensor& tensor);  // others as they are
+
+// Types below a byte become one each for references that only move elements: `small_in_bytes<&reference>`.
+std::vector<Tensor> run_in_bytes(const ComputeArgs& args, Reference reference);
+template <Reference reference>
+std::vector<Tensor> small_in_bytes(const ComputeArgs& args) {
+  for (const TensorType& output : args.outputs)
+    if (bits(output.dtype) > 0 && bits(output.dtype) < 8) return run_in_bytes(args, reference);
+  return reference(args);
+}
+
+// Types below a byte <-> a byte each (s8, or u8 for unsigned integers and f4e2m1's codes).
 Tensor unpacked(const Tensor& tensor);
 Tensor packed(const Tensor& tensor, DType dtype);  // values must fit
 

@@ -90,7 +90,12 @@ std::vector<Tensor> slice(const ComputeArgs& args) {
 }  // namespace
 
 std::vector<Operator> slice_operators() {
-  return {{.op_type = "Slice", .since = 1, .min_inputs = 1, .max_inputs = 5, .shape = slice_shape, .reference = slice}};
+  return {{.op_type = "Slice",
+           .since = 1,
+           .min_inputs = 1,
+           .max_inputs = 5,
+           .shape = slice_shape,
+           .reference = small_in_bytes<slice>}};
 }
 
 }  // namespace zeropoint::ops

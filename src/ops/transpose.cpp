@@ -26,11 +26,6 @@ std::vector<TensorType> transpose_shape(const ShapeArgs& args) {
 
 std::vector<Tensor> transpose(const ComputeArgs& args) {
   const Tensor& x = args.inputs[0];
-  if (bits(x.dtype()) < 8) {
-    const Tensor wide = unpacked(x);
-    const std::vector<TensorType> outputs = {{wide.dtype(), args.outputs[0].shape}};
-    return one(packed(transpose({args.node, args.opset, std::span(&wide, 1), outputs})[0], x.dtype()));
-  }
   Tensor y = make_output(args);
   const Dims strides = strides_of(x.dims());
   Dims moved;
@@ -46,7 +41,7 @@ std::vector<Tensor> transpose(const ComputeArgs& args) {
 }  // namespace
 
 std::vector<Operator> transpose_operators() {
-  return {{.op_type = "Transpose", .shape = transpose_shape, .reference = transpose}};
+  return {{.op_type = "Transpose", .shape = transpose_shape, .reference = small_in_bytes<transpose>}};
 }
 
 }  // namespace zeropoint::ops

@@ -115,11 +115,22 @@ struct Tanh : Plain {
     return numerics::tanh(x);
   }
 };
-struct Erf : Plain {
+struct Erf : Plain {  // of integers, as opsets 9 to 12 have it: its whole part
   using Plain::Plain;
   template <class T>
   T operator()(T x) const {
-    return numerics::erf(x);
+    if constexpr (std::is_integral_v<T>)
+      return converted<T>(numerics::erf(static_cast<double>(x)));
+    else
+      return numerics::erf(x);
+  }
+};
+template <double (*function)(double)>
+struct By : Plain {  // a function of numerics/elementary.h, in double
+  using Plain::Plain;
+  template <class T>
+  T operator()(T x) const {
+    return static_cast<T>(function(static_cast<double>(x)));
   }
 };
 struct Softplus : Plain {  // log(1 + exp(x)), in the form that cannot overflow
@@ -204,6 +215,102 @@ struct Gelu {  // 0.5 x (1 + erf(x / sqrt(2))), or its tanh form
   bool by_tanh;
 };
 
+struct Selu {  // x > 0: gamma x; else gamma (alpha exp(x) - alpha)
+  explicit Selu(const Node& node)
+      : alpha(node.get_float("alpha", 1.67326319217681884765625F)),
+        gamma(node.get_float("gamma", 1.05070102214813232421875F)) {}
+  template <class T>
+  T operator()(T x) const {
+    if (!(x <= T{0})) return static_cast<T>(gamma) * x;
+    return static_cast<T>(gamma) * (static_cast<T>(alpha) * static_cast<T>(numerics::exp(static_cast<double>(x)) - 1.0));
+  }
+  float alpha, gamma;
+};
+struct Celu {  // max(0, x) + min(0, alpha (exp(x / alpha) - 1))
+  explicit Celu(const Node& node) : alpha(node.get_float("alpha", 1.0F)) {}
+  template <class T>
+  T operator()(T x) const {
+    if (!(x < T{0})) return x;
+    return static_cast<T>(alpha) * static_cast<T>(numerics::exp(static_cast<double>(x / static_cast<T>(alpha))) - 1.0);
+  }
+  float alpha;
+};
+struct ThresholdedRelu {  // x > alpha: x; else 0
+  explicit ThresholdedRelu(const Node& node) : alpha(node.get_float("alpha", 1.0F)) {}
+  template <class T>
+  T operator()(T x) const {
+    return x > static_cast<T>(alpha) || x != x ? x : T{0};
+  }
+  float alpha;
+};
+struct Shrink {  // x < -lambd: x + bias; x > lambd: x - bias; else 0
+  explicit Shrink(const Node& node) : bias(node.get_float("bias", 0.0F)), lambd(node.get_float("lambd", 0.5F)) {}
+  template <class T>
+  T operator()(T x) const {
+    const auto wide = static_cast<double>(x);
+    if (x != x) return x;
+    return converted<T>(wide < -lambd ? wide + bias : wide > lambd ? wide - bias : 0.0);
+  }
+  double bias, lambd;
+};
+struct Mish : Plain {  // x tanh(log(1 + exp(x)))
+  using Plain::Plain;
+  template <class T>
+  T operator()(T x) const {
+    const auto wide = static_cast<double>(x);
+    return static_cast<T>(wide * numerics::tanh(std::max(wide, 0.0) + numerics::log(1.0 + numerics::exp(-std::fabs(wide)))));
+  }
+};
+struct Swish {  // x sigmoid(alpha x)
+  explicit Swish(const Node& node) : alpha(node.get_float("alpha", 1.0F)) {}
+  template <class T>
+  T operator()(T x) const {
+    return x * numerics::sigmoid(static_cast<T>(alpha) * x);
+  }
+  float alpha;
+};
+struct BitwiseNot : Plain {
+  using Plain::Plain;
+  template <class T>
+  T operator()(T x) const {
+    return static_cast<T>(~x);
+  }
+};
+
+std::vector<Tensor> bitwise_not(const ComputeArgs& args) {
+  Tensor result;
+  with_integers(args.node, args.inputs[0].dtype(), [&]<class T>(T) { result = map<T>(args.inputs[0], BitwiseNot(args.node)); });
+  return one(std::move(result));
+}
+
+// IsNaN, IsInf: of floats, 8-bit ones too.
+std::vector<TensorType> test_shape(const ShapeArgs& args) {
+  const DType dtype = args.inputs[0].dtype;
+  if (is_integer(dtype) || dtype == DType::b8) fail_type(args.node, 0, dtype);
+  return {{DType::b8, args.inputs[0].shape}};
+}
+template <class Test>
+std::vector<Tensor> test(const ComputeArgs& args, Test test) {
+  const Tensor x = float8_to_f32(widened(args.inputs[0]));
+  Tensor y = make_output(args);
+  const auto dst = y.mutable_values<bool>();
+  with_floats(args.node, x.dtype(), [&]<class T>(T) {
+    const auto src = x.values<T>();
+    for (std::size_t i = 0; i < dst.size(); ++i) dst[i] = test(src[i]);
+  });
+  return one(std::move(y));
+}
+std::vector<Tensor> is_nan(const ComputeArgs& args) {
+  return test(args, [](auto x) { return x != x; });
+}
+std::vector<Tensor> is_inf(const ComputeArgs& args) {
+  const bool negative = args.node.get_int("detect_negative", 1) != 0, positive = args.node.get_int("detect_positive", 1) != 0;
+  return test(args, [&]<class T>(T x) {
+    constexpr T kInfinity = std::numeric_limits<T>::infinity();
+    return (positive && x == kInfinity) || (negative && x == -kInfinity);
+  });
+}
+
 std::vector<Tensor> logical_not(const ComputeArgs& args) {
   return one(map<bool>(args.inputs[0], [](bool x) { return !x; }));
 }
@@ -224,8 +331,8 @@ std::vector<Tensor> clip(const ComputeArgs& args) {
     T low = std::numeric_limits<T>::lowest(), high = std::numeric_limits<T>::max();
     if constexpr (std::is_floating_point_v<T>)
       low = -std::numeric_limits<T>::infinity(), high = std::numeric_limits<T>::infinity();
-    if (args.node.find("min") != nullptr) low = static_cast<T>(args.node.get_float("min", 0));
-    if (args.node.find("max") != nullptr) high = static_cast<T>(args.node.get_float("max", 0));
+    if (args.node.find("min") != nullptr) low = converted<T>(args.node.get_float("min", 0));
+    if (args.node.find("max") != nullptr) high = converted<T>(args.node.get_float("max", 0));
     if (args.inputs[1].defined()) low = args.inputs[1].values<T>()[0];
     if (args.inputs[2].defined()) high = args.inputs[2].values<T>()[0];
     result = map<T>(args.inputs[0], [=](T x) {
@@ -271,13 +378,33 @@ std::vector<Operator> unary_operators() {
       unary("HardSigmoid", half_in_f32<over_floats<HardSigmoid>>),
       unary("HardSwish", half_in_f32<over_floats<HardSwish>>, 14),
       unary("Tanh", half_in_f32<over_floats<Tanh>>),
-      unary("Erf", half_in_f32<over_floats<Erf>>, 9),
+      unary("Erf", half_in_f32<over_numbers<Erf>>, 9),
       unary("Gelu", half_in_f32<over_floats<Gelu>>, 20),
       unary("Softplus", half_in_f32<over_floats<Softplus>>, 1),
       unary("Softsign", half_in_f32<over_floats<Softsign>>, 1),
       unary("Floor", half_in_f32<over_floats<Floor>>),
       unary("Ceil", half_in_f32<over_floats<Ceil>>),
       unary("Round", half_in_f32<over_floats<Round>>, 11),
+      unary("Sin", half_in_f32<over_floats<By<numerics::sin>>>, 7),
+      unary("Cos", half_in_f32<over_floats<By<numerics::cos>>>, 7),
+      unary("Tan", half_in_f32<over_floats<By<numerics::tan>>>, 7),
+      unary("Asin", half_in_f32<over_floats<By<numerics::asin>>>, 7),
+      unary("Acos", half_in_f32<over_floats<By<numerics::acos>>>, 7),
+      unary("Atan", half_in_f32<over_floats<By<numerics::atan>>>, 7),
+      unary("Sinh", half_in_f32<over_floats<By<numerics::sinh>>>, 9),
+      unary("Cosh", half_in_f32<over_floats<By<numerics::cosh>>>, 9),
+      unary("Asinh", half_in_f32<over_floats<By<numerics::asinh>>>, 9),
+      unary("Acosh", half_in_f32<over_floats<By<numerics::acosh>>>, 9),
+      unary("Atanh", half_in_f32<over_floats<By<numerics::atanh>>>, 9),
+      unary("Selu", half_in_f32<over_floats<Selu>>),
+      unary("Celu", half_in_f32<over_floats<Celu>>, 12),
+      unary("ThresholdedRelu", half_in_f32<over_floats<ThresholdedRelu>>, 10),
+      unary("Shrink", half_in_f32<over_numbers<Shrink>>, 9),
+      unary("Mish", half_in_f32<over_floats<Mish>>, 18),
+      unary("Swish", half_in_f32<over_floats<Swish>>, 24),
+      unary("BitwiseNot", bitwise_not, 18),
+      {.op_type = "IsNaN", .since = 9, .shape = test_shape, .reference = is_nan},
+      {.op_type = "IsInf", .since = 10, .shape = test_shape, .reference = is_inf},
       unary("Not", logical_not, 1),
       unary("Identity", identity, 1),
       {.op_type = "Clip", .since = 6, .max_inputs = 3, .shape = clip_shape, .reference = half_in_f32<clip>},
