@@ -6,6 +6,7 @@ FOLDER/onnx: the operator cases of the `onnx` package (its own reference values)
 FOLDER/counted.txt: which of the `onnx` package's cases are tests of the operators below on plain tensors in opsets 7 to 26.
 FOLDER/onnxruntime: seeded cases of quantized operators, full of ties, whose outputs ONNX Runtime computed; without the
 `onnxruntime` package this part is left out.
+FOLDER/opsets: seeded nodes in all versions of opsets 7 to 26 and all element types (old_opset_cases.py).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import sys
 import warnings
 
 import numpy as np
+import old_opset_cases
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -328,6 +330,11 @@ class Cases:
         self.add(f"QLinearConcat_{number}", node, {"a": a}, p | b, {"y": proto}, steps=1)
 
 
+def write_old_opset_cases(folder):
+    for name, model, inputs, outputs in old_opset_cases.cases():
+        write_case(folder / name, model, [(inputs, outputs)])
+
+
 def has_exact_products():
     """Without VNNI, ONNX Runtime's x86 kernels saturate sums of two u8*s8 products at 16 bits: nothing to compare with."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
@@ -357,10 +364,11 @@ def main():
         "--count", type=int, default=200, help="cases of each kind by ONNX Runtime (default: %(default)s)"
     )
     arguments = parser.parse_args()
-    for part in ("onnx", "onnxruntime"):
+    for part in ("onnx", "onnxruntime", "opsets"):
         shutil.rmtree(arguments.folder / part, ignore_errors=True)
     write_onnx_cases(arguments.folder / "onnx")
     write_counted(arguments.folder)
+    write_old_opset_cases(arguments.folder / "opsets")
     try:
         write_onnxruntime_cases(arguments.folder / "onnxruntime", arguments.count)
     except ModuleNotFoundError as error:
