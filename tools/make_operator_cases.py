@@ -20,6 +20,7 @@ import warnings
 import numpy as np
 import old_opset_cases
 import onnx
+import operator_cases_contrib
 from onnx import TensorProto, helper, numpy_helper
 
 SEED = 20240613
@@ -153,6 +154,12 @@ class Cases:
         session = self.runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         results = session.run(None, inputs)
         write_case(self.folder / name, model, [(list(inputs.values()), results)], exact=True, most_steps=steps)
+
+    def add_floats(self, name, node, inputs, initializers, outputs, absolute=2e-6):
+        """Floats may differ by this much, beside what the type's precision allows."""
+        self.add(name, node, inputs, initializers, outputs)
+        (self.folder / name / "tolerance.json").unlink()
+        (self.folder / name / "absolute.txt").write_text(str(absolute))
 
     def quantize_linear(self, number):
         for dtype in (np.uint8, np.int8, np.uint16, np.int16):
@@ -355,6 +362,7 @@ def write_onnxruntime_cases(folder, count):
             cases.dynamic_quantize_linear(number // 4)
             cases.integer_products(number // 4)
             cases.qlinear_elementwise(number // 4)
+    operator_cases_contrib.write(cases, max(1, count // 8))
 
 
 def main():

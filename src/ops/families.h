@@ -8,6 +8,7 @@
 namespace zeropoint::ops {
 
 std::vector<Operator> arithmetic_operators();
+std::vector<Operator> attention_microsoft_operators();
 std::vector<Operator> attention_operators();
 std::vector<Operator> batch_normalization_operators();
 std::vector<Operator> cast_operators();
@@ -19,6 +20,7 @@ std::vector<Operator> cumulative_operators();
 std::vector<Operator> depth_to_space_operators();
 std::vector<Operator> einsum_operators();
 std::vector<Operator> expand_operators();
+std::vector<Operator> fused_operators();
 std::vector<Operator> gather_operators();
 std::vector<Operator> grid_sample_operators();
 std::vector<Operator> layer_normalization_operators();
@@ -32,6 +34,7 @@ std::vector<Operator> qlinear_convolution_operators();
 std::vector<Operator> qlinear_elementwise_operators();
 std::vector<Operator> qlinear_matmul_operators();
 std::vector<Operator> quantize_linear_operators();
+std::vector<Operator> quantized_product_operators();
 std::vector<Operator> recurrent_operators();
 std::vector<Operator> reduce_operators();
 std::vector<Operator> reshape_operators();

@@ -62,8 +62,8 @@ std::vector<Tensor> layer_normalization(const ComputeArgs& args) {
 }  // namespace
 
 std::vector<Operator> layer_normalization_operators() {
+  // ONNX has it since opset 17; ONNX Runtime's optimizer writes it into older models, with the same meaning.
   return {{.op_type = "LayerNormalization",
-           .since = 17,
            .min_inputs = 2,
            .max_inputs = 3,
            .shape = layer_normalization_shape,

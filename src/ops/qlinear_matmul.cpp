@@ -1,5 +1,4 @@
-// QLinearMatMul and com.microsoft's QGemm: exact s32 sums, then numerics::requantize. Equal ONNX Runtime bit for bit. And its
-// MatMulNBits: integer weights, float sums.
+// QLinearMatMul and com.microsoft's QGemm: exact s32 sums, then numerics::requantize. Equal ONNX Runtime bit for bit.
 #include <fmt/format.h>
 
 #include "ops/families.h"
@@ -123,106 +122,10 @@ std::int64_t qgemm_macs(const Node& node, std::span<const TensorType> inputs, st
   return K.fixed() ? product(known_count(*outputs[0].shape), K.value) : 0;
 }
 
-// ---- com.microsoft MatMulNBits(A, B, scales, zero_points, g_idx, bias): A times the transpose of a matrix of 4- or 8-bit
-// integers in blocks. B [N, blocks, bytes of a block], two 4-bit values a byte, the lower first; scales [N, blocks]; zero
-// points of B's type, packed along the blocks of a row, or of A's type; without them 2^(bits - 1).
-struct BitsLayout {
-  std::int64_t k, n, bits, block, blocks, per_byte, row_bytes, zero_bytes;
-};
-
-BitsLayout layout_of(const Node& node) {
-  BitsLayout l{.k = node.get_int("K", 0),
-               .n = node.get_int("N", 0),
-               .bits = node.get_int("bits", 4),
-               .block = node.get_int("block_size", 0),
-               .blocks = 0,
-               .per_byte = 0,
-               .row_bytes = 0,
-               .zero_bytes = 0};
-  constexpr std::int64_t kMost = std::int64_t{1} << 31;
-  if (l.bits != 4 && l.bits != 8) fail(ErrorCode::kUnsupported, node, fmt::format("bits is {}; 4 and 8 run", l.bits));
-  if (l.k < 1 || l.n < 1 || l.k > kMost || l.n > kMost)
-    fail(ErrorCode::kBadAttribute, node, fmt::format("K is {}, N is {}", l.k, l.n));
-  if (l.block < 16 || (l.block & (l.block - 1)) != 0 || l.block > kMost)
-    fail(ErrorCode::kBadAttribute, node, fmt::format("block_size is {}, not a power of two of at least 16", l.block));
-  l.blocks = (l.k + l.block - 1) / l.block;
-  l.per_byte = 8 / l.bits;
-  l.row_bytes = l.blocks * (l.block / l.per_byte);
-  l.zero_bytes = (l.blocks + l.per_byte - 1) / l.per_byte;
-  return l;
-}
-
-std::vector<TensorType> matmul_nbits_rule(const ShapeArgs& args) {
-  const BitsLayout l = layout_of(args.node);
-  const auto check = [&](std::size_t input, std::int64_t count) {
-    const TensorType& type = args.inputs[input];
-    if (type.shape && known_count(*type.shape) && known_count(*type.shape) != count)
-      fail(ErrorCode::kBadShape, args.node,
-           fmt::format("input {} is {}, not of {} elements", input, to_string(*type.shape), count));
-  };
-  check(1, l.n * l.row_bytes);
-  check(2, l.n * l.blocks);
-  if (args.inputs[3].dtype == DType::u8) check(3, l.n * l.zero_bytes);
-  if (present(args.inputs[4])) fail(ErrorCode::kUnsupported, args.node, "g_idx (columns in another order) does not run");
-  if (present(args.inputs[5])) check(5, l.n);
-  const TensorType& a = args.inputs[0];
-  if (!a.shape) return {{a.dtype, std::nullopt}};
-  if (a.shape->empty()) fail(ErrorCode::kBadShape, args.node, "A is a scalar");
-  merge(args.node, a.shape->back(), Dim(l.k));
-  Shape shape = *a.shape;
-  shape.back() = l.n;
-  return {{a.dtype, shape}};
-}
-
-std::vector<Tensor> matmul_nbits(const ComputeArgs& args) {
-  const BitsLayout l = layout_of(args.node);
-  const Tensor &b = args.inputs[1], &zero = args.inputs[3];
-  const auto a = args.inputs[0].values<float>(), scales = args.inputs[2].values<float>();
-  const auto value = [&](const Tensor& tensor, std::int64_t first_byte, std::int64_t i) {
-    const auto byte = std::to_integer<unsigned>(tensor.bytes()[static_cast<std::size_t>(first_byte + i / l.per_byte)]);
-    return static_cast<float>(l.bits == 8 ? byte : byte >> (i % 2 * 4) & 15U);
-  };
-  if (zero.defined() && zero.dtype() != DType::u8 && zero.size() != l.n * l.blocks)
-    fail(ErrorCode::kBadShape, args.node, fmt::format("zero points {}, not one a block", to_string(zero.dims())));
-  Tensor y = make_output(args);
-  const auto out = y.mutable_values<float>();
-  const std::int64_t rows = args.inputs[0].size() / l.k;
-  std::vector<float> column(static_cast<std::size_t>(l.k));
-  for (std::int64_t n = 0; n < l.n; ++n) {
-    for (std::int64_t k = 0; k < l.k; ++k) {
-      const std::int64_t block = k / l.block;
-      const float z = !zero.defined()             ? static_cast<float>(1 << (l.bits - 1))
-                      : zero.dtype() == DType::u8 ? value(zero, n * l.zero_bytes, block)
-                                                  : zero.values<float>()[static_cast<std::size_t>(n * l.blocks + block)];
-      column[static_cast<std::size_t>(k)] =
-          (value(b, n * l.row_bytes, k) - z) * scales[static_cast<std::size_t>(n * l.blocks + block)];
-    }
-    for (std::int64_t row = 0; row < rows; ++row) {
-      float sum = 0;
-      for (std::int64_t k = 0; k < l.k; ++k)
-        sum += a[static_cast<std::size_t>(row * l.k + k)] * column[static_cast<std::size_t>(k)];
-      if (args.inputs[5].defined()) sum += args.inputs[5].values<float>()[static_cast<std::size_t>(n)];
-      out[static_cast<std::size_t>(row * l.n + n)] = sum;
-    }
-  }
-  return one(std::move(y));
-}
-
-std::int64_t matmul_nbits_count(const Node& node, std::span<const TensorType>, std::span<const TensorType> outputs) {
-  return outputs[0].shape ? product(known_count(*outputs[0].shape), node.get_int("K", 0)) : 0;
-}
-
 }  // namespace
 
 std::vector<Operator> qlinear_matmul_operators() {
   return {
-      {.domain = "com.microsoft",
-       .op_type = "MatMulNBits",
-       .min_inputs = 3,
-       .max_inputs = 6,
-       .shape = matmul_nbits_rule,
-       .reference = half_in_f32<matmul_nbits>,
-       .macs = matmul_nbits_count},
       {.op_type = "QLinearMatMul",
        .since = 10,
        .min_inputs = 8,

@@ -10,6 +10,7 @@ namespace {
 constexpr std::vector<Operator> (*kFamilies[])() = {
     arithmetic_operators,
     attention_operators,
+    attention_microsoft_operators,
     batch_normalization_operators,
     cast_operators,
     concat_operators,
@@ -20,6 +21,7 @@ constexpr std::vector<Operator> (*kFamilies[])() = {
     depth_to_space_operators,
     einsum_operators,
     expand_operators,
+    fused_operators,
     gather_operators,
     grid_sample_operators,
     layer_normalization_operators,
@@ -33,6 +35,7 @@ constexpr std::vector<Operator> (*kFamilies[])() = {
     qlinear_elementwise_operators,
     qlinear_matmul_operators,
     quantize_linear_operators,
+    quantized_product_operators,
     recurrent_operators,
     reduce_operators,
     reshape_operators,

@@ -138,8 +138,8 @@ std::vector<double> numbers(const Tensor& tensor) {
 // Relative, as ONNX's own runner; 16-bit floats by two units in the last place.
 double tolerance(DType dtype) { return dtype == DType::bf16 ? 1.6e-2 : dtype == DType::f16 ? 2e-3 : 1e-3; }
 
-// Empty when equal: integers exactly or within `steps`, floats within the tolerance, or exactly.
-std::string difference(const Tensor& actual, const Tensor& expected, bool exact, double steps) {
+// Empty when equal: integers exactly or within `steps`, floats within the tolerance and `absolute`, or exactly.
+std::string difference(const Tensor& actual, const Tensor& expected, bool exact, double steps, double absolute) {
   if (actual.dtype() != expected.dtype() || actual.dims() != expected.dims())
     return fmt::format("is {}{}, must be {}{}", name(actual.dtype()), to_string(actual.dims()), name(expected.dtype()),
                        to_string(expected.dims()));
@@ -147,7 +147,7 @@ std::string difference(const Tensor& actual, const Tensor& expected, bool exact,
   const bool floats = is_float(actual.dtype());
   for (std::size_t i = 0; i < a.size(); ++i) {
     if (a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i]))) continue;
-    const double allowed = floats && !exact ? 1e-7 + tolerance(actual.dtype()) * std::fabs(b[i]) : steps;
+    const double allowed = floats && !exact ? absolute + tolerance(actual.dtype()) * std::fabs(b[i]) : steps;
     if (!(std::fabs(a[i] - b[i]) <= allowed)) return fmt::format("element {} of {} is {}, must be {}", i, a.size(), a[i], b[i]);
   }
   return "";
@@ -164,6 +164,7 @@ struct Tally {
 std::string run_case(const fs::path& folder, Tally& tally) {
   const bool exact = fs::exists(folder / "tolerance.json");
   const double steps = exact && read_text(folder / "tolerance.json").find('1') != std::string::npos ? 1 : 0;
+  const double absolute = fs::exists(folder / "absolute.txt") ? std::stod(read_text(folder / "absolute.txt")) : 1e-7;
   Graph graph = load(folder / "model.onnx");
   for (const Node& node : graph.nodes)
     if (ops::find(node) == nullptr)
@@ -183,7 +184,7 @@ std::string run_case(const fs::path& folder, Tally& tally) {
     const std::vector<Tensor> actual = ops::evaluate(graph, feeds);
     if (actual.size() != expected.size()) return fmt::format("{} outputs, must be {}", actual.size(), expected.size());
     for (std::size_t i = 0; i < actual.size(); ++i) {
-      if (const std::string text = difference(actual[i], expected[i].tensor, exact, steps); !text.empty())
+      if (const std::string text = difference(actual[i], expected[i].tensor, exact, steps, absolute); !text.empty())
         return "output '" + graph.outputs[i].name + "' " + text;
       if (steps > 0) {
         const auto a = numbers(actual[i]), b = numbers(expected[i].tensor);
