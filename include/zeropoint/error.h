@@ -28,7 +28,10 @@ enum class ErrorCode : std::uint8_t {
 };
 std::string_view name(ErrorCode code);
 
-// `where` names the file, node, value or sample: "node 'conv1' (Conv), input 1". what() is "where: message".
+// In one line that no terminal takes for commands: control characters and bytes that are not UTF-8 become \n, \t or \xHH.
+std::string printable(std::string_view text);
+
+// Both texts are made printable. `where` names the file, node, value or sample: "node 'conv1' (Conv), input 1". what() is "where: message".
 struct Error : std::runtime_error {
   Error(ErrorCode error_code, std::string place, const std::string& message);
   ErrorCode code;

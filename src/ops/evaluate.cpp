@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <new>
 #include <set>
+#include <stdexcept>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -33,6 +35,10 @@ std::vector<Tensor> run(const Node& node, std::int64_t opset, std::span<const Te
   } catch (const Error& error) {
     if (!error.where.empty()) throw;
     throw Error(error.code, describe(node), error.what());
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kLimit, node, "its results take more memory than there is");
+  } catch (const std::length_error&) {
+    fail(ErrorCode::kLimit, node, "its results take more memory than there is");
   }
 }
 

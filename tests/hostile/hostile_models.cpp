@@ -1,6 +1,7 @@
 #include "hostile_models.h"
 
 #include <functional>
+#include <ostream>
 
 #include "onnx/test_models.h"
 
@@ -61,7 +62,58 @@ std::string empty_messages(std::uint64_t field, std::size_t count) {
   return "\x08\x08\x3a" + varint(graph.size()) + graph;
 }
 
+// 2^30 nodes from 30 functions.
+std::string doubling_functions() {
+  ModelProto model = small_model();
+  auto& import = *model.add_opset_import();
+  import.set_domain("my");
+  import.set_version(1);
+  for (int i = 0; i < 30; ++i) {
+    auto& function = *model.add_functions();
+    function.set_name("F" + std::to_string(i));
+    function.set_domain("my");
+    function.add_input("a");
+    function.add_output("b");
+    function.add_opset_import()->set_version(17);
+    *function.add_opset_import() = import;
+    for (const auto& [from, to] : {std::pair("a", "t"), std::pair("t", "b")}) {
+      auto& node = *function.add_node();
+      node.set_op_type(i < 29 ? "F" + std::to_string(i + 1) : "Relu");
+      node.set_domain(i < 29 ? "my" : "");
+      node.add_input(from);
+      node.add_output(to);
+    }
+  }
+  model.mutable_graph()->mutable_node(0)->set_op_type("F0");
+  model.mutable_graph()->mutable_node(0)->set_domain("my");
+  return model.SerializeAsString();
+}
+
+std::string function_that(const std::function<void(ModelProto&, ::onnx::FunctionProto&)>& change) {
+  ModelProto model = small_model();
+  auto& import = *model.add_opset_import();
+  import.set_domain("my");
+  import.set_version(1);
+  auto& function = *model.add_functions();
+  function.set_name("F");
+  function.set_domain("my");
+  function.add_input("a");
+  function.add_output("b");
+  function.add_opset_import()->set_version(17);
+  *function.add_opset_import() = import;
+  auto& node = *function.add_node();
+  node.set_op_type("Relu");
+  node.add_input("a");
+  node.add_output("b");
+  model.mutable_graph()->mutable_node(0)->set_op_type("F");
+  model.mutable_graph()->mutable_node(0)->set_domain("my");
+  change(model, function);
+  return model.SerializeAsString();
+}
+
 }  // namespace
+
+void PrintTo(const HostileModel& model, std::ostream* out) { *out << model.name; }
 
 std::vector<HostileModel> hostile_models() {
   const std::string small = small_model().SerializeAsString(), rich = rich_model().SerializeAsString();
@@ -251,6 +303,70 @@ std::vector<HostileModel> hostile_models() {
          a.mutable_t()->mutable_raw_data()->pop_back();
        }),
        kBadShape, "node 'relu' (Relu), attribute 'a': 15 bytes for f32[4]"},
+
+      // Functions.
+      {"functions_that_double", doubling_functions(), kLimit, "would become more than"},
+      {"function_calls_itself", function_that([](ModelProto&, auto& f) {
+         f.mutable_node(0)->set_op_type("F");
+         f.mutable_node(0)->set_domain("my");
+       }),
+       kBadModel, "calls itself"},
+      {"function_twice", function_that([](ModelProto& m, auto& f) {
+         const auto copy = f;
+         *m.add_functions() = copy;
+       }),
+       kBadModel, "defined a second time"},
+      {"function_without_outputs", function_that([](ModelProto&, auto& f) { f.clear_output(); }), kBadModel, "has no outputs"},
+      {"function_without_inputs", function_that([](ModelProto&, auto& f) { f.clear_input(); }), kBadModel,
+       "is defined nowhere"},
+      {"function_with_dangling_input", function_that([](ModelProto&, auto& f) { f.mutable_node(0)->set_input(0, "x"); }),
+       kBadModel, "'x' is defined nowhere"},
+      {"function_with_dangling_output", function_that([](ModelProto&, auto& f) { f.set_output(0, "c"); }), kBadModel,
+       "nothing produces the output 'c'"},
+      {"function_with_one_name_twice", function_that([](ModelProto&, auto& f) { f.add_input("a"); }), kBadModel,
+       "two inputs are called 'a'"},
+      {"function_with_cycle", function_that([](ModelProto&, auto& f) { f.mutable_node(0)->set_input(0, "b"); }), kBadModel,
+       "cycle"},
+      {"function_called_with_too_much",
+       function_that([](ModelProto& m, auto&) { m.mutable_graph()->mutable_node(0)->add_input("x"); }), kBadModel,
+       "has 2 inputs and 1 outputs, but its function 1 and 1"},
+      {"function_of_opset_99", function_that([](ModelProto&, auto& f) { f.mutable_opset_import(0)->set_version(99); }),
+       kUnsupported, "opset 17 to 99"},
+      {"function_of_opset_0", function_that([](ModelProto&, auto& f) { f.mutable_opset_import(0)->set_version(0); }), kBadModel,
+       "opset 0"},
+      {"function_with_short_tensor", function_that([](ModelProto&, auto& f) {
+         auto& attribute = *f.mutable_node(0)->add_attribute();
+         attribute.set_name("t");
+         attribute.set_type(AttributeProto::TENSOR);
+         *attribute.mutable_t() = f32_tensor("", {4});
+         attribute.mutable_t()->mutable_raw_data()->pop_back();
+       }),
+       kBadShape, "15 bytes for f32[4]"},
+      {"function_not_utf8", function_that([](ModelProto&, auto& f) { f.set_name("\xff"); }), kBadModel, "is not UTF-8"},
+
+      // More of tensors.
+      {"control_characters_in_a_name", changed_graph([](GraphProto& g) { g.mutable_node(0)->set_input(0, "\x1b[31m\n"); }),
+       kBadModel, "'\\x1b[31m\\n' is defined nowhere"},
+      {"half_numbers_out_of_range", with_tensor([](TensorProto& t) {
+         t.clear_raw_data();
+         t.set_data_type(10);
+         for (int i = 0; i < 6; ++i) t.add_int32_data(70000);
+       }),
+       kBadModel, "the number 70000"},
+      {"u32_out_of_range", with_tensor([](TensorProto& t) {
+         t.clear_raw_data();
+         t.set_data_type(12);
+         for (int i = 0; i < 6; ++i) t.add_uint64_data(std::uint64_t{1} << 40);
+       }),
+       kBadModel, "is outside of its type"},
+      {"int4_too_short", with_tensor([](TensorProto& t) { t.set_data_type(22), t.set_raw_data("ab"); }), kBadShape,
+       "2 bytes for s4[2,3], which takes 3"},
+      {"int4_unpacked", with_tensor([](TensorProto& t) {
+         t.clear_raw_data();
+         t.set_data_type(22);
+         for (int i = 0; i < 6; ++i) t.add_int32_data(1);
+       }),
+       kBadShape, "6 numbers for s4[2,3], which takes 3"},
   };
   return models;
 }
