@@ -31,7 +31,7 @@ std::string_view name(ErrorCode code);
 // In one line that no terminal takes for commands: control characters and bytes that are not UTF-8 become \n, \t or \xHH.
 std::string printable(std::string_view text);
 
-// Both texts are made printable. `where` names the file, node, value or sample: "node 'conv1' (Conv), input 1". what() is "where: message".
+// Both texts are made printable. `where` names the file, node, value or sample: "node 'conv1' (Conv), input 1".
 struct Error : std::runtime_error {
   Error(ErrorCode error_code, std::string place, const std::string& message);
   ErrorCode code;

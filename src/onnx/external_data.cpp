@@ -41,7 +41,7 @@ std::shared_ptr<const MappedFile> open(const Source& source, const std::string& 
     path /= part;
     std::error_code error;
     const auto status = fs::symlink_status(path, error);
-    if (status.type() == fs::file_type::not_found)
+    if (status.type() == fs::file_type::not_found && !link)
       throw Error(ErrorCode::kIo, where, fmt::format("its external data {} is missing", in_quotes(path.string())));
     link = link || status.type() == fs::file_type::symlink;
   }
@@ -53,7 +53,8 @@ std::shared_ptr<const MappedFile> open(const Source& source, const std::string& 
       refuse("is reached through a link; put a copy of the file there (cp -L), beside a copy of the model");
     path = target;
   }
-  if (!fs::is_regular_file(path)) refuse("is not a regular file");
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) refuse("is not a regular file");
   return MappedFile::open(path);
 }
 

@@ -202,7 +202,8 @@ Node read_node(NodeProto& proto, Source& source) {
 }
 
 // Old files list initializers among the inputs, newer ones do that to let callers replace them. Here an initializer is a
-// constant; the list as it was stays in the extra (names only of real inputs), so that writing gives it back.
+// constant; the list as it was stays in the extra (names only of real inputs), so that writing gives it back. A nameless entry
+// at its end says that the file's version asked for the list, and that nobody meant the initializers to be replaced.
 void read_inputs(GraphProto& proto, Graph& graph, Source& source, bool list_all) {
   bool any_constant = false;
   std::unordered_set<std::string> names;
@@ -232,6 +233,7 @@ void read_inputs(GraphProto& proto, Graph& graph, Source& source, bool list_all)
         any_constant = true;
       }
   if (!any_constant) proto.clear_input();
+  if (list_all && any_constant) proto.add_input();  // nameless: the list is one that the version asked for
 }
 
 Graph read_graph(GraphProto& proto, Source& source, bool list_all) {

@@ -116,10 +116,12 @@ void write_inputs(const Graph& graph, bool list_all, GraphProto& proto) {
     const bool fits = declared && contradiction(onnx_file::read_value_info(left, {}).type, type).empty();
     *proto.add_input() = fits ? *declared : onnx_file::write_value_info(name, type, left.SerializeAsString());
   };
+  // Where the version has been raised since, no runtime shall take constants for replaceable inputs.
+  const bool stale = !list_all && !listed.empty() && listed[listed.size() - 1].name().empty();
   for (const auto& info : listed) {
     if (const auto found = position.find(info.name()); found != position.end()) {
       write_up_to(std::max(next, found->second + 1));
-    } else if (const auto constant = graph.initializers.find(info.name()); constant != graph.initializers.end()) {
+    } else if (const auto constant = graph.initializers.find(info.name()); constant != graph.initializers.end() && !stale) {
       write_constant(info.name(), constant->second, &info);
     }
   }

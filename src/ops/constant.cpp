@@ -14,6 +14,7 @@ namespace {
 // ---- Constant: value, value_int(s), value_float(s)
 
 std::optional<Tensor> constant_value(const Node& node) {
+  if (node.attributes.size() > 1) fail(ErrorCode::kBadAttribute, node, "has more than one value");
   if (const Attribute* value = node.find("value")) {
     if (const auto* tensor = std::get_if<Tensor>(value)) return *tensor;
     fail(ErrorCode::kBadAttribute, node, "value is not a tensor");

@@ -49,7 +49,8 @@ std::vector<WindowAxis> window_axes(const Node& node, std::span<const Dim> spati
   const bool ceil = node.get_int("ceil_mode", 0) != 0;
 
   for (const std::int64_t size : kernel)
-    if (size > kMost) fail(ErrorCode::kLimit, node, fmt::format("a window of {}", size));
+    if (size > kMost || size == 0)
+      fail(size == 0 ? ErrorCode::kBadShape : ErrorCode::kLimit, node, fmt::format("a window of {}", size));
 
   std::vector<WindowAxis> axes(count);
   for (std::size_t i = 0; i < count; ++i) {

@@ -263,7 +263,7 @@ std::vector<HostileModel> hostile_models() {
          t.set_data_location(TensorProto::EXTERNAL);
          add_entry(t.mutable_external_data(), "location", "../../etc/passwd");
        }),
-       kUnsupported, "initializer 'w': its external data '../../etc/passwd' lies outside"},
+       kUnsupported, "initializer 'w': its external data \"../../etc/passwd\" lies outside"},
       {"external_data_missing", with_tensor([](TensorProto& t) {
          t.clear_raw_data();
          t.set_data_location(TensorProto::EXTERNAL);
@@ -276,7 +276,7 @@ std::vector<HostileModel> hostile_models() {
          add_entry(t.mutable_external_data(), "location", "missing.bin");
          add_entry(t.mutable_external_data(), "offset", "-1");
        }),
-       kBadModel, "the offset '-1' of its external data is not a number"},
+       kBadModel, "the offset \"-1\" of its external data is not a number"},
 
       // Attributes.
       {"attribute_without_type", with_attribute([](AttributeProto&) {}), kBadAttribute,
