@@ -51,6 +51,7 @@ PUBLIC = {
     "ranges": "quant",
     "quantize_tensor": "ir",
     "report": "analyze",
+    "inspect": "analyze",
     "quantize": "pipeline",
     "zeropoint": "report",
 }

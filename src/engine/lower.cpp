@@ -182,6 +182,8 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"ConvInteger", &Lowering::dynamic_linear},
       {"MatMulInteger", &Lowering::dynamic_linear},
       {"Conv", &Lowering::convolution},
+      {"ConvTranspose", &Lowering::conv_transpose},
+      {"PRelu", &Lowering::channel_prelu},
       {"MatMul", &Lowering::matmul},
       {"Gemm", &Lowering::matmul},
       {"Add", &Lowering::binary},
@@ -217,6 +219,11 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"ReduceMax", &Lowering::reduction},
       {"ReduceMin", &Lowering::reduction},
       {"ReduceSumSquare", &Lowering::reduction},
+      {"DepthToSpace", &Lowering::move_quantized},
+      {"GatherElements", &Lowering::move_quantized},
+      {"GatherND", &Lowering::move_quantized},
+      {"Resize", &Lowering::move_quantized},
+      {"SpaceToDepth", &Lowering::move_quantized},
   };
   return table;
 }
@@ -495,8 +502,8 @@ void Lowering::bind_outputs() {
 // A value prefers to lie channel-last when a convolution or pooling will read it, perhaps through elementwise nodes.
 void Lowering::find_layout_preferences() {
   static const std::set<std::string, std::less<>> spatial = {
-      "Conv",        "MaxPool",       "AveragePool",        "GlobalAveragePool",       "QLinearConv",
-      "ConvInteger", "GlobalMaxPool", "QLinearAveragePool", "QLinearGlobalAveragePool"};
+      "Conv",        "MaxPool",       "AveragePool",   "GlobalAveragePool",  "QLinearConv",
+      "ConvInteger", "ConvTranspose", "GlobalMaxPool", "QLinearAveragePool", "QLinearGlobalAveragePool"};
   static const std::set<std::string, std::less<>> through = {"QuantizeLinear",
                                                              "DequantizeLinear",
                                                              "DynamicQuantizeLinear",

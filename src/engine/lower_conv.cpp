@@ -386,6 +386,7 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
 bool Lowering::convolution(const Node& node) {
   const std::string& x = node.input(0);
   const std::string& w = node.input(1);
+  if (dims_of(x).size() == 5) return convolution_3d(node);
   const auto quantized = constants_.find(w);
   const Tensor* plain = quantized == constants_.end() ? float_constant(w) : nullptr;
   if (quantized == constants_.end() && plain == nullptr) {
@@ -421,6 +422,8 @@ bool Lowering::convolution(const Node& node) {
 
 bool Lowering::matmul(const Node& node) {
   if (weight_only_product(node)) return true;
+  if (lazy_.contains(node.input(1)) || dims_of(node.input(1)).size() > 2)
+    if (integer_product(node)) return true;
   const bool is_gemm = node.op_type == "Gemm";
   const std::string& x = node.input(0);
   const std::string& w = node.input(1);

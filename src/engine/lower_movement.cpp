@@ -207,7 +207,7 @@ bool Lowering::concat(const Node& node) {
 }
 
 bool Lowering::movement(const Node& node) {
-  if (lazy_.contains(node.input(0))) return node.op_type != "Tile" && node.op_type != "Pad" && move_quantized(node);
+  if (lazy_.contains(node.input(0))) return move_quantized(node);
   if (!viewable(node.input(0))) return false;
   const std::string& type = node.op_type;
   return type == "Slice"    ? slice(node)
@@ -224,6 +224,22 @@ bool Lowering::move_quantized(const Node& node) {
   const Lazy source = lazy->second;
   Node moved = node;
   moved.inputs[0] = source.quantized;
+  if (node.op_type == "Resize" && node.get_string("mode", "nearest") != "nearest") return false;
+  // The order of the numbers must be that of the integers, and zero must be one of them.
+  const bool needs_affine = node.op_type == "Pad" || node.op_type == "ReduceMax" || node.op_type == "ReduceMin";
+  if (needs_affine && !source.affine) return false;
+  if (node.op_type == "Pad" && node.get_string("mode", "constant") == "constant") {
+    if (node.find("pads") != nullptr) return false;  // before opset 11
+    if (!node.input(2).empty() && scalar_of(node.input(2)) != 0.0F) return false;
+    const std::string zero = fresh(node.outputs[0] + "_zero");
+    const std::int32_t zero_point = source.affine->zero_point - (source.dtype == DType::s8 ? 128 : 0);
+    const ValueId id = define(zero, source.dtype, {}, Layout::row_major);
+    value(id).place = Place::constant;
+    value(id).constant = source.dtype == DType::s8 ? Tensor::scalar(static_cast<std::int8_t>(zero_point))
+                                                   : Tensor::scalar(static_cast<std::uint8_t>(zero_point));
+    moved.inputs.resize(std::max<std::size_t>(moved.inputs.size(), 3));
+    moved.inputs[2] = zero;
+  }
   for (auto& output : moved.outputs) {
     if (output.empty()) continue;
     const std::string quantized = fresh(output);

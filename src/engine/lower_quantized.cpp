@@ -65,13 +65,14 @@ class QuantizePlanesStep : public Step {
 // Operators that look at each element alone: a function of an 8-bit value is a table.
 bool is_elementwise_unary(const Node& node) {
   static const std::set<std::string, std::less<>> types = {
-      "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf",   "Elu",   "Softplus",   "Softsign",
-      "Gelu", "Sqrt", "Exp",       "Log",     "Neg",         "Abs",       "Ceil", "Floor", "Round", "Reciprocal", "Sign"};
+      "Relu",     "Clip",     "LeakyRelu",  "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Erf", "Elu",
+      "Softplus", "Softsign", "Gelu",       "Sqrt",    "Exp",         "Log",       "Neg",  "Abs", "Ceil",
+      "Floor",    "Round",    "Reciprocal", "Sign",    "Mish",        "Selu",      "Swish"};
   return types.contains(node.op_type);
 }
 
 bool is_elementwise_binary(const Node& node) {
-  static const std::set<std::string, std::less<>> types = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"};
+  static const std::set<std::string, std::less<>> types = {"Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "PRelu"};
   return types.contains(node.op_type) && node.inputs.size() == 2;
 }
 

@@ -167,6 +167,7 @@ bool Lowering::normalization(const Node& node) {
 
 bool Lowering::reduction(const Node& node) {
   const std::string& x = node.input(0);
+  if (lazy_.contains(x) && (node.op_type == "ReduceMax" || node.op_type == "ReduceMin")) return move_quantized(node);
   if (dtype_of_value(x) != DType::f32 || lazy_.contains(x) || !viewable(x)) return false;
   const Dims dims = dims_of(x);
   if (element_count(dims) == 0 || dims.empty()) return false;

@@ -177,6 +177,12 @@ class Lowering {
                         const std::string& output);
   bool matmul_n_bits(const Node& node);
 
+  // lower_integer.cpp
+  bool conv_transpose(const Node& node);
+  bool convolution_3d(const Node& node);
+  bool integer_product(const Node& node);  // MatMul of two computed 8-bit values
+  bool channel_prelu(const Node& node);
+
   // lower_elementwise.cpp
   bool binary(const Node& node);
   bool activation(const Node& node);  // Relu, Clip

@@ -7,8 +7,9 @@ namespace zeropoint {
 namespace {
 
 constexpr bool (*kPasses[])(Graph&) = {
-    passes::fold_constants, passes::inline_branches, passes::remove_identity, passes::resolve_reshape,  passes::fold_pad,
-    passes::fold_batchnorm, passes::fold_scale,      passes::fuse_activation, passes::remove_dead_code,
+    passes::fold_constants,  passes::inline_branches,  passes::remove_identity, passes::resolve_reshape,
+    passes::fold_pad,        passes::simplify_matmul,  passes::fold_batchnorm,  passes::fold_scale,
+    passes::fuse_activation, passes::remove_dead_code,
 };
 
 }  // namespace

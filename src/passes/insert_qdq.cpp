@@ -16,7 +16,11 @@
 namespace zeropoint {
 namespace {
 
-bool is_weighted(const Node& node) { return node.is("Conv") || node.is("Gemm") || node.is("MatMul"); }
+constexpr std::int64_t kOnnxFloat = 1;  // TensorProto.FLOAT
+
+bool is_weighted(const Node& node) {
+  return node.is("Conv") || node.is("ConvTranspose") || node.is("Gemm") || node.is("MatMul");
+}
 
 Tensor of_dtype(DType dtype, const Dims& dims, const std::vector<std::int32_t>& values) {
   Tensor tensor(dtype, dims);
@@ -58,6 +62,10 @@ class Inserter {
       if (qparams_.contains(info.name)) quantize_value(info.name, info.name);
     for (const Node& original : graph_.nodes) {
       Node node = original;
+      if (is_lookup(node)) {
+        look_up(node);
+        continue;
+      }
       for (const std::string& input : original.inputs)
         if (graph_.constant(input) && qparams_.contains(input)) quantize_weight(input);
       if (is_weighted(node) && qparams_.contains(node.input(0)) && qparams_.contains(node.input(1))) quantize_bias_of(node);
@@ -172,6 +180,47 @@ class Inserter {
     dequantized_[w] = back;
   }
 
+  // Gather of the rows of a quantized table: rows and scales are picked first, so that no runtime expands the whole table.
+  bool is_lookup(const Node& node) const {
+    const Tensor* table = node.is("Gather") ? graph_.constant(node.input(0)) : nullptr;
+    const auto found = table ? qparams_.find(node.input(0)) : qparams_.end();
+    if (found == qparams_.end() || table->rank() != 2 || node.get_int("axis", 0) != 0) return false;
+    const auto* rows = std::get_if<PerChannel>(&found->second.granularity);
+    const std::vector<std::int32_t>& zero_points = found->second.zero_point;
+    return rows && rows->axis == 0 && std::all_of(zero_points.begin(), zero_points.end(), [](auto z) { return z == 0; });
+  }
+  // row = float(q[index]) * scale[index]: what DequantizeLinear along axis 0 and Gather would give, bit for bit.
+  void look_up(const Node& node) {
+    const std::string& w = node.input(0);
+    const std::string &y = node.outputs[0], &indices = node.input(1);
+    if (!tables_.contains(w)) {
+      const QParams& parameters = qparams_.at(w);
+      const Tensor values = *graph_.constant(w);
+      const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits_of_weight(parameters)));
+      tables_[w] = {q, add_constant(w + "_scale", Tensor::of<float>({values.dim(0), 1}, parameters.scale))};
+    }
+    const auto& [q, scale] = tables_.at(w);
+    const std::string rows = fresh(y + "_quantized"), row_scales = fresh(y + "_scale"), cast = fresh(y + "_integer");
+    TensorType type = graph_.type_of(y);
+    type.dtype = DType::f32;
+    graph_.types[cast] = type;
+    if (type.shape && !type.shape->empty()) {
+      graph_.types[rows] = {qparams_.at(w).dtype, type.shape};
+      type.shape->back() = Dim(1);
+      graph_.types[row_scales] = type;
+    }
+    Node gather = node;
+    gather.inputs[0] = q;
+    gather.outputs[0] = rows;
+    nodes_.push_back(std::move(gather));
+    add_node("Gather", y + "_scales", {scale, indices}, row_scales, -1);
+    add_node("Cast", y + "_cast", {rows}, cast, -1);
+    nodes_.back().attributes["to"] = kOnnxFloat;
+    add_node("Mul", y + "_scale_rows", {cast, row_scales},
+             qparams_.contains(y) && graph_.is_output(y) ? fresh(y + "_float") : y, -1);
+    if (qparams_.contains(y)) quantize_value(y, nodes_.back().outputs[0]);
+  }
+
   // Of the Add behind a MatMul, when it adds a constant to each output channel and the product has no quantizer of its own.
   void quantize_bias_behind(const Node& node) {
     const std::string& product = node.outputs[0];
@@ -196,10 +245,14 @@ class Inserter {
     const Tensor values = *graph_.constant(bias);
     const QParams &x = qparams_.at(node.input(0)), &w = qparams_.at(node.input(1));
     const bool per_channel = w.scale.size() > 1 || std::holds_alternative<PerChannel>(w.granularity);
+    const auto* channel = std::get_if<PerChannel>(&w.granularity);
+    // Along axis 1 of ConvTranspose's weights [I,O/groups,...] the groups share their scales.
+    const bool repeats = node.is("ConvTranspose") && channel && channel->axis == 1;
+    const std::size_t groups = repeats ? static_cast<std::size_t>(node.get_int("group", 1)) : 1;
+    std::vector<float> scale(w.scale.size() * groups);
+    for (std::size_t c = 0; c < scale.size(); ++c) scale[c] = x.scale[0] * w.scale[c % w.scale.size()];
     const auto channels =
-        static_cast<std::size_t>(std::max<std::int64_t>(values.size(), static_cast<std::int64_t>(w.scale.size())));
-    std::vector<float> scale(w.scale.size());
-    for (std::size_t c = 0; c < scale.size(); ++c) scale[c] = x.scale[0] * w.scale[c];
+        static_cast<std::size_t>(std::max<std::int64_t>(values.size(), static_cast<std::int64_t>(scale.size())));
     Tensor q(DType::s32, {static_cast<std::int64_t>(channels)});
     const auto in = values.values<float>();
     const auto out = q.mutable_values<std::int32_t>();
@@ -224,6 +277,7 @@ class Inserter {
   std::set<std::string> names_, node_names_;  // all in use
   std::vector<Node> nodes_;
   std::map<std::string, std::string> quantized_, dequantized_;            // value -> what holds it now
+  std::map<std::string, std::pair<std::string, std::string>> tables_;     // of Gather -> its integers, their scales
   std::map<const Node*, std::pair<std::string, std::string>> bias_adds_;  // Add behind a MatMul -> bias, its new form
 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/operator.h"
+#include "quant/advice.h"
 #include "quant/choose_qparams.h"
 #include "quant/placement.h"
 #include "quant/rule_matcher.h"
@@ -43,12 +44,16 @@ std::optional<double> integer_share(const Graph& graph, const std::set<std::stri
   return static_cast<double>(integer) / static_cast<double>(all);
 }
 
-// The first reasons, for an error.
-std::string why_nothing(const std::vector<quant::LeftInFloat>& nodes) {
-  std::string text;
-  for (std::size_t i = 0; i < std::min<std::size_t>(3, nodes.size()); ++i)
-    text += (i == 0 ? ": " : "; ") + nodes[i].node + " (" + nodes[i].op_type + ") " + nodes[i].reason;
-  return text;
+// Statistics of a graph of which only weights are quantized. Throws when there are none either.
+Statistics nothing_observed(const Graph& fused, const Recipe& recipe) {
+  const quant::Placement placement = quant::place(fused, quant::static_part(recipe));
+  if (placement.weights.empty())
+    throw Error(
+        ErrorCode::kUnsupported, "graph",
+        "the recipe finds nothing in it to quantize: " + quant::advice_without_integers(fused, placement.left_in_float));
+  Statistics statistics;
+  statistics.model_hash = graph_hash(fused);
+  return statistics;
 }
 
 void sign(Graph& model, const Recipe& recipe) {
@@ -64,8 +69,8 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
 
   Report& report = result.report;
   report.recipe = recipe.name;
-  for (quant::LeftInFloat& node : choice.placement.left_in_float)
-    report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
+  for (const quant::LeftInFloat& node : choice.placement.left_in_float)
+    report.left_in_float.push_back({node.node, node.op_type, node.reason});
   report.notes = std::move(choice.notes);
   std::set<std::string> integer_names;
   for (const std::size_t i : choice.placement.integer_nodes) integer_names.insert(quant::name_of(fused.nodes[i]));
@@ -81,6 +86,8 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   report.float_bytes = constant_bytes(fused);
   report.quantized_bytes = constant_bytes(result.model);
   report.integer_coverage = integer_share(fused, integer_names);
+  if (report.integer_coverage == 0.0)
+    report.notes.insert(report.notes.begin(), quant::advice_without_integers(fused, choice.placement.left_in_float));
   sign(result.model, recipe);
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
   verify(result.model);
@@ -102,7 +109,8 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
       const Node& node = fused.nodes[i];
       if (!fused.constant(node.input(1))) continue;
       values.insert(node.input(0));
-      options.channel_axes.emplace(node.input(0), node.is("Conv") ? kConvolutionChannels : kMatrixChannels);
+      const bool convolution = node.is("Conv") || node.is("ConvTranspose");
+      options.channel_axes.emplace(node.input(0), convolution ? kConvolutionChannels : kMatrixChannels);
     }
   options.values.assign(values.begin(), values.end());
   return options;
@@ -112,9 +120,7 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   if (!recipe.needs_samples()) return quantize(graph, recipe, options);
   Graph fused = fuse(graph);
   CalibrateOptions calibration = calibrate_options(fused, recipe);
-  if (calibration.values.empty())
-    throw Error(ErrorCode::kUnsupported, "graph",
-                "the recipe finds nothing in it to quantize (Conv, Gemm, MatMul with constant weights)");
+  if (calibration.values.empty()) return quantize_fused(fused, nothing_observed(fused, recipe), recipe);
   calibration.threads = options.threads;
   calibration.max_isa = options.max_isa;
   calibration.shapes = options.shapes;
@@ -137,7 +143,7 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
   quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads, options.folder);
   if (made.integer_names.empty() && made.weight_names.empty())
     throw Error(ErrorCode::kUnsupported, "graph",
-                "the recipe finds nothing in it to quantize" + why_nothing(made.left_in_float));
+                "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float));
   result.model = std::move(made.graph);
   sign(result.model, recipe);
   Report& report = result.report;

@@ -24,6 +24,23 @@ std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QP
   const auto exact = weight.values<float>(), rounded = back.values<float>();
   const auto error = [&](std::size_t i) { return static_cast<double>(exact[i]) - static_cast<double>(rounded[i]); };
   const auto dim = [&](std::size_t axis) { return static_cast<std::size_t>(weight.dim(axis)); };
+  if (node.is("ConvTranspose")) {  // [I, O/groups, taps]; each output position sees one tap of every stride-th
+    const auto groups = static_cast<std::size_t>(node.get_int("group", 1));
+    const std::size_t inputs = dim(0), each = dim(1), taps = exact.size() / (inputs * each);
+    if (means.size() != inputs)
+      throw Error(ErrorCode::kMismatch, describe(node),
+                  fmt::format("the statistics hold the means of {} channels of its input, which has {}", means.size(), inputs));
+    double phases = 1;
+    for (const std::int64_t stride : node.get_ints("strides")) phases *= static_cast<double>(stride);
+    std::vector<double> missing(each * groups, 0.0);
+    for (std::size_t i = 0; i < inputs; ++i)
+      for (std::size_t o = 0; o < each; ++o) {
+        double sum = 0;
+        for (std::size_t t = 0; t < taps; ++t) sum += error((i * each + o) * taps + t);
+        missing[i / (inputs / groups) * each + o] += sum * means[i] / phases;
+      }
+    return missing;
+  }
   const bool output_first = node.is("Conv") || (node.is("Gemm") && node.get_int("transB", 0) != 0);  // [O,I,taps], else [I,O]
   const std::size_t outputs = dim(output_first ? 0 : 1), inputs = dim(output_first ? 1 : 0);
   const std::size_t taps = exact.size() / (outputs * inputs);
@@ -48,7 +65,8 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
   const Uses uses = find_uses(graph);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node node = graph.nodes[n];
-    if (!node.is("Conv") && !node.is("Gemm") && !node.is("MatMul")) continue;
+    const bool convolution = node.is("Conv") || node.is("ConvTranspose");
+    if (!convolution && !node.is("Gemm") && !node.is("MatMul")) continue;
     const Tensor* weight = graph.constant(node.input(1));
     const auto parameters = qparams.find(node.input(1));
     if (!weight || parameters == qparams.end() || !qparams.contains(node.input(0))) continue;
@@ -61,7 +79,7 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
                               "calibrate for a recipe with this step",
                               node.input(0)));
     // A value that a Conv and a MatMul read along different axes has the means of one of them.
-    const std::int64_t axis = node.is("Conv") ? kConvolutionChannels : kMatrixChannels;
+    const std::int64_t axis = convolution ? kConvolutionChannels : kMatrixChannels;
     if (seen->channel_axis != axis) continue;
     const std::vector<double> missing = mean_errors(node, *weight, parameters->second, seen->channel_means());
     Tensor corrected(DType::f32, {static_cast<std::int64_t>(missing.size())});

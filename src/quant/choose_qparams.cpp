@@ -46,13 +46,19 @@ void check_finite(const Graph& graph, const std::string& initializer, const Node
                   fmt::format("it holds {}, which cannot be quantized; repair the model or keep the node in float", value));
 }
 
-std::vector<double> bias_magnitudes(const Graph& graph, const Uses& uses, const Node& node, std::size_t channels) {
+// By entry along the weight's channel axis; the largest where several output channels share one.
+std::vector<double> bias_magnitudes(const Graph& graph, const Uses& uses, const Node& node, const Tensor& weight,
+                                    std::size_t channels) {
   std::vector<double> result(channels, 0.0);
   const std::string name = bias_of(graph, uses, node);
   if (name.empty()) return result;
   check_finite(graph, name, node);
   const auto values = graph.constant(name)->values<float>();
-  for (std::size_t c = 0; c < channels; ++c) result[c] = std::abs(static_cast<double>(values[values.size() == 1 ? 0 : c]));
+  const auto outputs = static_cast<std::size_t>(output_channels(node, weight));
+  for (std::size_t o = 0; o < outputs; ++o) {
+    const auto c = static_cast<std::size_t>(parameter_of_channel(node, weight, static_cast<std::int64_t>(o)));
+    result[c] = std::max(result[c], std::abs(static_cast<double>(values[values.size() == 1 ? 0 : o])));
+  }
   return result;
 }
 
@@ -66,6 +72,9 @@ QParams qparams_of_weight(const Graph& graph, const Uses& uses, const std::strin
   if (per_channel) scheme.granularity = PerChannel{weight.axis};
   QParams qparams = choose_qparams(values, scheme);
 
+  if (weight.use != WeightUse::sums) return qparams;
+
+  // Sums of a ConvTranspose with groups are taken over all of them: more than any output has.
   const std::vector<std::vector<float>> channels = split_by_parameter(values, PerChannel{weight.axis});
   std::vector<double> sums(channels.size());
   for (std::size_t c = 0; c < channels.size(); ++c)
@@ -80,7 +89,7 @@ QParams qparams_of_weight(const Graph& graph, const Uses& uses, const std::strin
     const Node& node = graph.nodes[reader];
     const QParams& x = activations.at(node.input(0));
     const IntegerLimits limits = limits_of(x.dtype);
-    const std::vector<double> bias = bias_magnitudes(graph, uses, node, channels.size());
+    const std::vector<double> bias = bias_magnitudes(graph, uses, node, values, channels.size());
     for (std::size_t c = 0; c < channels.size(); ++c) {
       const std::size_t p = per_channel ? c : 0;
       least[p] = std::max(least[p], least_safe_scale(sums[c], bias[c], products, x.scale[0], limits.high - limits.low));
@@ -137,6 +146,12 @@ QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics
     }
   }
   choice.qparams.merge(weights);
+  const bool stores = std::any_of(choice.placement.weights.begin(), choice.placement.weights.end(),
+                                  [](const auto& each) { return each.second.use == WeightUse::stored; });
+  if (stores && recipe.target == Target::onnxruntime)
+    choice.notes.emplace_back(
+        "ONNX Runtime expands the stored weights of LSTM, GRU and RNN at each run: a smaller file, but slower on sequences of "
+        "few steps; dynamic_w8a8 is smaller and faster there");
   return choice;
 }
 

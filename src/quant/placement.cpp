@@ -13,43 +13,19 @@
 #include <utility>
 
 #include "ops/operator.h"
+#include "quant/operator_rules.h"
 #include "quant/rule_matcher.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint::quant {
 namespace {
 
-// What an operator asks of the quantizers around it.
-enum class Role : std::uint8_t {
-  none,         // works in float
-  weighted,     // exact integer sums: quantized inputs and weights; the quantizer behind it stands behind its Relu or Clip
-  elementwise,  // both inputs and the output are quantized, each by itself
-  pool,         // input and output are quantized, each by itself
-  shared,       // moves values or picks some: the output has the input's parameters
-  concat,       // inputs and output share parameters
-  activation,   // part of the operator before it; alone, like `pool`
-};
-struct OperatorRole {
-  std::string_view op_type;
-  Role role;
-};
-constexpr OperatorRole kRoles[] = {
-    {"Conv", Role::weighted},   {"Gemm", Role::weighted},    {"MatMul", Role::weighted}, {"Add", Role::elementwise},
-    {"Mul", Role::elementwise}, {"AveragePool", Role::pool}, {"ReduceMean", Role::pool}, {"GlobalAveragePool", Role::pool},
-    {"MaxPool", Role::shared},  {"Reshape", Role::shared},   {"Flatten", Role::shared},  {"Transpose", Role::shared},
-    {"Squeeze", Role::shared},  {"Unsqueeze", Role::shared}, {"Slice", Role::shared},    {"Identity", Role::shared},
-    {"Concat", Role::concat},   {"Relu", Role::activation},  {"Clip", Role::activation},
-};
-Role role_of(const Node& node) {
-  if (!node.domain.empty()) return Role::none;
-  for (const OperatorRole& each : kRoles)
-    if (each.op_type == node.op_type) return each.role;
-  return Role::none;
-}
-
 constexpr std::array<std::string_view, 9> kQuantizedOperators = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
                                                                  "QLinearConv",    "QLinearMatMul",    "ConvInteger",
                                                                  "MatMulInteger",  "QLinearAdd",       "QGemm"};
+
+constexpr std::int64_t kLeastRow = 16, kLeastTable = 1024;  // elements
+constexpr int kGateAxis = 1;                                // of the weights of LSTM, GRU and RNN: [directions, gates, inputs]
 
 // What a value is known to lie in because of the operator that made it.
 struct Bounds {
@@ -59,8 +35,9 @@ struct Bounds {
 
 class Placer {
  public:
-  Placer(const Graph& graph, const Recipe& recipe)
-      : graph_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {}
+  Placer(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {
+    for (const Node& node : graph.nodes) operator_rules_.push_back(&rule_of_operator(graph, node));
+  }
 
   Placement run() {
     check_not_quantized();
@@ -77,6 +54,8 @@ class Placer {
 
  private:
   // --- the graph ---
+  const OperatorRule& operator_rule(const Node& node) const { return *operator_rules_[index_of(node)]; }
+  Role role_of(const Node& node) const { return operator_rule(node).role; }
   bool is_f32(const std::string& value) const { return graph_.type_of(value).dtype == DType::f32; }
   bool is_computed_f32(const std::string& value) const { return !value.empty() && !graph_.constant(value) && is_f32(value); }
   const Node* producer(const std::string& value) const {
@@ -131,32 +110,36 @@ class Placer {
     return fmt::format("{} has no scheme for its {}", which, matched.activation ? "weights" : "activations");
   }
 
-  // --- Conv, Gemm, MatMul ---
+  // --- weights ---
   // Why a node cannot work in integers; empty when it can.
   std::string obstacle(const Node& node) const {
     const Rule* rule = rule_of(node);
     const std::string &x = node.input(0), &w = node.input(1);
     const Tensor* weight = graph_.constant(w);
     if (!rule || !rule->activation || (weight && !rule->weight)) return why_by_rules(node);
-    if (!is_computed_f32(x)) return graph_.constant(x) ? "its first input is a constant" : not_f32(x);
+    if (graph_.constant(x)) return "its first input is a constant: integer kernels take weights as the second";
+    if (!is_computed_f32(x)) return not_f32(x);
     if (!weight && !node.is("MatMul")) return "its weights are computed, not constant";
     if (!weight) return is_f32(w) ? "" : not_f32(w);
     if (weight->dtype() != DType::f32) return not_f32(w);
     if (weight->size() == 0) return "its weights are empty";
-    if (node.is("Conv") ? weight->rank() < 3 : weight->rank() != 2)
-      return fmt::format("its weights have {} dimensions", weight->rank());
+    const bool ranks_fit = node.is("Conv") || node.is("ConvTranspose") ? weight->rank() >= 3
+                           : node.is("MatMul")                         ? weight->rank() >= 2
+                                                                       : weight->rank() == 2;
+    if (!ranks_fit) return fmt::format("its weights have {} dimensions", weight->rank());
     if (node.is("Gemm")) {
       if (node.get_int("transA", 0) != 0) return "its first input is transposed (transA)";
       for (const char* factor : {"alpha", "beta"})
-        if (const float value = node.get_float(factor, 1.0F); value != 1.0F)
+        if (const float value = node.get_float(factor, 1.0F); value != 1.0F && (factor[0] == 'a' || !node.input(2).empty()))
           return fmt::format("{} = {}: fold it into the constants", factor, value);
     }
-    return obstacle_of_bias(node, weight->dim(static_cast<std::size_t>(output_axis(node))));
+    return obstacle_of_bias(node, output_channels(node, *weight));
   }
   std::string not_f32(const std::string& value) const {
     const DType dtype = graph_.type_of(value).dtype;
-    return dtype == DType::undefined ? fmt::format("the type of '{}' is unknown", value)
-                                     : fmt::format("'{}' is {}, not f32", value, name(dtype));
+    if (dtype == DType::undefined) return fmt::format("the type of '{}' is unknown", value);
+    const bool half = dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f64;
+    return fmt::format("'{}' is {}, not f32{}", value, name(dtype), half ? ": export the model in float32 to quantize it" : "");
   }
   std::string obstacle_of_bias(const Node& node, std::int64_t channels) const {
     if (node.is("MatMul") || node.input(2).empty()) return "";
@@ -167,53 +150,111 @@ class Placer {
     if (!one_each && bias->size() != 1) return fmt::format("its bias has the shape {}", to_string(bias->dims()));
     return "";
   }
-  static int output_axis(const Node& node) {
-    if (node.is("Conv")) return 0;
-    if (node.is("Gemm")) return node.get_int("transB", 0) != 0 ? 0 : 1;
-    return 1;
+  // Why the weights of an LSTM, GRU or RNN, or the table of a Gather, cannot be stored as integers.
+  std::string obstacle_of_storing(const Node& node) const {
+    const Rule* rule = rule_of(node);
+    if (!rule || !rule->weight) return why_by_rules(node);
+    if (role_of(node) == Role::lookup) {
+      const Tensor& table = *graph_.constant(node.input(0));
+      if (table.dtype() != DType::f32) return not_f32(node.input(0));
+      if (node.get_int("axis", 0) != 0 || table.rank() != 2) return "its constant is no table of rows";
+      // A scale a row weighs 4 bytes; the row saves 3 an element.
+      if (table.dim(1) < kLeastRow || table.size() < kLeastTable) return "its table is too small to gain from 8 bits";
+      return "";
+    }
+    for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
+      const Tensor* weight = graph_.constant(node.input(i));
+      if (!weight) return "its weights are computed, not constant";
+      if (weight->dtype() != DType::f32) return not_f32(node.input(i));
+      if (weight->rank() != 3 || weight->size() == 0)
+        return fmt::format("its weights have the shape {}", to_string(weight->dims()));
+    }
+    return "";
+  }
+  // Inputs of a node that are weights.
+  std::vector<std::size_t> weight_inputs(const Node& node) const {
+    switch (role_of(node)) {
+      case Role::weighted:
+        return {1};
+      case Role::recurrent:
+        return {1, 2};
+      case Role::lookup:
+        return {0};
+      default:
+        return {};
+    }
+  }
+  bool holds_weights(std::size_t node) const { return weighted_.contains(node) || stored_.contains(node); }
+  int axis_of(const Node& node, const Tensor& weight) const {
+    const Role role = role_of(node);
+    return role == Role::weighted ? channel_axis(node, weight) : (role == Role::recurrent ? kGateAxis : 0);
   }
   void find_weighted() {
     for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
       const Node& node = graph_.nodes[i];
-      if (role_of(node) != Role::weighted) continue;
-      if (std::string why = obstacle(node); why.empty())
-        weighted_.insert(i);
-      else
+      const Role role = role_of(node);
+      if (role != Role::weighted && role != Role::recurrent && role != Role::lookup) continue;
+      if (std::string why = role == Role::weighted ? obstacle(node) : obstacle_of_storing(node); !why.empty())
         obstacles_[i] = std::move(why);
+      else
+        (role == Role::weighted ? weighted_ : stored_).insert(i);
     }
-    // A constant exists once: nodes that share it must agree on it.
-    for (bool changed = true; changed;) {
-      changed = false;
-      for (const std::size_t i : weighted_)
-        if (std::string why = obstacle_of_sharing(graph_.nodes[i]); !why.empty()) {
-          obstacles_[i] = std::move(why);
-          weighted_.erase(i);
-          changed = true;
-          break;
-        }
-    }
-    for (const std::size_t i : weighted_) {
-      const Node& node = graph_.nodes[i];
-      if (!graph_.constant(node.input(1))) continue;
-      QuantizedWeight& weight = weights_[node.input(1)];
-      if (weight.nodes.empty()) {
-        weight.scheme = *rule_of(node)->weight;
-        weight.axis = output_axis(node);
+    // A constant exists once: nodes that share it must agree on it. Who gives up may take others along.
+    std::vector<std::size_t> open(weighted_.begin(), weighted_.end());
+    open.insert(open.end(), stored_.begin(), stored_.end());
+    while (!open.empty()) {
+      std::vector<std::size_t> again;
+      for (const std::size_t i : open) {
+        if (!holds_weights(i)) continue;
+        std::string why = obstacle_of_sharing(graph_.nodes[i]);
+        if (why.empty()) continue;
+        obstacles_[i] = std::move(why);
+        weighted_.erase(i);
+        stored_.erase(i);
+        for (const std::size_t input : weight_inputs(graph_.nodes[i]))
+          if (const auto readers = uses_.consumers.find(graph_.nodes[i].input(input)); readers != uses_.consumers.end())
+            again.insert(again.end(), readers->second.begin(), readers->second.end());
       }
-      weight.nodes.push_back(i);
+      open = std::move(again);
+    }
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+      if (!holds_weights(i)) continue;
+      const Node& node = graph_.nodes[i];
+      for (const std::size_t input : weight_inputs(node)) {
+        const Tensor* constant = graph_.constant(node.input(input));
+        if (!constant) continue;
+        QuantizedWeight& weight = weights_[node.input(input)];
+        if (weight.nodes.empty()) {
+          const Role role = role_of(node);
+          weight.scheme = *rule_of(node)->weight;
+          weight.axis = axis_of(node, *constant);
+          weight.use =
+              role == Role::weighted ? WeightUse::sums : (role == Role::recurrent ? WeightUse::stored : WeightUse::rows);
+          // ONNX Runtime refuses scales per channel of a product whose constant has three dimensions or more.
+          if (role == Role::weighted && node.is("MatMul") && constant->rank() > 2) weight.scheme.granularity = PerTensor{};
+        }
+        if (weight.nodes.empty() || weight.nodes.back() != i) weight.nodes.push_back(i);
+      }
     }
   }
   std::string obstacle_of_sharing(const Node& node) const {
-    const std::string& w = node.input(1);
-    if (!graph_.constant(w)) return "";
-    if (graph_.is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
-    for (const std::size_t reader : uses_.consumers.find(w)->second) {
-      const Node& other = graph_.nodes[reader];
-      const bool as_weight =
-          weighted_.contains(reader) && other.input(1) == w && std::count(other.inputs.begin(), other.inputs.end(), w) == 1;
-      if (!as_weight) return fmt::format("its weights '{}' are also read by {}, which needs them in float", w, describe(other));
-      if (output_axis(other) != output_axis(node))
-        return fmt::format("its weights '{}' have other output channels in {}", w, describe(other));
+    for (const std::size_t input : weight_inputs(node)) {
+      const std::string& w = node.input(input);
+      const Tensor* weight = graph_.constant(w);
+      if (!weight) continue;
+      if (graph_.is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
+      for (const std::size_t reader : uses_.consumers.find(w)->second) {
+        const Node& other = graph_.nodes[reader];
+        const std::vector<std::size_t> slots = weight_inputs(other);
+        const bool as_weight =
+            holds_weights(reader) && role_of(other) == role_of(node) &&
+            std::any_of(slots.begin(), slots.end(), [&](std::size_t slot) { return other.input(slot) == w; }) &&
+            std::count(other.inputs.begin(), other.inputs.end(), w) == 1;
+        if (!as_weight)
+          return fmt::format("its weights '{}' are also read by {}, which needs them in float", w, describe(other));
+        if (axis_of(other, *weight) != axis_of(node, *weight) || other.is("ConvTranspose") != node.is("ConvTranspose"))
+          return fmt::format("its weights '{}' have other output channels in {}", w, describe(other));
+      }
     }
     return "";
   }
@@ -241,10 +282,14 @@ class Placer {
   // quantizer, and those of the residual Adds behind, would cost time and accuracy (docs/passes/insert_qdq.md).
   bool comes_in_integers(const std::string& value) const { return quantized_.contains(value) && integer_.contains(value); }
   void join(const Node& node) {
-    const Role role = role_of(node);
-    if (role == Role::none || role == Role::weighted || tied_.contains(index_of(node)) || !wants_activation(node)) return;
+    const OperatorRule& rule = operator_rule(node);
+    const Role role = rule.role;
+    if (role == Role::none || role == Role::weighted || role == Role::recurrent || role == Role::lookup ||
+        tied_.contains(index_of(node)) || !wants_activation(node))
+      return;
     const std::string &x = node.input(0), &y = node.outputs[0];
     if (!is_computed_f32(x) || !is_f32(y)) return;
+    const bool runs_in_integers = takes(rule, recipe_.target);
     switch (role) {
       case Role::elementwise: {
         const std::string result = behind_activation(y);
@@ -257,28 +302,43 @@ class Placer {
         break;
       }
       case Role::pool:
+      case Role::function:
       case Role::activation:
         if (graph_.is_output(y) || !comes_in_integers(x)) return;
         if (role == Role::activation && belongs_to_operator(node)) return;
+        if (!runs_in_integers && !quantized_.contains(y)) return;
         quantize(y);
         integer_.insert(y);
         break;
-      case Role::shared: {
-        const bool forward = quantized_.contains(x);
-        const bool backward = quantized_.contains(y) && sole_reader(x);
-        if (graph_.is_output(y) || !(forward || backward) || node.outputs.size() > 1) return;
-        quantize(x);
-        quantize(y);
-        if (integer_.contains(x)) integer_.insert(y);
-        tied_.insert(index_of(node));
+      case Role::shared:
+        join_shared(node, runs_in_integers);
         break;
-      }
       case Role::concat:
         join_concat(node);
         break;
       default:
         break;
     }
+  }
+  // Where the target moves 8-bit values, quantizers spread over the node, forwards and backwards; elsewhere it takes part when
+  // both sides are quantized anyway.
+  void join_shared(const Node& node, bool runs_in_integers) {
+    const std::string& x = node.input(0);
+    bool all_quantized = true;
+    for (const std::string& y : node.outputs) {
+      if (y.empty()) continue;
+      if (graph_.is_output(y) || !is_f32(y)) return;
+      if (uses_.consumers.contains(y)) all_quantized = all_quantized && quantized_.contains(y);
+    }
+    const bool forward = quantized_.contains(x), backward = all_quantized && sole_reader(x);
+    if (runs_in_integers ? !(forward || backward) : !(forward && all_quantized)) return;
+    quantize(x);
+    for (const std::string& y : node.outputs) {
+      if (y.empty()) continue;
+      quantize(y);
+      if (integer_.contains(x)) integer_.insert(y);
+    }
+    tied_.insert(index_of(node));
   }
   void join_concat(const Node& node) {
     const std::string& y = node.outputs[0];
@@ -349,12 +409,12 @@ class Placer {
     for (const std::size_t i : tied_) {
       const Node& node = graph_.nodes[i];
       const bool concat = role_of(node) == Role::concat;
-      for (const std::string& x : node.inputs) {
-        if (!concat && &x != &node.inputs[0]) break;
-        parent[root(index.at(x))] = root(index.at(node.outputs[0]));
-        if (concat) derived.insert(x);
+      const std::string& one = concat ? node.outputs[0] : node.input(0);
+      for (const std::string& other : concat ? node.inputs : node.outputs) {
+        if (other.empty()) continue;
+        parent[root(index.at(other))] = root(index.at(one));
+        derived.insert(other);
       }
-      if (!concat) derived.insert(node.outputs[0]);
     }
     std::map<std::size_t, TieGroup> by_root;
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -398,24 +458,50 @@ class Placer {
       const Node& node = graph_.nodes[i];
       if (std::string reason = why_in_float(i, node); !reason.empty())
         result.push_back({name_of(node), node.op_type, std::move(reason)});
+      add_bodies(node, fmt::format("inside a body of {}: bodies stay in float", describe(node)), result);
     }
     return result;
+  }
+  // The nodes on real values in the subgraphs of a node.
+  static void add_bodies(const Node& node, const std::string& reason, std::vector<LeftInFloat>& result) {
+    for (const auto& [attribute, content] : node.attributes) {
+      const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content);
+      if (!body || !*body) continue;
+      for (const Node& inner : (*body)->nodes) {
+        const bool unreal = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](const std::string& value) {
+          const DType dtype = (*body)->type_of(value).dtype;
+          return value.empty() || (dtype != DType::undefined && !is_float(dtype));
+        });
+        if (!unreal && !inner.inputs.empty()) result.push_back({name_of(inner), inner.op_type, reason});
+        add_bodies(inner, reason, result);
+      }
+    }
   }
   std::string why_in_float(std::size_t i, const Node& node) const {
     if (weighted_.contains(i) || tied_.contains(i)) return "";
     if (const auto found = obstacles_.find(i); found != obstacles_.end()) return found->second;
-    const bool makes_f32 = std::any_of(node.outputs.begin(), node.outputs.end(),
-                                       [&](const std::string& value) { return !value.empty() && is_f32(value); });
-    if (!makes_f32) return "";
-    const Role role = role_of(node);
+    const OperatorRule& rule = operator_rule(node);
+    const Role role = rule.role;
+    if (role == Role::lookup) return "";
+    if (role == Role::recurrent)
+      return fmt::format("{}; its weights are stored in 8 bits (the recipe dynamic_w8a8 multiplies them in integers)",
+                         rule.in_float);
     if (node.inputs.empty()) return "";  // a constant
-    if (role == Role::none) return "no integer form of this operator";
+    const std::string* real = nullptr;
+    for (const std::string& value : node.outputs)
+      if (!real && !value.empty() && is_float(graph_.type_of(value).dtype)) real = &value;
+    if (!real) return "";
+    if (!is_f32(*real)) return not_f32(*real);
+    if (role == Role::none) return std::string(rule.in_float);
     const std::string& y = node.outputs[0];
     const bool all_inputs = std::all_of(node.inputs.begin(), node.inputs.end(),
                                         [&](const std::string& x) { return !is_computed_f32(x) || quantized_.contains(x); });
     if (role == Role::elementwise && is_bias_add(node)) return "";
     if (role == Role::activation && belongs_to_operator(node)) return "";
-    if (role != Role::shared && all_inputs && quantized_.contains(behind_activation(y))) return "";
+    const bool between = all_inputs && quantized_.contains(behind_activation(y));
+    if (between && role != Role::shared && takes(rule, recipe_.target)) return "";
+    if (between && role == Role::function)
+      return fmt::format("{} computes it in float between quantizers; zeropoint's engine by a table", name(recipe_.target));
     if (!wants_activation(node)) return why_by_rules(node);
     if (graph_.is_output(behind_activation(y))) return "it makes an output of the graph";
     if (role == Role::elementwise && !(is_computed_f32(node.input(0)) && is_computed_f32(node.input(1))))
@@ -427,9 +513,11 @@ class Placer {
   const Recipe& recipe_;
   RuleMatcher matcher_;
   Uses uses_;
-  std::vector<std::optional<std::size_t>> rules_;  // by node
-  std::set<std::size_t> weighted_;                 // nodes that work in integers
-  std::map<std::size_t, std::string> obstacles_;   // of the other Conv, Gemm and MatMul
+  std::vector<const OperatorRule*> operator_rules_;  // by node
+  std::vector<std::optional<std::size_t>> rules_;    // of the recipe, by node
+  std::set<std::size_t> weighted_;                   // nodes that work in integers
+  std::set<std::size_t> stored_;                     // nodes that only store their weights as integers
+  std::map<std::size_t, std::string> obstacles_;     // of the other nodes with weights
   std::map<std::string, QuantizedWeight> weights_;
   std::set<std::string> quantized_;  // values with a quantizer
   std::set<std::string> integer_;    // values that integer arithmetic makes, when they have a quantizer
@@ -437,6 +525,23 @@ class Placer {
 };
 
 }  // namespace
+
+int channel_axis(const Node& node, const Tensor& weight) {
+  if (node.is("Conv")) return 0;
+  if (node.is("ConvTranspose"))
+    return node.get_int("group", 1) > 1 && weight.dim(1) == 1 && node.get_int("group", 1) == weight.dim(0) ? 0 : 1;
+  if (node.is("Gemm")) return node.get_int("transB", 0) != 0 ? 0 : 1;
+  return static_cast<int>(weight.rank()) - 1;
+}
+
+std::int64_t output_channels(const Node& node, const Tensor& weight) {
+  const std::int64_t each = weight.dim(static_cast<std::size_t>(node.is("ConvTranspose") ? 1 : channel_axis(node, weight)));
+  return node.is("ConvTranspose") ? each * node.get_int("group", 1) : each;
+}
+
+std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::int64_t o) {
+  return node.is("ConvTranspose") && channel_axis(node, weight) == 1 ? o % weight.dim(1) : o;
+}
 
 std::string bias_of(const Graph& graph, const Uses& uses, const Node& node) {
   if (!node.is("MatMul")) return node.input(2);
@@ -471,9 +576,12 @@ std::string to_text(const Placement& placement, const Graph& graph) {
   }
   for (const auto& [initializer, weight] : placement.weights) {
     const bool per_channel = std::holds_alternative<PerChannel>(weight.scheme.granularity);
-    text += fmt::format("weight {}: {}{} {}{}\n", initializer, name(weight.scheme.dtype),
-                        weight.scheme.symmetric ? " symmetric" : "", weight.scheme.range,
-                        per_channel ? fmt::format(" axis {}", weight.axis) : "");
+    text +=
+        fmt::format("weight {}: {}{} {}{}\n", initializer, name(weight.scheme.dtype),
+                    weight.scheme.symmetric ? " symmetric" : "", weight.scheme.range,
+                    (per_channel ? fmt::format(" axis {}", weight.axis) : "") + (weight.use == WeightUse::stored ? ", stored"
+                                                                                 : weight.use == WeightUse::rows ? ", rows"
+                                                                                                                 : ""));
   }
   for (const std::size_t node : placement.integer_nodes) text += fmt::format("integer {}\n", describe(graph.nodes[node]));
   for (const LeftInFloat& node : placement.left_in_float)

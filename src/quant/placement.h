@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -21,10 +22,17 @@ struct TieGroup {
   friend bool operator==(const TieGroup&, const TieGroup&) = default;
 };
 
+enum class WeightUse : std::uint8_t {
+  sums,    // of integer products: Conv, ConvTranspose, Gemm, MatMul
+  stored,  // behind a DequantizeLinear, read in float: LSTM, GRU, RNN
+  rows,    // a table whose rows Gather picks
+};
+
 struct QuantizedWeight {
   Scheme scheme;
-  int axis = 0;                    // of the output channels
+  int axis = 0;                    // of the channels (or rows)
   std::vector<std::size_t> nodes;  // that read it, ascending
+  WeightUse use = WeightUse::sums;
 };
 
 struct LeftInFloat {
@@ -36,12 +44,20 @@ struct LeftInFloat {
 struct Placement {
   std::vector<TieGroup> groups;                    // by their first value
   std::map<std::string, QuantizedWeight> weights;  // by initializer
-  std::vector<std::size_t> integer_nodes;          // Conv, Gemm and MatMul with quantized inputs and weights, ascending
-  std::vector<LeftInFloat> left_in_float;          // nodes on f32 values, in the graph's order
+  std::vector<std::size_t> integer_nodes;          // Conv, Gemm, ... with quantized inputs and weights, ascending
+  std::vector<LeftInFloat> left_in_float;          // nodes on real values, those in bodies of If and Loop too, in order
 };
 // Throws Error kUnsupported when the graph is quantized already, kBadRecipe for a scope that is no regular expression.
 Placement place(const Graph& graph, const Recipe& recipe);
 std::string to_text(const Placement& placement, const Graph& graph);
+
+// Of the weights of a weighted node: the axis along which scales differ. Conv [O,I/g,...]: 0. ConvTranspose [I,O/g,...]: 1,
+// where the groups share their scales; 0 where each group has one input and one output. Gemm: 0 with transB, else 1. MatMul:
+// the last.
+int channel_axis(const Node& node, const Tensor& weight);
+// Number of output channels, and which entry along channel_axis() output channel o has.
+std::int64_t output_channels(const Node& node, const Tensor& weight);
+std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::int64_t o);
 
 // Bias of a quantized node: input 2 of Conv and Gemm; of a MatMul the constant of the Add behind it. "" when there is none.
 std::string bias_of(const Graph& graph, const Uses& uses, const Node& node);

@@ -1,0 +1,265 @@
+#include "zeropoint/inspect.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "ops/operator.h"
+#include "quant/advice.h"
+#include "quant/placement.h"
+#include "zeropoint/error.h"
+#include "zeropoint/passes.h"
+
+namespace zeropoint {
+namespace {
+
+constexpr std::uint64_t kScaleBytes = 4;  // fp32
+
+std::string operator_name(const Node& node) { return node.domain.empty() ? node.op_type : node.domain + "." + node.op_type; }
+
+bool is_quantized_operator(const Node& node) {
+  static const std::set<std::string, std::less<>> types = {"QuantizeLinear",
+                                                           "DequantizeLinear",
+                                                           "DynamicQuantizeLinear",
+                                                           "QLinearConv",
+                                                           "QLinearMatMul",
+                                                           "ConvInteger",
+                                                           "MatMulInteger",
+                                                           "QLinearAdd",
+                                                           "QGemm",
+                                                           "MatMulNBits",
+                                                           "DynamicQuantizeLSTM",
+                                                           "QAttention",
+                                                           "MatMulIntegerToFloat",
+                                                           "DynamicQuantizeMatMul",
+                                                           "GatherBlockQuantized"};
+  return types.contains(node.op_type);
+}
+
+const Tensor* constant_attribute(const Node& node) {
+  const Attribute* value = node.op_type == "Constant" ? node.find("value") : nullptr;
+  return value == nullptr ? nullptr : std::get_if<Tensor>(value);
+}
+
+// Visits every constant of a graph and of the bodies inside it.
+template <class Visit>
+void visit_constants(const Graph& graph, const Visit& visit) {
+  for (const auto& [name, tensor] : graph.initializers) visit(tensor);
+  for (const Node& node : graph.nodes) {
+    if (const Tensor* tensor = constant_attribute(node)) visit(*tensor);
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body != nullptr && *body)
+        visit_constants(**body, visit);
+  }
+}
+
+// Weights that integers can hold: what sums, gates and lookups read. Elements, and scales at one a channel or at one a group.
+struct Weights {
+  std::uint64_t elements = 0, bytes = 0, channels = 0, groups_of_128 = 0, groups_of_32 = 0;
+};
+
+void add_weight(const Tensor& tensor, std::int64_t inner, Weights& weights) {
+  const auto elements = static_cast<std::uint64_t>(tensor.size());
+  if (elements == 0 || inner <= 0) return;
+  const std::uint64_t channels = elements / static_cast<std::uint64_t>(inner);
+  weights.elements += elements;
+  weights.bytes += tensor.bytes().size();
+  weights.channels += channels;
+  weights.groups_of_128 += channels * static_cast<std::uint64_t>((inner + 127) / 128);
+  weights.groups_of_32 += channels * static_cast<std::uint64_t>((inner + 31) / 32);
+}
+
+void collect_weights(const Graph& graph, std::set<std::string>& seen, Weights& weights) {
+  std::map<std::string_view, const Tensor*> in_nodes;  // by output of a Constant
+  for (const Node& node : graph.nodes)
+    if (const Tensor* tensor = constant_attribute(node)) in_nodes[node.outputs[0]] = tensor;
+  const auto constant = [&](const std::string& value) -> const Tensor* {
+    if (const Tensor* tensor = graph.constant(value)) return tensor;
+    const auto found = in_nodes.find(value);
+    return found == in_nodes.end() ? nullptr : found->second;
+  };
+  const auto add = [&](const std::string& value, auto inner) {
+    const Tensor* tensor = constant(value);
+    if (tensor == nullptr || !is_float(tensor->dtype()) || tensor->rank() < 2 || !seen.insert(value).second) return;
+    add_weight(*tensor, inner(*tensor), weights);
+  };
+  const auto behind_first = [](const Tensor& w) { return w.dim(0) == 0 ? 0 : w.size() / w.dim(0); };
+  for (const Node& node : graph.nodes) {
+    if (node.is("Conv")) add(node.input(1), behind_first);
+    if (node.is("ConvTranspose")) add(node.input(1), [](const Tensor& w) { return w.dim(1) == 0 ? 0 : w.size() / w.dim(1); });
+    if (node.is("MatMul")) add(node.input(1), [](const Tensor& w) { return w.dim(w.rank() - 2); });
+    if (node.is("Gemm")) add(node.input(1), [&](const Tensor& w) { return w.dim(node.get_int("transB", 0) != 0 ? 1 : 0); });
+    if (node.is("LSTM") || node.is("GRU") || node.is("RNN"))
+      for (const std::size_t i : {std::size_t{1}, std::size_t{2}})
+        add(node.input(i), [](const Tensor& w) { return w.dims().back(); });
+    if (node.is("Gather")) add(node.input(0), [](const Tensor& w) { return w.rank() == 2 ? w.dim(1) : 0; });
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body != nullptr && *body) {
+        std::set<std::string> inner;  // names of a body are its own
+        collect_weights(**body, inner, weights);
+      }
+  }
+}
+
+std::vector<SizeAt> sizes_of(const Graph& graph, std::uint64_t all_bytes, std::int64_t& quantizable) {
+  Weights weights;
+  std::set<std::string> seen;
+  collect_weights(graph, seen, weights);
+  quantizable = static_cast<std::int64_t>(weights.elements);
+  std::uint64_t real = 0, real_bytes = 0;
+  visit_constants(graph, [&](const Tensor& tensor) {
+    if (!is_float(tensor.dtype())) return;
+    real += static_cast<std::uint64_t>(tensor.size());
+    real_bytes += tensor.bytes().size();
+  });
+  const std::uint64_t others = all_bytes - real_bytes;
+  const std::uint64_t kept = others + 4 * (real - weights.elements);  // beside the weights: as fp32
+  const auto packed = [&](std::uint64_t bits, std::uint64_t scales) {
+    return kept + (weights.elements * bits + 7) / 8 + scales * kScaleBytes;
+  };
+  return {{"fp32", others + 4 * real},
+          {"fp16", others + 2 * real},
+          {"int8", packed(8, weights.channels)},
+          {"int4 g128", packed(4, weights.groups_of_128)},
+          {"int4 g32", packed(4, weights.groups_of_32)},
+          {"int2 g32", packed(2, weights.groups_of_32)}};
+}
+
+void count_operators(const Graph& graph, const Graph& shaped, bool in_body, std::map<std::string, OperatorCount>& counts) {
+  for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    OperatorCount& entry = counts[operator_name(node)];
+    entry.op_type = operator_name(node);
+    ++entry.count;
+    if (in_body) ++entry.in_bodies;
+    const ops::Operator* known = ops::find(node);
+    entry.known = known != nullptr;
+    if (known != nullptr && known->macs != nullptr && !in_body) {
+      const std::int64_t macs = ops::macs(shaped, shaped.nodes[i]);
+      const bool sized = std::all_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& output) {
+        const TensorType type = shaped.type_of(output);
+        return output.empty() || (type.shape && fixed(*type.shape));
+      });
+      if (sized) entry.macs = entry.macs.value_or(0) + macs;
+    }
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body != nullptr && *body)
+        count_operators(**body, **body, true, counts);
+  }
+}
+
+// The given shapes, and 1 for every dimension that stays open.
+std::map<std::string, Dims> complete_shapes(const Graph& graph, const InspectOptions& options,
+                                            std::map<std::string, Dims>& assumed) {
+  std::map<std::string, Dims> shapes = options.shapes;
+  for (const ValueInfo& input : graph.inputs) {
+    if (!input.type.shape || shapes.contains(input.name)) continue;
+    Dims dims;
+    for (const Dim& dim : *input.type.shape) dims.push_back(dim.fixed() ? dim.value : 1);
+    shapes[input.name] = dims;
+    if (!fixed(*input.type.shape)) assumed[input.name] = dims;
+  }
+  return shapes;
+}
+
+double share(std::int64_t part, std::int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
+
+PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, const std::map<std::string, Dims>& shapes) {
+  PlannedQuantization plan{.recipe = recipe.name, .target = recipe.target};
+  Graph fused = fuse(graph);
+  quant::Placement placement;
+  try {
+    placement = quant::place(fused, recipe);
+  } catch (const Error& error) {
+    if (error.code != ErrorCode::kUnsupported) throw;
+    plan.refused = error.what();
+    return plan;
+  }
+  for (const quant::TieGroup& group : placement.groups) plan.activations += static_cast<std::int64_t>(group.values.size());
+  for (const std::size_t i : placement.integer_nodes) ++plan.integer_operators[fused.nodes[i].op_type];
+  std::set<std::size_t> storing;
+  for (const auto& [name, weight] : placement.weights)
+    if (weight.use != quant::WeightUse::sums) storing.insert(weight.nodes.begin(), weight.nodes.end());
+  for (const std::size_t i : storing) ++plan.weight_operators[fused.nodes[i].op_type];
+  for (const quant::LeftInFloat& node : placement.left_in_float)
+    plan.left_in_float.push_back({node.node, node.op_type, node.reason});
+  if (placement.weights.empty() && placement.groups.empty())
+    plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, placement.left_in_float);
+  try {
+    ops::infer_shapes(fused, shapes);
+  } catch (const Error&) {
+    return plan;  // dimensions of 1 may be too small for this network; its work is then not known
+  }
+  std::int64_t all = 0, integer = 0;
+  for (std::size_t i = 0; i < fused.nodes.size(); ++i) {
+    const std::int64_t macs = ops::macs(fused, fused.nodes[i]);
+    all += macs;
+    if (std::binary_search(placement.integer_nodes.begin(), placement.integer_nodes.end(), i)) integer += macs;
+  }
+  if (all > 0) plan.integer_coverage = share(integer, all);
+  return plan;
+}
+
+EngineSupport try_engine(const Graph& graph, const std::map<std::string, Dims>& shapes, const InspectOptions& options) {
+  EngineSupport support;
+  try {
+    const Session session(graph, {.threads = 1, .max_isa = options.max_isa, .shapes = shapes});
+    for (const StepInfo& step : session.steps()) {
+      EnginePath& path = step.kernel == "reference" ? support.reference : (step.integer ? support.integer : support.floating);
+      ++path.steps;
+      path.macs += step.macs;
+      ++path.operators[step.op];
+      if (!step.reason.empty()) support.slow.push_back({step.name, step.op, step.reason});
+    }
+  } catch (const Error& error) {
+    support.refused = error.what();
+  }
+  return support;
+}
+
+}  // namespace
+
+Inspection inspect(const Graph& graph, const InspectOptions& options) {
+  Inspection result;
+  result.opset = graph.opset();
+  result.opsets = graph.opsets;
+  result.ir_version = graph.ir_version;
+  result.nodes = static_cast<std::int64_t>(graph.nodes.size());
+  result.metadata = graph.metadata;
+  Graph shaped = graph;
+  const std::map<std::string, Dims> shapes = complete_shapes(graph, options, result.assumed);
+  ops::infer_shapes(shaped, options.shapes);  // a shape that does not fit is the caller's mistake
+  result.inputs = shaped.inputs;
+  result.outputs = shaped.outputs;
+  for (ValueInfo& output : result.outputs) output.type = shaped.type_of(output.name);
+  try {
+    ops::infer_shapes(shaped, shapes);
+  } catch (const Error&) {
+    // Dimensions of 1 may be too small for this network.
+  }
+  visit_constants(graph, [&](const Tensor& tensor) {
+    result.parameters += tensor.size();
+    result.parameter_bytes += tensor.bytes().size();
+    result.bytes_by_type[std::string(name(tensor.dtype()))] += tensor.bytes().size();
+  });
+  std::map<std::string, OperatorCount> counts;
+  count_operators(graph, shaped, false, counts);
+  for (auto& [op_type, entry] : counts) {
+    if (entry.macs) result.macs += *entry.macs;
+    const ops::Operator* known = ops::find("", op_type);
+    if (known != nullptr && known->macs != nullptr && (!entry.macs || entry.in_bodies > 0)) result.macs_complete = false;
+    result.operators.push_back(std::move(entry));
+  }
+  std::stable_sort(result.operators.begin(), result.operators.end(),
+                   [](const OperatorCount& a, const OperatorCount& b) { return a.count > b.count; });
+  result.quantized = std::any_of(graph.nodes.begin(), graph.nodes.end(), is_quantized_operator);
+  result.sizes = sizes_of(graph, result.parameter_bytes, result.quantizable_parameters);
+  if (options.recipe && !result.quantized) result.plan = plan_quantization(graph, *options.recipe, shapes);
+  if (options.engine) result.engine = try_engine(graph, shapes, options);
+  return result;
+}
+
+}  // namespace zeropoint

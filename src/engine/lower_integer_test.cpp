@@ -1,0 +1,320 @@
+// Integer operators in another shape against their definitions in 64-bit integers, bit for bit.
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <random>
+
+#include "numerics/quantize.h"
+#include "ops/operator.h"
+#include "zeropoint/session.h"
+
+namespace zeropoint {
+namespace {
+
+constexpr float kX = 0.0371F, kY = 0.113F;
+constexpr std::int32_t kXZero = 131, kYZero = 120;
+
+struct Case {
+  Dims x, w;  // x [N,C,...], w as the operator takes it
+  std::int64_t group = 1;
+  std::vector<std::int64_t> strides, dilations, pads, output_padding;
+  bool per_channel = true, bias = true, relu = false, quantized = true;
+};
+
+class Model {
+ public:
+  explicit Model(unsigned seed) : random_(seed) {
+    graph_.opsets[""] = 17;
+    graph_.ir_version = 8;
+  }
+  int uniform(int low, int high) { return std::uniform_int_distribution<int>(low, high)(random_); }
+  std::string constant(const std::string& name, Tensor tensor) {
+    graph_.initializers[name] = std::move(tensor);
+    return name;
+  }
+  void node(const std::string& op, std::vector<std::string> inputs, const std::string& output,
+            std::map<std::string, Attribute> attributes = {}) {
+    graph_.nodes.push_back(
+        {.name = output, .op_type = op, .inputs = std::move(inputs), .outputs = {output}, .attributes = std::move(attributes)});
+  }
+  // An input of bytes, dequantized.
+  void input(const std::string& name, const Dims& dims, float scale, std::int32_t zero_point) {
+    graph_.inputs.push_back({.name = name, .type = {DType::u8, to_shape(dims)}});
+    node("DequantizeLinear",
+         {name, constant(name + "_s", Tensor::scalar(scale)),
+          constant(name + "_z", Tensor::scalar(static_cast<std::uint8_t>(zero_point)))},
+         name + "_real");
+  }
+  Tensor bytes(const Dims& dims) {
+    Tensor tensor(DType::u8, dims);
+    for (auto& value : tensor.mutable_values<std::uint8_t>()) value = static_cast<std::uint8_t>(uniform(0, 255));
+    return tensor;
+  }
+  void finish(const std::string& real, bool relu, bool quantized) {
+    std::string last = real;
+    if (relu) node("Relu", {last}, "relu"), last = "relu";
+    if (quantized)
+      node("QuantizeLinear",
+           {last, constant("y_s", Tensor::scalar(kY)), constant("y_z", Tensor::scalar(static_cast<std::uint8_t>(kYZero)))},
+           "y"),
+          last = "y";
+    graph_.outputs.push_back({.name = last, .type = {quantized ? DType::u8 : DType::f32, std::nullopt}});
+    ops::infer_shapes(graph_);
+    graph_.outputs[0].type = graph_.type_of(last);
+  }
+  Graph graph_;
+
+ private:
+  std::mt19937 random_;
+};
+
+// The operator's text: what an output element of real value (acc * scale) becomes.
+void expect_element(const Tensor& y, std::size_t i, std::int64_t sum, float x_scale, float w_scale, const Case& c) {
+  const auto acc = static_cast<std::int32_t>(sum);
+  if (c.quantized) {
+    const numerics::Limits limits{c.relu ? kYZero : 0, 255};
+    EXPECT_EQ(y.values<std::uint8_t>()[i],
+              numerics::requantize(acc, numerics::requantize_scale(x_scale, w_scale, kY), kYZero, limits))
+        << i;
+  } else {
+    const float real = static_cast<float>(acc) * (x_scale * w_scale);
+    EXPECT_EQ(y.values<float>()[i], c.relu && !(real > 0) ? 0.0F : real) << i;
+  }
+}
+
+// Weights with a scale per entry of `axis` and a bias per output channel; both as insert_qdq writes them.
+struct Parts {
+  Tensor w, bias;
+  std::vector<float> scale;
+};
+Parts weights(Model& model, const Case& c, std::int64_t axis, std::int64_t outputs,
+              const std::function<std::size_t(std::int64_t)>& entry) {
+  Parts parts{.w = Tensor(DType::s8, c.w), .bias = Tensor(DType::s32, {outputs})};
+  for (auto& value : parts.w.mutable_values<std::int8_t>()) value = static_cast<std::int8_t>(model.uniform(-127, 127));
+  const std::int64_t entries = c.per_channel ? c.w[static_cast<std::size_t>(axis)] : 1;
+  for (std::int64_t e = 0; e < entries; ++e) parts.scale.push_back(0.001F * static_cast<float>(model.uniform(1, 20)));
+  const Dims dims = c.per_channel ? Dims{entries} : Dims{};
+  model.constant("w_q", parts.w);
+  model.constant("w_s", Tensor::of<float>(dims, parts.scale));
+  model.node("DequantizeLinear", {"w_q", "w_s"}, "w", {{"axis", axis}});
+  std::vector<float> bias_scale;
+  for (std::int64_t o = 0; o < outputs; ++o) {
+    parts.bias.mutable_values<std::int32_t>()[static_cast<std::size_t>(o)] = model.uniform(-5000, 5000);
+    bias_scale.push_back(kX * parts.scale[c.per_channel ? entry(o) : 0]);
+  }
+  model.constant("b_q", parts.bias);
+  model.constant("b_s", Tensor::of<float>({outputs}, bias_scale));
+  if (c.bias) model.node("DequantizeLinear", {"b_q", "b_s"}, "b", {{"axis", std::int64_t{0}}});
+  return parts;
+}
+
+std::map<std::string, Attribute> window(const Case& c) {
+  std::map<std::string, Attribute> attributes = {{"group", c.group}};
+  if (!c.strides.empty()) attributes["strides"] = c.strides;
+  if (!c.dilations.empty()) attributes["dilations"] = c.dilations;
+  if (!c.pads.empty()) attributes["pads"] = c.pads;
+  if (!c.output_padding.empty()) attributes["output_padding"] = c.output_padding;
+  return attributes;
+}
+
+Tensor run_in_integers(const Model& model, const Feeds& feeds, const std::string& op, int threads) {
+  Session session(model.graph_, {.threads = threads});
+  const Tensor y = session.run(feeds).front();
+  EXPECT_EQ(session.integer_coverage(), 1.0) << session.explain();
+  bool found = false;
+  for (const StepInfo& step : session.steps()) {
+    found = found || (step.op.starts_with(op) && step.integer && step.macs > 0);
+    EXPECT_NE(step.kernel, "reference") << session.explain();
+  }
+  EXPECT_TRUE(found) << session.explain();
+  return y;
+}
+
+void check_transposed(const Case& c, unsigned seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Model model(seed);
+  model.input("x", c.x, kX, kXZero);
+  const std::int64_t each = c.w[1], inputs = c.w[0], per_group = inputs / c.group, outputs = each * c.group;
+  const std::int64_t axis = c.group == inputs && each == 1 && c.group > 1 ? 0 : 1;
+  const auto entry = [&](std::int64_t o) { return static_cast<std::size_t>(axis == 1 ? o % each : o); };
+  const Parts parts = weights(model, c, axis, outputs, entry);
+  std::vector<std::string> in = {"x_real", "w"};
+  if (c.bias) in.emplace_back("b");
+  model.node("ConvTranspose", in, "conv", window(c));
+  model.finish("conv", c.relu, c.quantized);
+  const Tensor x = model.bytes(c.x);
+  const Tensor y = run_in_integers(model, {{"x", x}}, "ConvTranspose", 1 + static_cast<int>(seed % 2));
+
+  // Each input element spreads over the output through its weights.
+  const std::size_t spatial = c.x.size() - 2;
+  const auto at = [&](const std::vector<std::int64_t>& values, std::size_t i, std::int64_t otherwise) {
+    return values.empty() ? otherwise : values[i];
+  };
+  const Dims dims = y.dims();
+  const auto size = [&](const Dims& d, std::size_t i) { return spatial == 2 ? d[2 + i] : (i == 0 ? 1 : d[2]); };
+  const std::size_t skip = 2 - spatial;  // a picture of one row
+  std::vector<std::int64_t> sums(static_cast<std::size_t>(y.size()));
+  const std::int64_t oh = size(dims, 0), ow = size(dims, 1), h = size(c.x, 0), w = size(c.x, 1), kh = size(c.w, 0),
+                     kw = size(c.w, 1);
+  const auto move = [&](std::size_t axis2, std::int64_t i, std::int64_t k) {
+    if (axis2 < skip) return std::int64_t{0};
+    return i * at(c.strides, axis2 - skip, 1) + k * at(c.dilations, axis2 - skip, 1) - at(c.pads, axis2 - skip, 0);
+  };
+  for (std::int64_t n = 0; n < c.x[0]; ++n)
+    for (std::int64_t i = 0; i < inputs; ++i)
+      for (std::int64_t j = 0; j < each; ++j)
+        for (std::int64_t r = 0; r < h * w; ++r)
+          for (std::int64_t k = 0; k < kh * kw; ++k) {
+            const std::int64_t row = move(0, r / w, k / kw), column = move(1, r % w, k % kw);
+            if (row < 0 || row >= oh || column < 0 || column >= ow) continue;
+            const std::int64_t o = i / per_group * each + j;
+            sums[static_cast<std::size_t>(((n * outputs + o) * oh + row) * ow + column)] +=
+                (x.values<std::uint8_t>()[static_cast<std::size_t>((n * inputs + i) * h * w + r)] - std::int64_t{kXZero}) *
+                parts.w.values<std::int8_t>()[static_cast<std::size_t>((i * each + j) * kh * kw + k)];
+          }
+  for (std::size_t e = 0; e < sums.size(); ++e) {
+    const auto o = static_cast<std::int64_t>(e) / (oh * ow) % outputs;
+    if (c.bias) sums[e] += parts.bias.values<std::int32_t>()[static_cast<std::size_t>(o)];
+    expect_element(y, e, sums[e], kX, parts.scale[c.per_channel ? entry(o) : 0], c);
+  }
+}
+
+TEST(LowerIntegerTest, ConvTransposeEqualsItsDefinition) {
+  const std::vector<Case> cases = {
+      {.x = {1, 5, 4, 6}, .w = {5, 7, 2, 2}, .strides = {2, 2}},
+      {.x = {2, 8, 5, 3}, .w = {8, 6, 4, 4}, .strides = {2, 2}, .pads = {1, 1, 1, 1}, .relu = true},
+      {.x = {1, 3, 4, 4}, .w = {3, 5, 3, 3}},
+      {.x = {1, 4, 5, 4}, .w = {4, 3, 3, 2}, .strides = {2, 3}, .dilations = {2, 1}, .output_padding = {1, 0}},
+      {.x = {1, 4, 5, 4}, .w = {4, 3, 3, 3}, .strides = {1, 2}, .pads = {2, 0, 1, 2}, .bias = false},
+      {.x = {2, 8, 3, 4}, .w = {8, 3, 3, 3}, .group = 4, .strides = {2, 1}},
+      {.x = {1, 6, 4, 4}, .w = {6, 1, 3, 3}, .group = 6, .strides = {2, 2}, .pads = {1, 1, 1, 1}},
+      {.x = {1, 6, 4, 4}, .w = {6, 1, 3, 3}, .group = 6, .strides = {2, 2}, .per_channel = false},
+      {.x = {1, 6, 9}, .w = {6, 4, 5}, .strides = {3}, .pads = {2, 1}},
+      {.x = {1, 3, 1, 5}, .w = {3, 4, 1, 2}, .strides = {1, 4}},  // gaps between the taps
+      {.x = {1, 5, 4, 6}, .w = {5, 7, 2, 2}, .strides = {2, 2}, .quantized = false},
+      {.x = {1, 5, 4, 6}, .w = {5, 7, 3, 3}, .relu = true, .quantized = false},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE("case " + std::to_string(i));
+    check_transposed(cases[i], static_cast<unsigned>(300 + i));
+  }
+}
+
+void check_3d(const Case& c, unsigned seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Model model(seed);
+  model.input("x", c.x, kX, kXZero);
+  const std::int64_t outputs = c.w[0], each = c.w[1], inputs = each * c.group;
+  const auto entry = [](std::int64_t o) { return static_cast<std::size_t>(o); };
+  const Parts parts = weights(model, c, 0, outputs, entry);
+  model.node("Conv", {"x_real", "w", "b"}, "conv", window(c));
+  model.finish("conv", c.relu, c.quantized);
+  const Tensor x = model.bytes(c.x);
+  const Tensor y = run_in_integers(model, {{"x", x}}, "Conv", 1 + static_cast<int>(seed % 2));
+  const Dims& d = y.dims();
+  const auto setting = [](const std::vector<std::int64_t>& values, std::size_t i, std::int64_t otherwise) {
+    return values.empty() ? otherwise : values[i];
+  };
+  std::size_t e = 0;
+  for (std::int64_t n = 0; n < d[0]; ++n)
+    for (std::int64_t o = 0; o < outputs; ++o)
+      for (std::int64_t p = 0; p < d[2] * d[3] * d[4]; ++p, ++e) {
+        const std::int64_t place[3] = {p / (d[3] * d[4]), p / d[4] % d[3], p % d[4]};
+        std::int64_t sum = parts.bias.values<std::int32_t>()[static_cast<std::size_t>(o)];
+        for (std::int64_t i = 0; i < each; ++i)
+          for (std::int64_t k = 0; k < c.w[2] * c.w[3] * c.w[4]; ++k) {
+            const std::int64_t tap[3] = {k / (c.w[3] * c.w[4]), k / c.w[4] % c.w[3], k % c.w[4]};
+            std::int64_t at = n * inputs + o / (outputs / c.group) * each + i;
+            bool inside = true;
+            for (std::size_t a = 0; a < 3; ++a) {
+              const std::int64_t q =
+                  place[a] * setting(c.strides, a, 1) + tap[a] * setting(c.dilations, a, 1) - setting(c.pads, a, 0);
+              inside = inside && q >= 0 && q < c.x[a + 2];
+              at = at * c.x[a + 2] + q;
+            }
+            if (inside)
+              sum += (x.values<std::uint8_t>()[static_cast<std::size_t>(at)] - std::int64_t{kXZero}) *
+                     parts.w.values<std::int8_t>()[static_cast<std::size_t>((o * each + i) * c.w[2] * c.w[3] * c.w[4] + k)];
+          }
+        expect_element(y, e, sum, kX, parts.scale[c.per_channel ? entry(o) : 0], c);
+      }
+}
+
+TEST(LowerIntegerTest, ConvolutionsOverThreeDimensionsEqualTheirDefinition) {
+  const std::vector<Case> cases = {
+      {.x = {1, 3, 4, 5, 6}, .w = {7, 3, 3, 3, 3}, .pads = {1, 1, 1, 1, 1, 1}},
+      {.x = {2, 4, 5, 4, 3}, .w = {6, 2, 2, 1, 3}, .group = 2, .strides = {2, 1, 1}, .relu = true},
+      {.x = {1, 6, 5, 4, 4}, .w = {6, 1, 3, 2, 2}, .group = 6, .dilations = {2, 1, 1}, .pads = {2, 0, 1, 1, 0, 0}},
+      {.x = {1, 3, 4, 5, 6}, .w = {4, 3, 1, 1, 1}, .per_channel = false, .quantized = false},
+  };
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    SCOPED_TRACE("case " + std::to_string(i));
+    check_3d(cases[i], static_cast<unsigned>(400 + i));
+  }
+}
+
+void check_product(const Dims& a_dims, const Dims& b_dims, bool quantized, unsigned seed) {
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  constexpr float kB = 0.021F;
+  constexpr std::int32_t kBZero = 77;
+  Model model(seed);
+  model.input("a", a_dims, kX, kXZero);
+  model.input("b", b_dims, kB, kBZero);
+  model.node("MatMul", {"a_real", "b_real"}, "product");
+  model.finish("product", false, quantized);
+  const Tensor a = model.bytes(a_dims), b = model.bytes(b_dims);
+  const Tensor y = run_in_integers(model, {{"a", a}, {"b", b}}, "MatMul", 1 + static_cast<int>(seed % 3));
+  const Dims& d = y.dims();
+  const std::int64_t rows = d[d.size() - 2], columns = d.back(), inner = a_dims.back();
+  // Which matrix of an operand meets in product i of the output.
+  const auto matrix = [&](const Dims& dims, std::int64_t i) {
+    std::int64_t result = 0, step = 1;
+    for (std::size_t axis = d.size() - 2; axis-- > 0;) {
+      const std::int64_t at = i % d[axis];
+      i /= d[axis];
+      const std::size_t missing = d.size() - dims.size();
+      if (axis < missing) continue;
+      if (dims[axis - missing] != 1) result += at * step;
+      step *= dims[axis - missing];
+    }
+    return result;
+  };
+  const Case c{.quantized = quantized};
+  for (std::size_t e = 0; e < static_cast<std::size_t>(y.size()); ++e) {
+    const auto element = static_cast<std::int64_t>(e);
+    const std::int64_t product = element / (rows * columns), row = element / columns % rows, column = element % columns;
+    std::int64_t sum = 0;
+    for (std::int64_t k = 0; k < inner; ++k)
+      sum += (a.values<std::uint8_t>()[static_cast<std::size_t>((matrix(a_dims, product) * rows + row) * inner + k)] -
+              std::int64_t{kXZero}) *
+             (b.values<std::uint8_t>()[static_cast<std::size_t>((matrix(b_dims, product) * inner + k) * columns + column)] -
+              std::int64_t{kBZero});
+    expect_element(y, e, sum, kX, kB, c);
+  }
+}
+
+TEST(LowerIntegerTest, ProductsOfTwoActivationsEqualTheirDefinition) {
+  const std::pair<Dims, Dims> cases[] = {{{5, 17}, {17, 9}},  {{2, 3, 7, 33}, {2, 3, 33, 20}},
+                                         {{4, 6, 8}, {8, 5}}, {{1, 3, 4, 6}, {2, 1, 6, 10}},
+                                         {{6, 8}, {3, 8, 4}}, {{1, 64}, {64, 1}}};
+  unsigned seed = 500;
+  for (const auto& [a, b] : cases)
+    for (const bool quantized : {true, false}) check_product(a, b, quantized, seed++);
+}
+
+TEST(LowerIntegerTest, PReluByChannelIsATable) {
+  Model model(600);
+  const Dims dims = {2, 3, 4, 5};
+  model.input("x", dims, kX, kXZero);
+  model.constant("slope", Tensor::of<float>({3, 1, 1}, std::vector<float>{0.1F, -0.5F, 2.0F}));
+  model.node("PRelu", {"x_real", "slope"}, "prelu");
+  model.finish("prelu", false, true);
+  const Tensor x = model.bytes(dims);
+  const std::vector<Tensor> expected = ops::evaluate(model.graph_, {{"x", x}});
+  Session session(model.graph_, {.threads = 2});
+  EXPECT_TRUE(session.run({{"x", x}}).front() == expected.front());
+  for (const StepInfo& step : session.steps()) EXPECT_NE(step.kernel, "reference");
+}
+
+}  // namespace
+}  // namespace zeropoint

@@ -1,0 +1,68 @@
+#include "quant/advice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "ops/operator.h"
+
+namespace zeropoint::quant {
+namespace {
+
+// Operators that multiply: their reasons come first.
+bool multiplies(const std::string& op_type) {
+  const ops::Operator* known = ops::find("", op_type);
+  return known != nullptr && known->macs != nullptr;
+}
+
+bool has(const Graph& graph, std::initializer_list<std::string_view> op_types) {
+  return std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+    return std::find(op_types.begin(), op_types.end(), node.op_type) != op_types.end();
+  });
+}
+
+bool has_constant_of(const Graph& graph, std::initializer_list<DType> dtypes) {
+  return std::any_of(graph.initializers.begin(), graph.initializers.end(), [&](const auto& each) {
+    return std::find(dtypes.begin(), dtypes.end(), each.second.dtype()) != dtypes.end() && each.second.size() > 1;
+  });
+}
+
+}  // namespace
+
+std::string reasons_in_brief(std::span<const LeftInFloat> nodes, std::size_t most) {
+  struct Group {
+    const LeftInFloat* first;
+    std::size_t count;
+  };
+  std::vector<Group> groups;
+  for (const LeftInFloat& node : nodes) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
+      return group.first->op_type == node.op_type && group.first->reason == node.reason;
+    });
+    same == groups.end() ? groups.push_back({&node, 1}) : void(++same->count);
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
+    return std::pair(multiplies(a.first->op_type), a.count) > std::pair(multiplies(b.first->op_type), b.count);
+  });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(most, groups.size()); ++i)
+    text += fmt::format("{}{} {}: {}", i == 0 ? "" : "; ", groups[i].count, groups[i].first->op_type, groups[i].first->reason);
+  return text;
+}
+
+std::string advice_without_integers(const Graph& graph, std::span<const LeftInFloat> nodes) {
+  std::string text = "none of its multiply-accumulates become integers";
+  if (const std::string why = reasons_in_brief(nodes); !why.empty()) text += " (" + why + ")";
+  if (has_constant_of(graph, {DType::f16, DType::bf16, DType::f64}))
+    return text + ". What to do: export the model in float32 and quantize that";
+  if (has(graph, {"LSTM", "GRU", "RNN"}))
+    return text + ". What to do: the recipe dynamic_w8a8 multiplies recurrent weights in integers";
+  if (has(graph, {"If", "Loop", "Scan"}))
+    return text + ". What to do: export the model without control flow around its layers, or quantize the bodies by themselves";
+  return text + ". What to do: `zeropoint inspect MODEL` tells what each operator lacks";
+}
+
+}  // namespace zeropoint::quant
