@@ -15,13 +15,18 @@ struct Flags {
   std::string model, report;
   std::int64_t batch = 1;
   double seconds = 2;
-  bool nodes = false;
+  bool nodes = false, batch_given = false;
 };
 
 void bench(const Flags& flags) {
   const Graph model = load(flags.model);
   SessionOptions options = flags.common.session_options();
   for (const auto& input : model.inputs) {
+    if (const auto given = options.shapes.find(input.name);
+        given != options.shapes.end() && flags.batch_given && !given->second.empty() && given->second[0] != flags.batch)
+      throw Error(
+          ErrorCode::kBadArgument, "--batch",
+          fmt::format("{} contradicts --shape {}={}; give one of them", flags.batch, input.name, to_string(given->second)));
     if (options.shapes.contains(input.name) || !input.type.shape || input.type.shape->empty()) continue;
     Dims dims;
     for (const Dim& dim : *input.type.shape) dims.push_back(dim.fixed() ? dim.value : 1);
@@ -106,7 +111,10 @@ void add_bench(CLI::App& program, int*) {
   verb->add_flag("--nodes", flags->nodes, "time of each node");
   verb->add_option("--report", flags->report, "write the figures as JSON");
   flags->common.add_to(*verb);
-  verb->callback([flags] { bench(*flags); });
+  verb->callback([flags, verb] {
+    flags->batch_given = verb->count("--batch") > 0;
+    bench(*flags);
+  });
 }
 
 }  // namespace zeropoint::cli

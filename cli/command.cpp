@@ -76,7 +76,7 @@ void DataFlags::add_to(CLI::App& verb, bool required) {
   if (required) data->required();
   verb.add_option("--preprocess", preprocess, "how pictures become tensors; default: preprocess.json in their folder");
   verb.add_option("--labels", labels, "CSV with columns file,label; default: labels.csv in the folder");
-  verb.add_option("--samples", samples, "draw this many by --seed; default: all");
+  verb.add_option("--samples", samples, "draw this many by --seed; default: all")->check(CLI::PositiveNumber);
   verb.add_flag("--others", complement, "with --samples: take those that would not be drawn");
 }
 

@@ -18,7 +18,7 @@ struct Flags {
   DataFlags data;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report;
   std::vector<std::string> exclude;
-  bool allow_non_finite = false, external_data = false;
+  bool allow_non_finite = false, external_data = false, resume = false;
 };
 
 Recipe choose_recipe(const Flags& flags) {
@@ -82,6 +82,7 @@ void run(const Flags& flags) {
   const Graph model = load(flags.model);
   check_exclusions(flags.exclude, model);
   const SessionOptions session = flags.common.session_options();
+  const std::filesystem::path checkpoint = flags.output + ".part";
   Quantized result;
   if (!needs_samples) {
     std::filesystem::path folder = std::filesystem::absolute(flags.output).parent_path();
@@ -104,11 +105,15 @@ void run(const Flags& flags) {
                        .max_memory = flags.common.max_memory,
                        .allow_non_finite = flags.allow_non_finite,
                        .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
-                       .interrupt = &interrupted()});
+                       .interrupt = &interrupted(),
+                       .checkpoint = checkpoint,
+                       .resume = flags.resume});
   }
   SaveOptions how;
   if (flags.external_data) how.external_data = true;
   save(result.model, flags.output, how);
+  std::error_code ignored;
+  std::filesystem::remove(checkpoint, ignored);
   for (const std::string& note : result.report.notes)
     if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
   if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
@@ -138,7 +143,18 @@ void add_quantize(CLI::App& program, int*) {
   flags->data.add_to(*verb, false);
   flags->common.add_to(*verb);
   flags->common.add_max_memory(*verb);
-  verb->callback([flags] { run(*flags); });
+  verb->add_flag("--resume", flags->resume, "go on from OUTPUT.part, which an interrupted run left");
+  verb->callback([flags] {
+    try {
+      run(*flags);
+    } catch (const Error& error) {
+      const std::string part = flags->output + ".part";
+      std::error_code ignored;
+      if (error.code != ErrorCode::kInterrupted || !std::filesystem::exists(part, ignored)) throw;
+      throw Error(error.code, "quantize",
+                  fmt::format("stopped by the user; the same command with --resume goes on from {}", part));
+    }
+  });
 }
 
 }  // namespace zeropoint::cli

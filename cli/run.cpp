@@ -60,6 +60,11 @@ void run(const Flags& flags) {
   if (flags.random)
     for (auto& [input_name, tensor] : random_feeds(model, options.shapes, flags.common.seed))
       feeds.try_emplace(input_name, std::move(tensor));
+  for (const auto& input : model.inputs)
+    if (!feeds.contains(input.name))
+      throw Error(ErrorCode::kBadArgument, "run",
+                  fmt::format("input '{0}' ({1}) is not given: --input {0}=FILE.npy, or --random to make it up", input.name,
+                              to_string(input.type)));
   options.profile = !flags.profile.empty();
   Session session(model, options);
   const std::vector<Tensor> results = session.run(feeds);

@@ -33,6 +33,8 @@ struct QuantizeOptions {
   bool allow_non_finite = false;
   std::function<void(std::size_t done, std::size_t total)> progress;   // of calibration
   const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
+  std::filesystem::path checkpoint;                          // where unfinished calibration is kept; empty: nowhere
+  bool resume = false;                                       // go on from the checkpoint, when there is one
   std::filesystem::path folder;                              // for weights that don't fit into memory; empty: the system's
 };
 

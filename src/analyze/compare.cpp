@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "analyze/metrics.h"
+#include "analyze/related.h"
 #include "analyze/value_pairs.h"
 #include "engine/tap.h"
 #include "zeropoint/error.h"
@@ -17,17 +18,6 @@ using analyze::ErrorSums;
 
 SessionOptions session_options(const CompareOptions& options) {
   return {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes};
-}
-
-std::vector<std::string> names_of(const std::vector<ValueInfo>& infos) {
-  std::vector<std::string> names;
-  for (const ValueInfo& info : infos) names.push_back(info.name);
-  return names;
-}
-
-void check_same_names(const std::vector<ValueInfo>& a, const std::vector<ValueInfo>& b, const char* what) {
-  if (names_of(a) != names_of(b))
-    throw Error(ErrorCode::kMismatch, "models", fmt::format("they don't belong together: their {} have different names", what));
 }
 
 void check_interrupt(const CompareOptions& options, const char* where) {
@@ -86,8 +76,8 @@ std::uint64_t constant_bytes(const Graph& graph) {
 }
 
 Report compare(const Graph& float_graph, const Graph& quantized, const Samples& samples, const CompareOptions& options) {
-  check_same_names(float_graph.inputs, quantized.inputs, "inputs");
-  check_same_names(float_graph.outputs, quantized.outputs, "outputs");
+  if (const std::string why = analyze::why_unrelated(float_graph, quantized); !why.empty())
+    throw Error(ErrorCode::kMismatch, "models", "they don't belong together: " + why);
   if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to compare on");
   std::vector<analyze::ValuePair> pairs;
   if (options.values) pairs = analyze::pair_values(float_graph, quantized);

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "analyze/related.h"
 #include "ops/operator.h"
 #include "quant/advice.h"
 #include "quant/placement.h"
@@ -19,25 +20,6 @@ namespace {
 constexpr std::uint64_t kScaleBytes = 4;  // fp32
 
 std::string operator_name(const Node& node) { return node.domain.empty() ? node.op_type : node.domain + "." + node.op_type; }
-
-bool is_quantized_operator(const Node& node) {
-  static const std::set<std::string, std::less<>> types = {"QuantizeLinear",
-                                                           "DequantizeLinear",
-                                                           "DynamicQuantizeLinear",
-                                                           "QLinearConv",
-                                                           "QLinearMatMul",
-                                                           "ConvInteger",
-                                                           "MatMulInteger",
-                                                           "QLinearAdd",
-                                                           "QGemm",
-                                                           "MatMulNBits",
-                                                           "DynamicQuantizeLSTM",
-                                                           "QAttention",
-                                                           "MatMulIntegerToFloat",
-                                                           "DynamicQuantizeMatMul",
-                                                           "GatherBlockQuantized"};
-  return types.contains(node.op_type);
-}
 
 const Tensor* constant_attribute(const Node& node) {
   const Attribute* value = node.op_type == "Constant" ? node.find("value") : nullptr;
@@ -255,7 +237,7 @@ Inspection inspect(const Graph& graph, const InspectOptions& options) {
   }
   std::stable_sort(result.operators.begin(), result.operators.end(),
                    [](const OperatorCount& a, const OperatorCount& b) { return a.count > b.count; });
-  result.quantized = std::any_of(graph.nodes.begin(), graph.nodes.end(), is_quantized_operator);
+  result.quantized = analyze::holds_quantized_operators(graph);
   result.sizes = sizes_of(graph, result.parameter_bytes, result.quantizable_parameters);
   if (options.recipe && !result.quantized) result.plan = plan_quantization(graph, *options.recipe, shapes);
   if (options.engine) result.engine = try_engine(graph, shapes, options);

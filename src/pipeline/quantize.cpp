@@ -87,7 +87,8 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   report.quantized_bytes = constant_bytes(result.model);
   report.integer_coverage = integer_share(fused, integer_names);
   if (report.integer_coverage == 0.0)
-    report.notes.insert(report.notes.begin(), quant::advice_without_integers(fused, choice.placement.left_in_float));
+    report.notes.insert(report.notes.begin(),
+                        "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float));
   sign(result.model, recipe);
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
   verify(result.model);
@@ -128,6 +129,8 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   calibration.allow_non_finite = options.allow_non_finite;
   calibration.progress = options.progress;
   calibration.interrupt = options.interrupt;
+  calibration.checkpoint = options.checkpoint;
+  calibration.resume = options.resume;
   Statistics statistics = calibrate(fused, samples, calibration);
   return quantize_fused(std::move(fused), std::move(statistics), recipe);
 }

@@ -242,7 +242,11 @@ def test_interrupt_leaves_the_old_file(tmp_path, output):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
-    assert "stopped by the user" in err.splitlines()[-1]
+    last = err.splitlines()[-1]
+    assert "stopped by the user" in last
+    part = output.parent / "out.onnx.part"
+    assert "--resume" in last and str(part) in last
+    part.unlink()  # what the hint names is all that is left
 
 
 def test_statistics_of_another_model_or_broken(tmp_path, samples, output):
@@ -255,3 +259,52 @@ def test_statistics_of_another_model_or_broken(tmp_path, samples, output):
     data[len(data) // 2] ^= 1
     statistics.write_bytes(data)
     refuse("quantize", MODEL, "-o", output, "--statistics", statistics, says=[statistics.name])
+
+
+def test_misspelt_verbs():
+    refuse("quantise", MODEL, says=["'quantise'", "did you mean 'quantize'?", "--help"])
+    refuse("xyzzy", says=["'xyzzy'", "Verbs:", "inspect"])
+
+
+def test_inputs_that_are_not_given():
+    refuse("run", MODEL, says=["'images'", "--input images=", "--random"])
+
+
+def test_batch_against_shape():
+    refuse("bench", MODEL, "--batch", "4", "--shape", "images=2,1,28,28", says=["--batch", "images=[2,1,28,28]"])
+    assert run("bench", MODEL, "--batch", "2", "--shape", "images=2,1,28,28", "--seconds", "0.01").returncode == 0
+
+
+def test_no_samples(samples, output):
+    refuse(*quantize(MODEL, samples, output, "--samples", "0"), says=["--samples"])
+
+
+def test_compare_refuses_models_that_do_not_belong_together(tmp_path, samples):
+    quantized = tmp_path / "quantized.onnx"
+    assert run(*quantize(MODEL, samples, quantized, "--quiet")).returncode == 0
+    data = ("--data", samples)
+    refuse("compare", quantized, MODEL, *data, says=["swapped", "float model first"])
+    refuse("compare", ROOT / "tests/data/fmnist_vit.onnx", quantized, *data, says=["different networks"])
+    assert run("compare", MODEL, quantized, *data, "--quiet").returncode == 0
+
+
+def test_resume_after_an_interrupt(tmp_path):
+    """The second run goes on where the first was stopped and writes what an undisturbed one writes."""
+    data = tmp_path / "many.npz"
+    np.savez(data, images=np.random.default_rng(0).normal(size=(3000, 1, 28, 28)).astype(np.float32))
+    whole, resumed = tmp_path / "whole.onnx", tmp_path / "resumed.onnx"
+    process = subprocess.Popen(
+        [ZEROPOINT, *map(str, quantize(MODEL, data, resumed, "--threads", "1"))], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        process.wait(timeout=0.5)
+        pytest.skip("the machine was too fast to be interrupted")
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (tmp_path / "resumed.onnx.part").exists()
+    assert run(*quantize(MODEL, data, resumed, "--quiet", "--resume")).returncode == 0
+    assert not (tmp_path / "resumed.onnx.part").exists()
+    assert run(*quantize(MODEL, data, whole, "--quiet")).returncode == 0
+    assert resumed.read_bytes() == whole.read_bytes()

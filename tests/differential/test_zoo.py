@@ -489,3 +489,143 @@ def test_other_targets(name: str, target: str, tmp_path: Path):
     net = Net(17)
     model = net.model(*case.build(net))
     check(model, tmp_path, Case(case.build, sqnr=case.sqnr), "--target", target)
+
+
+def torch_networks():
+    """name -> (module, inputs); small networks as people write them."""
+    import torch
+    from torch import nn
+
+    class UNet(nn.Module):
+        def __init__(self, up: str):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+            self.up = nn.ConvTranspose2d(16, 8, 2, 2) if up == "transpose" else nn.Sequential(
+                nn.Upsample(scale_factor=2, mode=up), nn.Conv2d(16, 8, 1))  # fmt: skip
+            self.norm, self.head = nn.BatchNorm2d(16), nn.Conv2d(16, 2, 1)
+
+        def forward(self, x):
+            a = torch.relu(self.a(x))
+            b = torch.relu(self.norm(self.b(nn.functional.max_pool2d(a, 2))))
+            return self.head(torch.cat([self.up(b), a], 1))
+
+    class Recurrent(nn.Module):
+        def __init__(self, kind: type):
+            super().__init__()
+            self.cell, self.head = kind(24, 32, batch_first=True), nn.Linear(32, 5)
+
+        def forward(self, x):
+            return self.head(self.cell(x)[0][:, -1])
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.up, self.down = nn.Linear(32, 64), nn.Linear(32, 64), nn.Linear(64, 32)
+            self.norm = nn.LayerNorm(32)
+
+        def forward(self, x):
+            y = self.norm(x)
+            return x + self.down(nn.functional.silu(self.gate(y)) * self.up(y))
+
+    class SqueezeExcite(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.depth = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1, groups=16)
+            self.norm = nn.BatchNorm2d(16)
+            self.reduce, self.expand, self.head = nn.Conv2d(16, 8, 1), nn.Conv2d(8, 16, 1), nn.Conv2d(16, 10, 1)
+
+        def forward(self, x):
+            x = nn.functional.hardswish(self.norm(self.stem(x)))
+            y = nn.functional.hardswish(self.depth(x))
+            gate = self.expand(torch.relu(self.reduce(y.mean((2, 3), keepdim=True))))
+            return self.head(x + y * nn.functional.hardsigmoid(gate)).mean((2, 3))
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(200, 32), nn.Linear(32, 4)
+
+        def forward(self, ids):
+            return self.head(self.table(ids).mean(1))
+
+    class Audio(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv1d(1, 16, 9, 4, 4), nn.BatchNorm1d(16), nn.PReLU(16),
+                                     nn.Conv1d(16, 32, 5, 2, 2, dilation=1), nn.LeakyReLU(0.1),
+                                     nn.ConvTranspose1d(32, 8, 4, 2, 1), nn.ELU(), nn.Conv1d(8, 1, 3, padding=1), nn.Tanh())  # fmt: skip
+
+        def forward(self, x):
+            return self.net(x)
+
+    class Video(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.BatchNorm3d(8), nn.ReLU(), nn.MaxPool3d(2),
+                                     nn.Conv3d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),
+                                     nn.Linear(16, 5))  # fmt: skip
+
+        def forward(self, x):
+            return self.net(x)
+
+    torch.manual_seed(SEED)
+    picture, rows = torch.randn(1, 3, 16, 16), torch.randn(1, 10, 32)
+    encoder = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    return {
+        "unet": (UNet("transpose"), picture),
+        "unet_nearest": (UNet("nearest"), picture),
+        "unet_bilinear": (UNet("bilinear"), picture),
+        "transformer": (encoder, rows),
+        "lstm": (Recurrent(nn.LSTM), torch.randn(1, 6, 24)),
+        "gru": (Recurrent(nn.GRU), torch.randn(1, 6, 24)),
+        "gated_mlp": (Gated(), rows),
+        "squeeze_excite": (SqueezeExcite(), torch.randn(1, 3, 32, 32)),
+        "embedding": (Bag(), torch.randint(0, 100, (1, 7))),
+        "audio": (Audio(), torch.randn(1, 1, 128)),
+        "video": (Video(), torch.randn(1, 3, 4, 8, 8)),
+    }
+
+
+TORCH_NETWORKS = ["unet", "unet_nearest", "unet_bilinear", "transformer", "lstm", "gru", "gated_mlp", "squeeze_excite", "embedding",
+                  "audio", "video"]  # fmt: skip
+
+
+@pytest.mark.parametrize("exporter", ["script", "newest"])
+@pytest.mark.parametrize("name", TORCH_NETWORKS)
+def test_networks_of_torch(name: str, exporter: str, tmp_path: Path):
+    torch = pytest.importorskip("torch")
+    module, example = torch_networks()[name]
+    module.eval()
+    path = tmp_path / "exported.onnx"
+    torch.onnx.export(module, (example,), str(path), input_names=["x"], dynamo=exporter == "newest", verbose=False,
+                      external_data=False, **({} if exporter == "newest" else {"opset_version": 17}))  # fmt: skip
+    report = check(onnx.load(path), tmp_path, Case(lambda net: (), sqnr=15))
+    assert report["integer_coverage"] > (0.2 if name in ("lstm", "gru") else 0.99) or name in ("lstm", "gru")
+
+
+def test_half_models_are_refused_with_a_way_out(tmp_path: Path):
+    for dtype in (TensorProto.FLOAT16, TensorProto.DOUBLE):
+        net = Net(17)
+        x = net.input("x", (1, 16), dtype)
+        kind = helper.tensor_dtype_to_np_dtype(dtype)
+        y = net.op("Gemm", x, net.constant(net.rng.normal(size=(16, 8)).astype(kind)))
+        model = net.model(y)
+        model.graph.output[0].type.tensor_type.elem_type = dtype
+        path = tmp_path / f"half{dtype}.onnx"
+        onnx.save(model, path)
+        data = tmp_path / f"data{dtype}"
+        data.mkdir()
+        np.savez(data / "0.npz", x=np.zeros((1, 16), kind))
+        result = zeropoint("quantize", path, "-o", tmp_path / "out.onnx", "--data", data)
+        assert result.returncode == 2
+        assert "export the model in float32" in result.stderr, result.stderr
+
+
+def test_nothing_in_integers_is_said(tmp_path: Path):
+    net = Net(17)
+    model = net.model(*recurrent("GRU", 3)(net))
+    path = tmp_path / "float.onnx"
+    onnx.save(model, path)
+    _, report = quantize(path, tmp_path, model, "--exclude", "MatMul_.*")
+    assert report["integer_coverage"] == 0
+    assert any("none of its multiply-accumulates become integers" in note and "What to do" in note for note in report["notes"])
