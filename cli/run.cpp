@@ -63,7 +63,7 @@ void run(const Flags& flags) {
   for (const auto& input : model.inputs)
     if (!feeds.contains(input.name))
       throw Error(ErrorCode::kBadArgument, "run",
-                  fmt::format("input '{0}' ({1}) is not given: --input {0}=FILE.npy, or --random to make it up", input.name,
+                  fmt::format("input '{0}' ({1}) is missing: --input {0}=FILE.npy, or --random to make it up", input.name,
                               to_string(input.type)));
   options.profile = !flags.profile.empty();
   Session session(model, options);

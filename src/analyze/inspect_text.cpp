@@ -88,6 +88,8 @@ class Writer {
     for (const auto& [input, dims] : i_.assumed)
       text_ += fmt::format("{}{} = {}", &input == &i_.assumed.begin()->first ? " at " : ", ", input, to_string(dims));
     text_ += "\n";
+    if (!i_.assumed.empty() && !i_.macs_complete)
+      text_ += "  (not all work is known at dimensions of 1: give others by --shape NAME=1,3,224,224)\n";
     const std::size_t shown = std::min(most(12), i_.operators.size());
     std::size_t width = 0;
     for (std::size_t k = 0; k < shown; ++k) width = std::max(width, i_.operators[k].op_type.size());
@@ -160,7 +162,8 @@ class Writer {
 
   void engine(const EngineSupport& engine) {
     if (!engine.refused.empty()) {
-      text_ += "zeropoint's engine cannot run it\n  " + engine.refused + "\n";
+      text_ += fmt::format("zeropoint's engine cannot run it{}\n  {}\n",
+                           i_.assumed.empty() ? "" : " at dimensions of 1 (--shape gives others)", engine.refused);
       return;
     }
     const std::int64_t all = engine.integer.macs + engine.floating.macs + engine.reference.macs;

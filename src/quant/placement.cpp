@@ -506,7 +506,9 @@ class Placer {
     if (graph_.is_output(behind_activation(y))) return "it makes an output of the graph";
     if (role == Role::elementwise && !(is_computed_f32(node.input(0)) && is_computed_f32(node.input(1))))
       return "one of its operands is a constant";
-    return "its input is not quantized";
+    if (!takes(rule, recipe_.target))
+      return rule.in_float.empty() ? fmt::format("{} computes it in float", name(recipe_.target)) : std::string(rule.in_float);
+    return "its input does not come in integers";
   }
 
   const Graph& graph_;
