@@ -305,7 +305,7 @@ def mean(keepdims: int) -> Callable[[Net], tuple[str, ...]]:
 
 
 # Operators that this version cannot run yet, and the oldest opset that it can raise: to shrink.
-PENDING = {"DepthToSpace", "SpaceToDepth", "LSTM", "GRU", "RNN", "InstanceNormalization", "Mish"}
+PENDING = {"DepthToSpace", "SpaceToDepth", "Mish"}
 OLDEST = 11
 OLD, NEW = (7, 8, 9, 10, 11, 12), (13, 17, 21, 23)
 ALL = OLD + NEW
