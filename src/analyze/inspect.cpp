@@ -11,6 +11,8 @@
 #include "ops/operator.h"
 #include "quant/advice.h"
 #include "quant/placement.h"
+#include "quant/rule_matcher.h"
+#include "quant/without_data.h"
 #include "zeropoint/error.h"
 #include "zeropoint/passes.h"
 
@@ -152,36 +154,51 @@ double share(std::int64_t part, std::int64_t whole) { return static_cast<double>
 PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, const std::map<std::string, Dims>& shapes) {
   PlannedQuantization plan{.recipe = recipe.name, .target = recipe.target};
   Graph fused = fuse(graph);
-  quant::Placement placement;
+  std::set<std::string> integer, storing;  // names of nodes
+  std::vector<quant::LeftInFloat> left;
+  const bool without_data = recipe.has_data_free_rules();
   try {
-    placement = quant::place(fused, recipe);
+    if (recipe.needs_samples()) {
+      const quant::Placement placement = quant::place(fused, without_data ? quant::static_part(recipe) : recipe);
+      for (const quant::TieGroup& group : placement.groups) plan.activations += static_cast<std::int64_t>(group.values.size());
+      for (const std::size_t i : placement.integer_nodes) integer.insert(quant::name_of(fused.nodes[i]));
+      for (const auto& [name, weight] : placement.weights)
+        if (weight.use != quant::WeightUse::sums)
+          for (const std::size_t i : weight.nodes) storing.insert(quant::name_of(fused.nodes[i]));
+      left = placement.left_in_float;
+    }
+    if (without_data) {
+      quant::WithoutData rest = quant::forecast_without_data(fused, recipe);
+      std::erase_if(left, [&](const quant::LeftInFloat& node) {
+        return rest.integer_names.contains(node.node) || rest.weight_names.contains(node.node);
+      });
+      if (left.empty()) left = std::move(rest.left_in_float);
+      integer.merge(rest.integer_names);
+      storing.merge(rest.weight_names);
+    }
   } catch (const Error& error) {
     if (error.code != ErrorCode::kUnsupported) throw;
     plan.refused = error.what();
     return plan;
   }
-  for (const quant::TieGroup& group : placement.groups) plan.activations += static_cast<std::int64_t>(group.values.size());
-  for (const std::size_t i : placement.integer_nodes) ++plan.integer_operators[fused.nodes[i].op_type];
-  std::set<std::size_t> storing;
-  for (const auto& [name, weight] : placement.weights)
-    if (weight.use != quant::WeightUse::sums) storing.insert(weight.nodes.begin(), weight.nodes.end());
-  for (const std::size_t i : storing) ++plan.weight_operators[fused.nodes[i].op_type];
-  for (const quant::LeftInFloat& node : placement.left_in_float)
-    plan.left_in_float.push_back({node.node, node.op_type, node.reason});
-  if (placement.weights.empty() && placement.groups.empty())
-    plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, placement.left_in_float);
+  for (const quant::LeftInFloat& node : left) plan.left_in_float.push_back({node.node, node.op_type, node.reason});
+  if (integer.empty() && storing.empty()) plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, left);
+  for (const Node& node : fused.nodes) {
+    if (integer.contains(quant::name_of(node))) ++plan.integer_operators[node.op_type];
+    if (storing.contains(quant::name_of(node))) ++plan.weight_operators[node.op_type];
+  }
   try {
     ops::infer_shapes(fused, shapes);
   } catch (const Error&) {
     return plan;  // dimensions of 1 may be too small for this network; its work is then not known
   }
-  std::int64_t all = 0, integer = 0;
-  for (std::size_t i = 0; i < fused.nodes.size(); ++i) {
-    const std::int64_t macs = ops::macs(fused, fused.nodes[i]);
+  std::int64_t all = 0, in_integers = 0;
+  for (const Node& node : fused.nodes) {
+    const std::int64_t macs = ops::macs(fused, node);
     all += macs;
-    if (std::binary_search(placement.integer_nodes.begin(), placement.integer_nodes.end(), i)) integer += macs;
+    if (integer.contains(quant::name_of(node))) in_integers += macs;
   }
-  if (all > 0) plan.integer_coverage = share(integer, all);
+  if (all > 0) plan.integer_coverage = share(in_integers, all);
   return plan;
 }
 

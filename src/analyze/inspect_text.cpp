@@ -148,8 +148,8 @@ class Writer {
     text_ += plan.integer_coverage ? fmt::format("make {} of the work integers\n", percent(*plan.integer_coverage))
                                    : "make these integers\n";
     if (!plan.integer_operators.empty())
-      text_ += fmt::format("  integers  {}, with {} quantized values between\n", counted(plan.integer_operators, most(8)),
-                           plan.activations);
+      text_ += fmt::format("  integers  {}{}\n", counted(plan.integer_operators, most(8)),
+                           plan.activations > 0 ? fmt::format(", with {} quantized values between", plan.activations) : "");
     if (!plan.weight_operators.empty())
       text_ += fmt::format("  weights   {} store them as integers\n", counted(plan.weight_operators, most(8)));
     if (plan.left_in_float.empty()) {

@@ -27,10 +27,10 @@ constexpr OperatorRule kRules[] = {
     {"ConvTranspose", Role::weighted, kZeropoint, ""},
     {"Gemm", Role::weighted, kAll, ""},
     {"MatMul", Role::weighted, kAll, ""},
-    // weights as integers, arithmetic in float
-    {"GRU", Role::recurrent, kNobody, kState},
-    {"LSTM", Role::recurrent, kNobody, kState},
-    {"RNN", Role::recurrent, kNobody, kState},
+    // weights as integers where the target takes them (OpenVINO refuses all but constants), arithmetic in float
+    {"GRU", Role::recurrent, kOrt | kZeropoint, kState},
+    {"LSTM", Role::recurrent, kOrt | kZeropoint, kState},
+    {"RNN", Role::recurrent, kOrt | kZeropoint, kState},
     // two values
     {"Add", Role::elementwise, kAll, ""},
     {"Mul", Role::elementwise, kAll, ""},

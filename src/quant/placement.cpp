@@ -162,6 +162,8 @@ class Placer {
       if (table.dim(1) < kLeastRow || table.size() < kLeastTable) return "its table is too small to gain from 8 bits";
       return "";
     }
+    if (!takes(operator_rule(node), recipe_.target))
+      return fmt::format("{} takes its weights only as constants in float", name(recipe_.target));
     for (const std::size_t i : {std::size_t{1}, std::size_t{2}}) {
       const Tensor* weight = graph_.constant(node.input(i));
       if (!weight) return "its weights are computed, not constant";

@@ -73,12 +73,17 @@ class Rewriter {
     }
   }
 
+  // What run() would do, without doing it.
+  WithoutData forecast() {
+    make_plans();
+    WithoutData result;
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) tell(graph_.nodes[i], plans_[i], result);
+    result.notes = notes();
+    return result;
+  }
+
   WithoutData run() {
-    infer_types();
-    for (const Node& node : graph_.nodes) {
-      plans_.push_back(plan(node));
-      if (plans_.back().form == Form::left) plans_.back().form = Form::none;
-    }
+    make_plans();
     raise_opset();
     WithoutData result;
     original_ = std::move(graph_.nodes);
@@ -92,12 +97,7 @@ class Rewriter {
         if (!error.where.empty()) throw;
         throw Error(error.code, describe(node), error.what());
       }
-      if (plan.form == Form::product || plan.form == Form::convolution || plan.form == Form::lstm)
-        result.integer_names.insert(name_of(node));
-      if (plan.form == Form::weights || plan.form == Form::rows) result.weight_names.insert(name_of(node));
-      if (plan.form == Form::none || !plan.reason.empty())
-        if (const std::string why = why_in_float(node, plan); !why.empty())
-          result.left_in_float.push_back({name_of(node), node.op_type, why});
+      tell(node, plan, result);
     }
     graph_.nodes = std::move(nodes_);
     if (uses_microsoft_) graph_.opsets[kMicrosoft] = 1;
@@ -110,6 +110,21 @@ class Rewriter {
 
  private:
   // --- what becomes of a node ---
+  void make_plans() {
+    infer_types();
+    for (const Node& node : graph_.nodes) {
+      plans_.push_back(plan(node));
+      if (plans_.back().form == Form::left) plans_.back().form = Form::none;
+    }
+  }
+  void tell(const Node& node, const Plan& plan, WithoutData& result) const {
+    if (plan.form == Form::product || plan.form == Form::convolution || plan.form == Form::lstm)
+      result.integer_names.insert(name_of(node));
+    if (plan.form == Form::weights || plan.form == Form::rows) result.weight_names.insert(name_of(node));
+    if (plan.form == Form::none || !plan.reason.empty())
+      if (const std::string why = why_in_float(node, plan); !why.empty())
+        result.left_in_float.push_back({name_of(node), node.op_type, why});
+  }
   void infer_types() {
     Graph typed = graph_;
     ops::infer_shapes(typed);
@@ -686,6 +701,8 @@ class Rewriter {
 WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads, const std::filesystem::path& folder) {
   return Rewriter(std::move(graph), recipe, threads, folder).run();
 }
+
+WithoutData forecast_without_data(const Graph& graph, const Recipe& recipe) { return Rewriter(graph, recipe, 1).forecast(); }
 
 Recipe static_part(const Recipe& recipe) {
   Recipe result = recipe;

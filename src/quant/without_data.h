@@ -24,6 +24,9 @@ struct WithoutData {
 // Integers beyond 256 MB lie in a temporary file in `folder` (empty: the system's).
 WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads = 1, const std::filesystem::path& folder = {});
 
+// The same but for the graph, which stays empty: nothing is computed.
+WithoutData forecast_without_data(const Graph& graph, const Recipe& recipe);
+
 // The recipe with only its rules of static quantization; other nodes are told to stay in float.
 Recipe static_part(const Recipe& recipe);
 
