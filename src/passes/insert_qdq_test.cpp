@@ -47,11 +47,6 @@ TEST(InsertQdqTest, MatrixProducts) {
                                     {"w2", {DType::u8, PerTensor{}, {0.5F}, {100}}}});
 }
 
-// Two groups share the scales of a ConvTranspose's weights; its bias has four. Rows and their scales are picked, not expanded.
-TEST(InsertQdqTest, ConvTransposeAndRowsOfATable) {
-  expect_golden("decoder", {{"x", u8(0.5F, 128)}, {"w", s8({0.25F, 0.5F}, 1)}, {"table", s8({0.25F, 0.5F}, 0)}});
-}
-
 TEST(InsertQdqTest, EmptyMapChangesNothing) {
   const Graph graph = parse_graph(read_file(kGolden / "convolution.before"));
   EXPECT_TRUE(insert_qdq(graph, {}) == graph);
