@@ -702,7 +702,9 @@ WithoutData quantize_without_data(Graph graph, const Recipe& recipe, int threads
   return Rewriter(std::move(graph), recipe, threads, folder).run();
 }
 
-WithoutData forecast_without_data(const Graph& graph, const Recipe& recipe) { return Rewriter(graph, recipe, 1).forecast(); }
+WithoutData forecast_without_data(const Graph& graph, const Recipe& recipe) {
+  return Rewriter(graph, recipe, 1, {}).forecast();
+}
 
 Recipe static_part(const Recipe& recipe) {
   Recipe result = recipe;
