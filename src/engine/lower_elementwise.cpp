@@ -25,10 +25,15 @@ class BinaryStep : public Step {
         channels_(channels) {
     info.kernel = kernels.name;
   }
+  // Where the operands begin in their values, in elements.
+  void offset(std::int64_t a, std::int64_t b) {
+    a_offset_ = a;
+    b_offset_ = b;
+  }
   // inputs: for `scalar` and `channel` the full operand comes first; `swapped` says that it is ONNX's second.
   void run(const RunContext& context) const override {
-    const auto* a = reinterpret_cast<const float*>(context.values[inputs[0]]);
-    const auto* b = reinterpret_cast<const float*>(context.values[inputs[1]]);
+    const auto* a = reinterpret_cast<const float*>(context.values[inputs[0]]) + a_offset_;
+    const auto* b = reinterpret_cast<const float*>(context.values[inputs[1]]) + b_offset_;
     auto* dst = reinterpret_cast<float*>(context.values[outputs[0]]);
     const std::int64_t grain = kind_ == Broadcasting::channel ? channels_ : 1024;
     const auto part = partition(count_, context.worker, context.workers, grain);
@@ -55,7 +60,7 @@ class BinaryStep : public Step {
   Broadcasting kind_;
   bool swapped_;
   kernels::BroadcastF32 shape_;
-  std::int64_t count_, channels_;
+  std::int64_t count_, channels_, a_offset_ = 0, b_offset_ = 0;
 };
 
 class IntegerBinaryStep : public Step {
@@ -149,7 +154,9 @@ std::optional<kernels::UnaryF32> unary_of(const Node& node) {
                                                                     {"Sigmoid", UnaryOp::sigmoid},
                                                                     {"LeakyRelu", UnaryOp::leaky_relu},
                                                                     {"HardSigmoid", UnaryOp::hard_sigmoid},
-                                                                    {"HardSwish", UnaryOp::hard_swish}};
+                                                                    {"HardSwish", UnaryOp::hard_swish},
+                                                                    {"Gelu", UnaryOp::gelu},
+                                                                    {"Swish", UnaryOp::swish}};
   const auto found = table.find(node.op_type);
   if (found == table.end() || !node.domain.empty()) return std::nullopt;
   kernels::UnaryF32 params{.op = found->second};
@@ -165,10 +172,29 @@ std::optional<kernels::UnaryF32> unary_of(const Node& node) {
       params.alpha = 1.0F / 6.0F;
       params.beta = 0.5F;
       break;
+    case UnaryOp::gelu:
+      params.alpha = 1.4142135623730951F;
+      if (node.get_string("approximate", "none") == "tanh") {
+        params.op = UnaryOp::gelu_tanh;
+        params.alpha = 0.7978845608028654F;
+        params.beta = 0.044715F;
+      }
+      break;
+    case UnaryOp::swish:
+      params.alpha = node.get_float("alpha", 1.0F);
+      break;
     default:
       break;
   }
   return params;
+}
+
+kernels::BinaryOp binary_op_of(const Node& node) {
+  using kernels::BinaryOp;
+  return node.op_type == "Add"   ? BinaryOp::add
+         : node.op_type == "Sub" ? BinaryOp::sub
+         : node.op_type == "Mul" ? BinaryOp::mul
+                                 : BinaryOp::div;
 }
 
 Dims padded(const Dims& dims, std::size_t rank) {
@@ -230,6 +256,49 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
   return true;
 }
 
+// Operands that are views are walked where they lie.
+bool Lowering::binary_views(const Node& node) {
+  const std::string &a = node.input(0), &b = node.input(1);
+  const auto walks = [&](const std::string& operand) {
+    if (!viewable(operand)) return false;
+    if (held_.contains(operand) || !views_.contains(operand)) return true;
+    const View& view = views_.at(operand);
+    return view.dims.empty() || view.dims.back() == 1 || view.strides.back() == 1 || view.strides.back() == 0;
+  };
+  if (!walks(a) || !walks(b)) return false;
+  const Dims dims = dims_of(node.outputs[0]);
+  const std::array<View, 2> views = {view_of(a), view_of(b)};
+  kernels::BroadcastF32 shape;
+  for (std::size_t axis = 0; axis < dims.size(); ++axis) {
+    if (dims[axis] == 1) continue;
+    std::array<std::int64_t, 2> strides{};
+    for (std::size_t k = 0; k < 2; ++k) {
+      const std::size_t missing = dims.size() - views[k].dims.size();
+      if (axis >= missing && views[k].dims[axis - missing] != 1) strides[k] = views[k].strides[axis - missing];
+    }
+    const int last = shape.rank - 1;
+    if (last >= 0 && shape.a_strides[last] == dims[axis] * strides[0] && shape.b_strides[last] == dims[axis] * strides[1]) {
+      shape.dims[last] *= dims[axis];
+      shape.a_strides[last] = strides[0];
+      shape.b_strides[last] = strides[1];
+      continue;
+    }
+    if (shape.rank == kernels::kMaxBroadcastRank) return false;
+    shape.dims[shape.rank] = dims[axis];
+    shape.a_strides[shape.rank] = strides[0];
+    shape.b_strides[shape.rank++] = strides[1];
+  }
+  const Tail tail = absorb_tail(node.outputs[0], false);
+  const kernels::BinaryF32 params{.op = binary_op_of(node), .low = tail.low, .high = tail.high};
+  const ValueId out = define(tail.value, DType::f32, dims, Layout::row_major);
+  auto step = std::make_unique<BinaryStep>(kernels::select_elementwise_f32(options_.isas), params, Broadcasting::general, false,
+                                           shape, element_count(dims), dims.empty() ? 1 : dims.back());
+  step->offset(views[0].offset, views[1].offset);
+  emit(std::move(step), node.op_type + tail.operators, {views[0].base, views[1].base}, {out});
+  finish_tail(tail);
+  return true;
+}
+
 bool Lowering::binary(const Node& node) {
   const std::string& a = node.input(0);
   const std::string& b = node.input(1);
@@ -241,7 +310,9 @@ bool Lowering::binary(const Node& node) {
         return true;
     }
   }
-  if (dtype_of_value(a) != DType::f32 || dtype_of_value(b) != DType::f32) return false;
+  if (dtype_of_value(a) != DType::f32 || dtype_of_value(b) != DType::f32) return typed_elementwise(node);
+  // NaN wins in Min and Max, unlike in the vector instructions.
+  if (node.op_type == "Min" || node.op_type == "Max") return typed_elementwise(node);
   const Dims out_dims = dims_of(node.outputs[0]);
   const std::size_t rank = out_dims.size();
   const Dims a_dims = dims_of(a), b_dims = dims_of(b);
@@ -257,14 +328,10 @@ bool Lowering::binary(const Node& node) {
   const Dims a_memory = memory_dims(padded(a_dims, rank), layout), b_memory = memory_dims(padded(b_dims, rank), layout);
   kernels::BroadcastF32 shape;
   if (!kernels::broadcast(a_memory, b_memory, shape)) return false;
+  if (!channel_last && (views_.contains(a) || views_.contains(b)) && binary_views(node)) return true;
   const std::int64_t count = element_count(out_dims);
   const Tail tail = absorb_tail(node.outputs[0], false);
-  using kernels::BinaryOp;
-  const BinaryOp op = node.op_type == "Add"   ? BinaryOp::add
-                      : node.op_type == "Sub" ? BinaryOp::sub
-                      : node.op_type == "Mul" ? BinaryOp::mul
-                                              : BinaryOp::div;
-  const kernels::BinaryF32 params{.op = op, .low = tail.low, .high = tail.high};
+  const kernels::BinaryF32 params{.op = binary_op_of(node), .low = tail.low, .high = tail.high};
 
   Broadcasting kind = Broadcasting::general;
   bool swapped = false;
@@ -320,6 +387,17 @@ bool Lowering::activation(const Node& node) {
   emit(std::make_unique<ClampStep>(kernels::select_elementwise_f32(options_.isas), low, high, element_count(dims_of(x))),
        node.op_type, {from}, {to});
   return true;
+}
+
+bool Lowering::power(const Node& node) {
+  // x^2 is x * x in every bit: numerics::pow rounds the exact product once.
+  if (scalar_of(node.input(1)) == 2.0F && constant_of(node.input(1))->rank() <= dims_of(node.input(0)).size()) {
+    Node square = node;
+    square.op_type = "Mul";
+    square.inputs[1] = square.inputs[0];
+    return binary(square);
+  }
+  return typed_elementwise(node);
 }
 
 bool Lowering::unary(const Node& node) {

@@ -185,8 +185,10 @@ class Lowering {
 
   // lower_elementwise.cpp
   bool binary(const Node& node);
+  bool binary_views(const Node& node);
   bool activation(const Node& node);  // Relu, Clip
   bool unary(const Node& node);
+  bool power(const Node& node);  // Pow
   bool integer_binary(const Node& node, const std::string& op, const std::string& a, const Quantizer& a_quantizer,
                       const std::string& b, const Quantizer& b_quantizer, const Tail& tail);
 
@@ -213,6 +215,9 @@ class Lowering {
   bool tile(const Node& node);
   bool gather(const Node& node);
   bool pad(const Node& node);
+
+  // lower_typed.cpp
+  bool typed_elementwise(const Node& node);  // integers, bools, Where, Cast, comparisons
 
   // lower_matmul.cpp: two operands that are made at run time
   bool matmul_activations(const Node& node);

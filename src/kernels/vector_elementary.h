@@ -52,12 +52,14 @@ inline F32 polynomial(const float (&coefficients)[kCount], F32 x) {  // ascendin
 }
 
 inline F32 exp(F32 x) {
-  x = min(broadcast(numerics::kExpHighFloat), max(broadcast(numerics::kExpLowFloat), x));  // NaN stays
+  // Where the result is 0 the way there must not pass subnormal numbers, which are slow: softmax of masked rows.
+  const F32 given = x, low = broadcast(numerics::kExpLowFloat), zero = broadcast(0.0F);
+  x = min(broadcast(numerics::kExpHighFloat), select_less(given, low, zero, given));  // NaN stays
   const F32 shift = broadcast(numerics::kShiftFloat);
   const F32 n = sub(fma(x, broadcast(numerics::kPerLog2Float), shift), shift);
   const F32 r = fnma(n, broadcast(numerics::kLog2LowFloat), fnma(n, broadcast(numerics::kLog2HighFloat), x));
   const F32 value = add(fma(mul(r, r), polynomial(numerics::kExpFloat, r), r), broadcast(1.0F));
-  return scale_by_power_of_two(value, n);
+  return select_less(given, low, zero, scale_by_power_of_two(value, n));
 }
 
 inline F32 sigmoid(F32 x) {

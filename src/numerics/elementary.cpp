@@ -136,7 +136,8 @@ float power_of_two_float(std::int32_t n) { return std::bit_cast<float>(static_ca
 
 float exp(float x) {
   if (x != x) return x;
-  x = x < kExpLowFloat ? kExpLowFloat : (x > kExpHighFloat ? kExpHighFloat : x);
+  if (x < kExpLowFloat) return 0;
+  if (x > kExpHighFloat) x = kExpHighFloat;
   const float n = fma(x, kPerLog2Float, kShiftFloat) - kShiftFloat;
   const float r = fma(n, -kLog2LowFloat, fma(n, -kLog2HighFloat, x));
   const float value = fma(r * r, polynomial(kExpFloat, r), r) + 1.0F;

@@ -42,6 +42,9 @@ enum class UnaryOp : std::uint8_t {
   leaky_relu,    // x < 0 ? alpha * x : x
   hard_sigmoid,  // max(0, min(1, alpha * x + beta))
   hard_swish,    // x * max(0, min(1, alpha * x + beta)), alpha = 1/6, beta = 0.5
+  gelu,          // (0.5 * x) * (1 + erf(x / alpha)), alpha = sqrt(2)
+  gelu_tanh,     // (0.5 * x) * (1 + tanh(alpha * (x + beta * ((x * x) * x))))
+  swish,         // x * sigmoid(alpha * x)
 };
 struct UnaryF32 {
   UnaryOp op = UnaryOp::abs;

@@ -15,10 +15,10 @@ namespace {
 constexpr std::uint32_t kSeed = 20240614;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr BinaryOp kBinaryOps[] = {BinaryOp::add, BinaryOp::sub, BinaryOp::mul, BinaryOp::div, BinaryOp::min, BinaryOp::max};
-constexpr UnaryOp kUnaryOps[] = {UnaryOp::abs,        UnaryOp::neg,          UnaryOp::sqrt,      UnaryOp::reciprocal,
-                                 UnaryOp::floor,      UnaryOp::ceil,         UnaryOp::round,     UnaryOp::exp,
-                                 UnaryOp::log,        UnaryOp::tanh,         UnaryOp::erf,       UnaryOp::sigmoid,
-                                 UnaryOp::leaky_relu, UnaryOp::hard_sigmoid, UnaryOp::hard_swish};
+constexpr UnaryOp kUnaryOps[] = {
+    UnaryOp::abs,        UnaryOp::neg,          UnaryOp::sqrt,       UnaryOp::reciprocal, UnaryOp::floor,     UnaryOp::ceil,
+    UnaryOp::round,      UnaryOp::exp,          UnaryOp::log,        UnaryOp::tanh,       UnaryOp::erf,       UnaryOp::sigmoid,
+    UnaryOp::leaky_relu, UnaryOp::hard_sigmoid, UnaryOp::hard_swish, UnaryOp::gelu,       UnaryOp::gelu_tanh, UnaryOp::swish};
 constexpr std::int64_t kCounts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100};
 constexpr std::size_t kGuard = 32;
 

@@ -104,6 +104,12 @@ float apply(const UnaryF32& params, float x) {
       return hard_sigmoid(x, params.alpha, params.beta);
     case UnaryOp::hard_swish:
       return x * hard_sigmoid(x, params.alpha, params.beta);
+    case UnaryOp::gelu:
+      return (0.5F * x) * (1.0F + numerics::erf(x / params.alpha));
+    case UnaryOp::gelu_tanh:
+      return (0.5F * x) * (1.0F + numerics::tanh(params.alpha * (x + params.beta * ((x * x) * x))));
+    case UnaryOp::swish:
+      return x * numerics::sigmoid(params.alpha * x);
   }
   return x;
 }

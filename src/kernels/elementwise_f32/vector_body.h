@@ -136,6 +136,15 @@ void unary(const UnaryF32& params, const float* src, float* dst, int64_t count) 
       return map(src, dst, count, hard_sigmoid);
     case UnaryOp::hard_swish:
       return map(src, dst, count, [=](F32 x) { return mul(x, hard_sigmoid(x)); });
+    case UnaryOp::gelu:
+      return map(src, dst, count, [=](F32 x) { return mul(mul(broadcast(0.5F), x), add(one, erf(div(x, alpha)))); });
+    case UnaryOp::gelu_tanh:
+      return map(src, dst, count, [=](F32 x) {
+        const F32 inner = mul(alpha, add(x, mul(beta, mul(mul(x, x), x))));
+        return mul(mul(broadcast(0.5F), x), add(one, tanh(inner)));
+      });
+    case UnaryOp::swish:
+      return map(src, dst, count, [=](F32 x) { return mul(x, sigmoid(mul(alpha, x))); });
     case UnaryOp::exp:
       return map(src, dst, count, [](F32 x) { return exp(x); });
     case UnaryOp::tanh:

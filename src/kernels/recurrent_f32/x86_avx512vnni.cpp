@@ -1,0 +1,7 @@
+#include "kernels/recurrent_f32/vector_body.h"
+
+namespace zeropoint::kernels {
+
+const RecurrentF32Functions recurrent_f32_avx512vnni = {.lanes = kLanes, .run = run};
+
+}  // namespace zeropoint::kernels
