@@ -35,8 +35,7 @@ class RecurrentStep : public Step {
     const auto count = static_cast<std::int64_t>(directions_.size());
     const std::int64_t states = shape_.batch * shape_.hidden;
     const std::int64_t gates = kernels::recurrent_gates(shape_.kind);
-    float* scratch =
-        reinterpret_cast<float*>(context.scratch) + context.worker * kernels::recurrent_f32_scratch(shape_.hidden);
+    float* scratch = reinterpret_cast<float*>(context.scratch) + context.worker * kernels::recurrent_f32_scratch(shape_.hidden);
     const auto part = partition(count * shape_.batch, context.worker, context.workers);
     for (std::int64_t d = 0; d < count; ++d) {
       const std::int64_t begin = std::max<std::int64_t>(0, part.begin - d * shape_.batch),
@@ -109,8 +108,8 @@ bool Lowering::recurrent(const Node& node) {
   const Dims x_dims = dims_of(x);
   const std::int64_t gates = node.op_type == "LSTM" ? 4 : node.op_type == "GRU" ? 3 : 1;
   const std::int64_t directions = w->dim(0), H = r->dim(2), I = w->dim(2);
-  RecurrentKind kind = gates == 4   ? RecurrentKind::lstm
-                       : gates == 1 ? RecurrentKind::rnn_tanh
+  RecurrentKind kind = gates == 4                                    ? RecurrentKind::lstm
+                       : gates == 1                                  ? RecurrentKind::rnn_tanh
                        : node.get_int("linear_before_reset", 0) != 0 ? RecurrentKind::gru_linear_before_reset
                                                                      : RecurrentKind::gru;
   if (!default_functions(node, static_cast<std::size_t>(directions), kind) || node.find("clip") != nullptr ||
@@ -148,19 +147,17 @@ bool Lowering::recurrent(const Node& node) {
         if (apart) part.bias[static_cast<std::size_t>(i - 2 * H)] = rb;
       }
     }
-    const auto own = r->values<float>().subspan(static_cast<std::size_t>(d * gates * H * H),
-                                                static_cast<std::size_t>(gates * H * H));
-    part.packed = cache_.get(std::string(kernels.name) + std::to_string(static_cast<int>(kind)) + std::to_string(H) + " " +
-                                 content_hash(std::as_bytes(own)),
-                             [&] {
-                               const std::int64_t size =
-                                   kernels::packed_recurrent_f32(kind, H, kernels.functions->lanes);
-                               std::shared_ptr<std::byte[]> bytes =
-                                   allocate_aligned(static_cast<std::size_t>(size) * sizeof(float));
-                               kernels::pack_recurrent_f32(kind, H, kernels.functions->lanes, own.data(),
-                                                           reinterpret_cast<float*>(bytes.get()));
-                               return std::shared_ptr<const void>(bytes, bytes.get());
-                             });
+    const auto own =
+        r->values<float>().subspan(static_cast<std::size_t>(d * gates * H * H), static_cast<std::size_t>(gates * H * H));
+    part.packed = cache_.get(
+        std::string(kernels.name) + std::to_string(static_cast<int>(kind)) + std::to_string(H) + " " +
+            content_hash(std::as_bytes(own)),
+        [&] {
+          const std::int64_t size = kernels::packed_recurrent_f32(kind, H, kernels.functions->lanes);
+          std::shared_ptr<std::byte[]> bytes = allocate_aligned(static_cast<std::size_t>(size) * sizeof(float));
+          kernels::pack_recurrent_f32(kind, H, kernels.functions->lanes, own.data(), reinterpret_cast<float*>(bytes.get()));
+          return std::shared_ptr<const void>(bytes, bytes.get());
+        });
     parts.push_back(std::move(part));
   }
 
@@ -183,16 +180,11 @@ bool Lowering::recurrent(const Node& node) {
   if (has_c) in.push_back(fetch_float(node.input(6), Layout::row_major));
   const Dims last = {directions, B, H};
   for (std::size_t i = 0; i < node.outputs.size(); ++i)
-    out.push_back(node.outputs[i].empty() ? kNoValue
-                                          : define(node.outputs[i], DType::f32,
-                                                   i == 0 ? Dims{S, directions, B, H} : last, Layout::row_major));
-  const kernels::RecurrentF32Shape shape{.kind = kind,
-                                         .steps = S,
-                                         .batch = B,
-                                         .hidden = H,
-                                         .product_row = width,
-                                         .y_step = directions * B * H,
-                                         .y_row = H};
+    out.push_back(node.outputs[i].empty()
+                      ? kNoValue
+                      : define(node.outputs[i], DType::f32, i == 0 ? Dims{S, directions, B, H} : last, Layout::row_major));
+  const kernels::RecurrentF32Shape shape{
+      .kind = kind, .steps = S, .batch = B, .hidden = H, .product_row = width, .y_step = directions * B * H, .y_row = H};
   auto step = std::make_unique<RecurrentStep>(kernels, shape, std::move(parts),
                                               node.get_string("direction", "forward") == "reverse", has_h, has_c);
   step->info.macs = S * B * width * H;

@@ -216,6 +216,9 @@ class Lowering {
   bool gather(const Node& node);
   bool pad(const Node& node);
 
+  // lower_recurrent.cpp
+  bool recurrent(const Node& node);  // LSTM, GRU, RNN
+
   // lower_typed.cpp
   bool typed_elementwise(const Node& node);  // integers, bools, Where, Cast, comparisons
 

@@ -18,12 +18,8 @@ const bool kRegistered = [] {
           (std::string("RecurrentF32/") + kernel.name + "/lstm_" + std::to_string(hidden)).c_str(),
           [&kernel, hidden](benchmark::State& state) {
             constexpr std::int64_t kSteps = 16;
-            const RecurrentF32Shape shape{.steps = kSteps,
-                                          .batch = 1,
-                                          .hidden = hidden,
-                                          .product_row = 4 * hidden,
-                                          .y_step = hidden,
-                                          .y_row = hidden};
+            const RecurrentF32Shape shape{
+                .steps = kSteps, .batch = 1, .hidden = hidden, .product_row = 4 * hidden, .y_step = hidden, .y_row = hidden};
             const auto size = [](std::int64_t count) { return static_cast<std::size_t>(count); };
             const std::vector<float> products(size(kSteps * 4 * hidden), 0.1F);
             const std::vector<float> packed(size(packed_recurrent_f32(shape.kind, hidden, kernel.functions->lanes)), 0.01F);

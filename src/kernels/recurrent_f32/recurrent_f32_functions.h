@@ -17,9 +17,7 @@ namespace zeropoint::kernels {
 
 enum class RecurrentKind : std::uint8_t { rnn_tanh, rnn_relu, gru, gru_linear_before_reset, lstm };
 constexpr int recurrent_gates(RecurrentKind kind) {
-  return kind == RecurrentKind::lstm                                                                     ? 4
-         : kind == RecurrentKind::gru || kind == RecurrentKind::gru_linear_before_reset ? 3
-                                                                                                         : 1;
+  return kind == RecurrentKind::lstm ? 4 : kind == RecurrentKind::gru || kind == RecurrentKind::gru_linear_before_reset ? 3 : 1;
 }
 
 // One direction. Row = one sequence of the batch.
@@ -33,10 +31,10 @@ struct RecurrentF32Shape {
 
 struct RecurrentF32Args {
   const float* products = nullptr;
-  const float* packed = nullptr;     // by pack_recurrent_f32
-  const float* bias = nullptr;       // GRU with linear_before_reset: Rb of the candidate, [hidden]
-  const float *h0 = nullptr, *c0 = nullptr;  // [batch, hidden]; null: zeros
-  float* y = nullptr;                // may be null, as the next two
+  const float* packed = nullptr;               // by pack_recurrent_f32
+  const float* bias = nullptr;                 // GRU with linear_before_reset: Rb of the candidate, [hidden]
+  const float *h0 = nullptr, *c0 = nullptr;    // [batch, hidden]; null: zeros
+  float* y = nullptr;                          // may be null, as the next two
   float *h_last = nullptr, *c_last = nullptr;  // [batch, hidden]
 };
 

@@ -80,8 +80,8 @@ TEST_P(RecurrentF32Entry, EveryKindAndWidth) {
                     .h0 = states ? floats(kBatch * hidden) : Floats(),
                     .c0 = states ? floats(kBatch * hidden) : Floats()};
           const Results expected = p.run(recurrent_f32_reference, 1);
-          ASSERT_EQ(p.run(*GetParam()->functions, 1), expected) << "kind " << static_cast<int>(kind) << ", " << hidden
-                                                                << " units, seed " << kSeed;
+          ASSERT_EQ(p.run(*GetParam()->functions, 1), expected)
+              << "kind " << static_cast<int>(kind) << ", " << hidden << " units, seed " << kSeed;
           ASSERT_EQ(p.run(*GetParam()->functions, 2), expected);
         }
 }
@@ -97,12 +97,15 @@ INSTANTIATE_TEST_SUITE_P(Table, RecurrentF32Entry, testing::ValuesIn(entries()),
 // One unit, two steps, by the formulas.
 TEST(RecurrentF32Reference, HandMade) {
   const auto sigmoid = [](double x) { return 1 / (1 + std::exp(-x)); };
-  Problem p{.shape = {.kind = RecurrentKind::lstm, .steps = 2, .batch = 1, .hidden = 1, .product_row = 4, .y_step = 1, .y_row = 1},
-            .products = {0.1F, 0.2F, 0.3F, 0.4F, -0.1F, -0.2F, -0.3F, -0.4F},
-            .r = {0.5F, 0.6F, 0.7F, 0.8F}};
+  Problem p{
+      .shape = {.kind = RecurrentKind::lstm, .steps = 2, .batch = 1, .hidden = 1, .product_row = 4, .y_step = 1, .y_row = 1},
+      .products = {0.1F, 0.2F, 0.3F, 0.4F, -0.1F, -0.2F, -0.3F, -0.4F},
+      .r = {0.5F, 0.6F, 0.7F, 0.8F}};
   double h = 0, c = 0;
   for (int step = 0; step < 2; ++step) {
-    const auto gate = [&](std::size_t g) { return static_cast<double>(p.products[static_cast<std::size_t>(step) * 4 + g]) + h * static_cast<double>(p.r[g]); };
+    const auto gate = [&](std::size_t g) {
+      return static_cast<double>(p.products[static_cast<std::size_t>(step) * 4 + g]) + h * static_cast<double>(p.r[g]);
+    };
     const double i = sigmoid(gate(0)), o = sigmoid(gate(1)), f = sigmoid(gate(2));
     c = f * c + i * std::tanh(gate(3));
     h = o * std::tanh(c);

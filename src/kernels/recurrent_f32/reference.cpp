@@ -33,9 +33,7 @@ void run(const RecurrentF32Shape& s, const RecurrentF32Args& args, float* scratc
       const int64_t at = s.reverse ? s.steps - 1 - step : step;
       const float* in = args.products + (at * s.batch + row) * s.product_row;
       // Packed with one lane: [i][k][gate].
-      const auto gate = [&](int64_t g, int64_t i) {
-        return sum(in[g * H + i], h, args.packed + i * H * gates + g, gates, H);
-      };
+      const auto gate = [&](int64_t g, int64_t i) { return sum(in[g * H + i], h, args.packed + i * H * gates + g, gates, H); };
       for (int64_t i = 0; i < H; ++i) switch (s.kind) {
           case RecurrentKind::rnn_tanh:
             next[i] = tanh(gate(0, i));
