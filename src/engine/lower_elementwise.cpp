@@ -311,6 +311,7 @@ bool Lowering::binary(const Node& node) {
     }
   }
   if (dtype_of_value(a) != DType::f32 || dtype_of_value(b) != DType::f32) return typed_elementwise(node);
+  if (gelu_chain(node)) return true;
   // NaN wins in Min and Max, unlike in the vector instructions.
   if (node.op_type == "Min" || node.op_type == "Max") return typed_elementwise(node);
   const Dims out_dims = dims_of(node.outputs[0]);
@@ -389,6 +390,57 @@ bool Lowering::activation(const Node& node) {
   return true;
 }
 
+const Node* Lowering::next_only(const std::string& value_name, const char* op, std::vector<std::size_t>& nodes) const {
+  if (!single_use(value_name)) return nullptr;
+  const std::size_t index = uses_.consumers.find(value_name)->second.front();
+  const Node& node = graph_.nodes[index];
+  if (done_[index] || !node.is(op)) return nullptr;
+  nodes.push_back(index);
+  return &node;
+}
+
+bool Lowering::gelu_chain(const Node& node) {
+  constexpr float kRootOfTwo = 1.4142135623730951F;
+  const std::string& x = node.input(0);
+  if (node.op_type != "Div" || scalar_of(node.input(1)) != kRootOfTwo || lazy_.contains(x) || !exists(x)) return false;
+  const auto with = [](const Node& pair, const std::string& operand) -> std::string {  // the other operand
+    return pair.inputs.size() != 2 ? std::string() : pair.input(pair.input(0) == operand ? 1 : 0);
+  };
+  std::vector<std::size_t> nodes;
+  const Node* erf = next_only(node.outputs[0], "Erf", nodes);
+  const Node* add = erf == nullptr ? nullptr : next_only(erf->outputs[0], "Add", nodes);
+  if (add == nullptr || scalar_of(with(*add, erf->outputs[0])) != 1.0F) return false;
+  const Node* product = next_only(add->outputs[0], "Mul", nodes);
+  if (product == nullptr || with(*product, add->outputs[0]) != x) return false;
+  const Node* half = next_only(product->outputs[0], "Mul", nodes);
+  if (half == nullptr || scalar_of(with(*half, product->outputs[0])) != 0.5F || dims_of(half->outputs[0]) != dims_of(x))
+    return false;
+  for (const std::size_t index : nodes) done_[index] = true;
+  const Layout layout = layout_held(x);
+  const ValueId from = fetch(x, layout), to = define(half->outputs[0], DType::f32, dims_of(x), layout);
+  const kernels::UnaryF32 params{.op = kernels::UnaryOp::gelu, .alpha = kRootOfTwo};
+  emit(std::make_unique<UnaryStep>(kernels::select_elementwise_f32(options_.isas), params, element_count(dims_of(x))),
+       "Div+Erf+Add+Mul+Mul", {from}, {to});
+  return true;
+}
+
+bool Lowering::swish_chain(const Node& node) {
+  const std::string& x = node.input(0);
+  if (node.op_type != "Sigmoid" || lazy_.contains(x) || !exists(x)) return false;
+  std::vector<std::size_t> nodes;
+  const Node* product = next_only(node.outputs[0], "Mul", nodes);
+  if (product == nullptr || product->inputs.size() != 2 || product->input(product->input(0) == node.outputs[0] ? 1 : 0) != x ||
+      product->input(0) == product->input(1))
+    return false;
+  for (const std::size_t index : nodes) done_[index] = true;
+  const Layout layout = layout_held(x);
+  const ValueId from = fetch(x, layout), to = define(product->outputs[0], DType::f32, dims_of(x), layout);
+  const kernels::UnaryF32 params{.op = kernels::UnaryOp::swish, .alpha = 1};
+  emit(std::make_unique<UnaryStep>(kernels::select_elementwise_f32(options_.isas), params, element_count(dims_of(x))),
+       "Sigmoid+Mul", {from}, {to});
+  return true;
+}
+
 bool Lowering::power(const Node& node) {
   // x^2 is x * x in every bit: numerics::pow rounds the exact product once.
   if (scalar_of(node.input(1)) == 2.0F && constant_of(node.input(1))->rank() <= dims_of(node.input(0)).size()) {
@@ -404,6 +456,7 @@ bool Lowering::unary(const Node& node) {
   const auto params = unary_of(node);
   const std::string& x = node.input(0);
   if (!params || !(exists(x) || lazy_.contains(x)) || dtype_of_value(x) != DType::f32) return false;
+  if (swish_chain(node)) return true;
   const Layout layout = layout_held(x);
   const ValueId from = fetch_float(x, layout);
   const ValueId to = define(node.outputs[0], DType::f32, dims_of(x), layout);

@@ -189,6 +189,11 @@ class Lowering {
   bool activation(const Node& node);  // Relu, Clip
   bool unary(const Node& node);
   bool power(const Node& node);  // Pow
+  // Exporters write Gelu and Swish as several nodes; each starts at the first: one step with the same bytes.
+  bool gelu_chain(const Node& node);   // x / sqrt(2) -> Erf -> + 1 -> * x -> * 0.5
+  bool swish_chain(const Node& node);  // Sigmoid(x) -> * x
+  // The one reader of a value, when it is such an operator that still waits; its index goes to `nodes`.
+  const Node* next_only(const std::string& value, const char* op, std::vector<std::size_t>& nodes) const;
   bool integer_binary(const Node& node, const std::string& op, const std::string& a, const Quantizer& a_quantizer,
                       const std::string& b, const Quantizer& b_quantizer, const Tail& tail);
 

@@ -120,6 +120,19 @@ TEST_P(ElementwiseF32Entry, BinaryBroadcast) {
   }
 }
 
+// Strides as views have them: both operands repeated along the last axis, and rows apart.
+TEST_P(ElementwiseF32Entry, BinaryThroughViews) {
+  BroadcastF32 repeated{.rank = 2, .dims = {4, 21}, .a_strides = {2, 0}, .b_strides = {1, 0}};
+  BroadcastF32 apart{.rank = 2, .dims = {4, 21}, .a_strides = {30, 1}, .b_strides = {-25, 1}};
+  BroadcastF32 backwards{.rank = 2, .dims = {4, 21}, .a_strides = {30, 1}, .b_strides = {20, -1}};
+  const auto a = floats(200), b = floats(200);
+  for (const BroadcastF32& shape : {repeated, apart, backwards})
+    for (const std::int64_t begin : {0, 30})
+      compare(84, [&](const auto& f, float* dst) {
+        f.binary_broadcast({BinaryOp::sub}, shape, a.data(), b.data() + 100, dst, begin, 84);  // b: -75 ... 160
+      });
+}
+
 TEST_P(ElementwiseF32Entry, ClampAndUnary) {
   for (const std::int64_t count : kCounts) {
     const auto src = floats(count);

@@ -79,7 +79,7 @@ void binary_broadcast(const BinaryF32& params, const BroadcastF32& shape, const 
                       int64_t begin, int64_t end) noexcept {
   const int inner = shape.rank - 1;
   const int64_t a_step = inner < 0 ? 0 : shape.a_strides[inner], b_step = inner < 0 ? 0 : shape.b_strides[inner];
-  if (inner < 0 || a_step > 1 || b_step > 1)
+  if (inner < 0 || (a_step != 0 && a_step != 1) || (b_step != 0 && b_step != 1))
     return elementwise_f32_reference.binary_broadcast(params, shape, a, b, dst, begin, end);
   const int64_t length = shape.dims[inner];
   for (int64_t flat = begin; flat < end;) {
@@ -91,8 +91,8 @@ void binary_broadcast(const BinaryF32& params, const BroadcastF32& shape, const 
       row_b += rest % shape.dims[axis] * shape.b_strides[axis];
       rest /= shape.dims[axis];
     }
-    if (a_step == 0 && b_step == 0)
-      binary_scalar(params, row_a, *row_b, false, dst + flat, 1);  // a merged axis of strides 0, 0 has length 1
+    if (a_step == 0 && b_step == 0)  // both repeated
+      for (int64_t i = 0; i < run; ++i) binary_scalar(params, row_a, *row_b, false, dst + flat + i, 1);
     else if (b_step == 0)
       binary_scalar(params, row_a, *row_b, false, dst + flat, run);
     else if (a_step == 0)
