@@ -247,13 +247,20 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
 }
 
 Plan Lowering::run() {
+  quantized_file_ = std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [](const Node& node) {
+    return node.op_type == "DequantizeLinear" || node.op_type == "MatMulNBits" || node.op_type.starts_with("QLinear") ||
+           node.op_type.ends_with("Integer");
+  });
   find_layout_preferences();
   find_row_quantizers();
   bind_inputs();
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
     if (!done_[i]) lower_node(i);
   current_ = nullptr;
+  const std::size_t before = plan_.steps.size();
   bind_outputs();
+  for (std::size_t i = before; quantized_file_ && i < plan_.steps.size(); ++i)
+    if (StepInfo& info = plan_.steps[i]->info; !info.integer && info.reason.empty()) info.reason = "an output of the graph";
   std::stable_sort(plan_.taps.begin(), plan_.taps.end(), [](const auto& a, const auto& b) { return a.after < b.after; });
   for (const auto& step : plan_.steps) {
     plan_.scratch_bytes = std::max(plan_.scratch_bytes, step->scratch_bytes(options_.threads));
@@ -269,9 +276,13 @@ void Lowering::lower_node(std::size_t index) {
   current_ = &node;
   reason_.clear();
   done_[index] = true;
-  bool handled = row_quantize(index);
+  const std::size_t before = plan_.steps.size();
+  bool handled = wide_linear(node);
+  if (!handled)
+    for (const auto& input : node.inputs) materialize_wide(input);
+  handled = handled || row_quantize(index);
   if (!handled && (node.domain.empty() || node.domain == "com.microsoft")) {
-    handled = lazy_unary(node);
+    handled = fold_constants_behind(node) || lazy_unary(node);
     if (!handled && node.domain.empty()) {
       const auto handler = handlers().find(node.op_type);
       handled = handler != handlers().end() ? (this->*handler->second)(node) : unary(node);
@@ -287,8 +298,27 @@ void Lowering::lower_node(std::size_t index) {
     }
   }
   if (!handled) reference(node);
+  if (quantized_file_) explain_floats(node, before);
   for (const auto& output : node.outputs)
     if (!output.empty()) materialize_tap(output);
+}
+
+// Nothing stays float in a quantized file without a word.
+void Lowering::explain_floats(const Node& node, std::size_t first_step) {
+  const bool reads_quantized = std::any_of(node.inputs.begin(), node.inputs.end(), [&](const std::string& input) {
+    return lazy_.contains(input) || wide_.contains(input);
+  });
+  for (std::size_t i = first_step; i < plan_.steps.size(); ++i) {
+    StepInfo& info = plan_.steps[i]->info;
+    if (info.integer || !info.reason.empty()) continue;
+    if (info.op.starts_with("DequantizeLinear") && !node.is("DequantizeLinear"))
+      info.reason = node.op_type + " takes floats";
+    else if (info.op == "layout" || info.op == "copy")
+      info.reason = "moves floats";
+    else
+      info.reason =
+          reads_quantized ? "no integer form of " + node.op_type + ": fp32 as the file says" : "its inputs are not quantized";
+  }
 }
 
 // ---- values
@@ -356,7 +386,10 @@ Layout Lowering::layout_held(const std::string& value_name) const {
   return Layout::row_major;
 }
 
-const Tensor* Lowering::constant_of(const std::string& value_name) const { return graph_.constant(value_name); }
+const Tensor* Lowering::constant_of(const std::string& value_name) const {
+  if (const auto folded = folded_.find(value_name); folded != folded_.end()) return &folded->second.tensor;
+  return graph_.constant(value_name);
+}
 
 std::optional<float> Lowering::scalar_of(const std::string& value_name) const {
   const Tensor* constant = constant_of(value_name);
@@ -377,17 +410,23 @@ ValueId Lowering::fetch(const std::string& value_name, Layout layout, bool flipp
   if (lazy_.contains(value_name)) return fetch_float(value_name, layout);
   const auto wanted_layout = static_cast<std::size_t>(layout);
   if (!held_.contains(value_name) && views_.contains(value_name)) materialize(value_name);
+  materialize_wide(value_name);
   auto held = held_.find(value_name);
   if (held == held_.end()) {
     const Tensor* constant = constant_of(value_name);
-    if (constant == nullptr && (constants_.contains(value_name) || deferred_constants_.contains(value_name))) {  // weights that somebody wants as floats
-      const std::size_t producer = uses_.producer.at(value_name);
-      const Node& node = graph_.nodes[producer];
-      std::vector<Tensor> in;
-      for (const auto& input : node.inputs) in.push_back(input.empty() ? Tensor() : *constant_of(input));
+    // weights that somebody wants as floats
+    if (constant == nullptr && (constants_.contains(value_name) || deferred_constants_.contains(value_name))) {
+      const auto stored = constants_.find(value_name);
       const ValueId id = define(value_name, DType::f32, dims_of(value_name), Layout::row_major);
       value(id).place = Place::constant;
-      value(id).constant = ops::evaluate(graph_, node, in).front();
+      if (stored != constants_.end() && stored->second.floats) {
+        value(id).constant = *stored->second.floats;
+      } else {
+        const Node& node = graph_.nodes[uses_.producer.at(value_name)];
+        std::vector<Tensor> in;
+        for (const auto& input : node.inputs) in.push_back(input.empty() ? Tensor() : *constant_of(input));
+        value(id).constant = ops::evaluate(graph_, node, in).front();
+      }
     } else if (constant != nullptr) {
       const ValueId id = define(value_name, constant->dtype(), constant->dims(), Layout::row_major);
       value(id).place = Place::constant;
@@ -469,6 +508,7 @@ ValueId Lowering::fetch_float(const std::string& value_name, Layout layout) {
 void Lowering::materialize_tap(const std::string& value_name) {
   const auto tap = taps_.find(value_name);
   if (tap == taps_.end() || tap->second.shown || dtype_of_value(value_name) != DType::f32) return;
+  materialize_wide(value_name);
   if (!lazy_.contains(value_name) && !exists(value_name)) return;
   const ValueId id = fetch_float(value_name, layout_held(value_name));
   plan_.taps.push_back({tap->second.index, id, static_cast<std::int64_t>(plan_.steps.size()) - 1});
@@ -581,7 +621,7 @@ std::optional<Quantizer> Lowering::quantizer_of(const Node& node) const {
   return quantizer;
 }
 
-Tail Lowering::absorb_tail(const std::string& start, bool quantizer) const {
+Tail Lowering::absorb_tail(const std::string& start, bool quantizer, bool wide) const {
   Tail tail{.value = start};
   while (single_use(tail.value)) {
     const std::size_t index = uses_.consumers.find(tail.value)->second.front();
@@ -620,7 +660,8 @@ Tail Lowering::absorb_tail(const std::string& start, bool quantizer) const {
   std::vector<std::size_t> nodes;
   for (const std::size_t index : consumers->second) {
     const Node& node = graph_.nodes[index];
-    const auto found = node.op_type == "QuantizeLinear" && node.input(0) == tail.value ? quantizer_of(node) : std::nullopt;
+    auto found = node.op_type == "QuantizeLinear" && node.input(0) == tail.value ? quantizer_of(node) : std::nullopt;
+    if (!found && wide && node.op_type == "QuantizeLinear" && node.input(0) == tail.value) found = wide_quantizer_of(node);
     if (!found || (tail.quantizer && !(*found == *tail.quantizer))) {
       tail.quantizer.reset();
       tail.same.clear();

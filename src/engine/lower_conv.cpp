@@ -6,6 +6,8 @@
 
 #include "base/aligned_buffer.h"
 #include "base/content_hash.h"
+#include "base/thread_pool.h"
+#include "engine/integer_conv_step.h"
 #include "engine/lowering.h"
 #include "kernels/conv_f32/conv_f32.h"
 #include "kernels/conv_q8/conv_q8.h"
@@ -13,40 +15,6 @@
 
 namespace zeropoint::engine {
 namespace {
-
-class IntegerConvStep : public Step {
- public:
-  IntegerConvStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::shared_ptr<const void> packed,
-                  std::vector<std::int32_t> comp, std::vector<float> scale, kernels::ConvArgs args)
-      : kernel_(kernel),
-        shape_(shape),
-        packed_(std::move(packed)),
-        comp_(std::move(comp)),
-        scale_(std::move(scale)),
-        args_(args) {
-    args_.packed = packed_.get();
-    args_.comp = comp_.data();
-    args_.scale = scale_.data();
-    info.kernel = kernel.name;
-    info.integer = true;
-  }
-  std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
-  void run(const RunContext& context) const override {
-    kernels::ConvArgs args = args_;
-    args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
-    args.dst = context.values[outputs[0]];
-    args.workspace = context.scratch;
-    kernel_.run(shape_, args, context.worker, context.workers);
-  }
-
- private:
-  const kernels::ConvKernel& kernel_;
-  kernels::ConvShape shape_;
-  std::shared_ptr<const void> packed_;
-  std::vector<std::int32_t> comp_;
-  std::vector<float> scale_;
-  kernels::ConvArgs args_;
-};
 
 class FloatConvStep : public Step {
  public:
@@ -61,6 +29,66 @@ class FloatConvStep : public Step {
 
  private:
   std::shared_ptr<const kernels::ConvF32> conv_;
+};
+
+constexpr double kMostBias = 4611686018427387904.0;  // 2^62: with any sum of products it fits 64 bits
+
+// Channels whose sums do not fit 32 bits for every input, in 64 bits: overwrites what the kernel made of them. Quantizers of
+// other projects write biases near +-2^31 for channels that are almost zero.
+class WideChannelsStep : public Step {
+ public:
+  struct Channel {
+    std::int64_t index = 0, bias = 0;
+    float scale = 0;
+    std::vector<std::int32_t> weights;  // minus their zero point
+  };
+  WideChannelsStep(const kernels::ConvShape& shape, std::vector<Channel> channels, const kernels::ConvArgs& args)
+      : s_(shape), channels_(std::move(channels)), args_(args) {
+    info.kernel = "sums in 64 bits";
+    info.integer = true;
+  }
+  void run(const RunContext& context) const override {
+    const auto* src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
+    std::byte* dst = context.values[outputs[0]];
+    const auto part = partition(s_.n * s_.oh * s_.ow, context.worker, context.workers, 16);
+    for (std::int64_t pixel = part.begin; pixel < part.end; ++pixel) {
+      const std::int64_t x = pixel % s_.ow, y = pixel / s_.ow % s_.oh, n = pixel / (s_.ow * s_.oh);
+      for (const Channel& channel : channels_) {
+        const float v =
+            static_cast<float>(channel.bias + sum(channel, src + n * s_.h * s_.w * s_.src_stride, y, x)) * channel.scale;
+        const float t = v > args_.low ? (v < args_.high ? v : args_.high) : args_.low;
+        const std::int64_t at = pixel * s_.dst_stride + channel.index;
+        if (args_.output == kernels::ConvOutput::u8)
+          reinterpret_cast<std::uint8_t*>(dst)[at] =
+              static_cast<std::uint8_t>(static_cast<std::int32_t>(numerics::round_half_even(t)) + args_.dst_zero_point);
+        else
+          reinterpret_cast<float*>(dst)[at] = t;
+      }
+    }
+  }
+
+ private:
+  std::int64_t sum(const Channel& channel, const std::uint8_t* image, std::int64_t y, std::int64_t x) const {
+    const std::int64_t depth = s_.c / s_.groups, first = channel.index / (s_.o / s_.groups) * depth;
+    std::int64_t total = 0;
+    for (std::int64_t i = 0; i < s_.kh; ++i) {
+      const std::int64_t row = y * s_.stride_h + i * s_.dilation_h - s_.pad_top;
+      if (row < 0 || row >= s_.h) continue;  // the border reads as the zero point
+      for (std::int64_t j = 0; j < s_.kw; ++j) {
+        const std::int64_t column = x * s_.stride_w + j * s_.dilation_w - s_.pad_left;
+        if (column < 0 || column >= s_.w) continue;
+        const std::uint8_t* pixel = image + (row * s_.w + column) * s_.src_stride + first;
+        const std::int32_t* weights = channel.weights.data() + i * s_.kw + j;
+        for (std::int64_t c = 0; c < depth; ++c)
+          total += std::int64_t{pixel[c] - args_.src_zero_point} * weights[c * s_.kh * s_.kw];
+      }
+    }
+    return total;
+  }
+
+  kernels::ConvShape s_;
+  std::vector<Channel> channels_;
+  kernels::ConvArgs args_;
 };
 
 std::string shape_key(const kernels::ConvShape& s) { return fmt::format("{} {} {} {} {}", s.c, s.o, s.kh, s.kw, s.groups); }
@@ -189,10 +217,10 @@ std::optional<IntegerWeights> Lowering::integer_weights(const QuantizedConstant&
   return weights;
 }
 
-// s32 at x_scale * w_scale[c]: taken as it is when stored so, else rounded to it.
-std::optional<std::vector<std::int32_t>> Lowering::integer_bias(const std::string& bias_name, float x_scale,
+// At x_scale * w_scale[c]: taken as it is when stored so, else rounded to it.
+std::optional<std::vector<std::int64_t>> Lowering::integer_bias(const std::string& bias_name, float x_scale,
                                                                 const std::vector<float>& w_scale) const {
-  std::vector<std::int32_t> bias;
+  std::vector<std::int64_t> bias;
   if (bias_name.empty()) return bias;
   const auto quantized = constants_.find(bias_name);
   const Tensor* plain = constant_of(bias_name);
@@ -216,23 +244,28 @@ std::optional<std::vector<std::int32_t>> Lowering::integer_bias(const std::strin
       real = static_cast<double>(plain->values<float>()[c]);
     }
     const double rounded = std::nearbyint(real / static_cast<double>(unit));
-    if (!(std::abs(rounded) < 2147483647.0)) return std::nullopt;
-    bias.push_back(static_cast<std::int32_t>(rounded));
+    if (!(std::abs(rounded) < kMostBias)) return std::nullopt;
+    bias.push_back(static_cast<std::int64_t>(rounded));
   }
   return bias;
 }
 
+std::shared_ptr<const void> Lowering::packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
+                                                     const IntegerWeights& weights) {
+  return cache_.get(fmt::format("{} {} {}", kernel.name, shape_key(shape), weights.key), [&] {
+    std::shared_ptr<std::byte[]> bytes = allocate_aligned(kernel.packed_bytes(shape));
+    kernel.pack(shape, weights.values.data(), weights.zero_point.empty() ? nullptr : weights.zero_point.data(), bytes.get());
+    return std::shared_ptr<const void>(bytes, bytes.get());
+  });
+}
+
 bool Lowering::integer_linear(const Linear& linear, const std::string& x, const Quantizer& x_quantizer,
-                              const IntegerWeights& weights, const std::vector<std::int32_t>& bias, const Tail& tail,
+                              const IntegerWeights& given, const std::vector<std::int64_t>& bias, const Tail& tail,
                               DType output_dtype, std::string& why_not) {
   const auto o = static_cast<std::size_t>(linear.shape.o);
-  const std::int32_t* zero_points = weights.zero_point.empty() ? nullptr : weights.zero_point.data();
-  std::vector<std::int32_t> comp(o);
-  if (!kernels::fold_bias(linear.shape, weights.values.data(), zero_points, x_quantizer.zero_point,
-                          bias.empty() ? nullptr : bias.data(), comp.data())) {
-    why_not = "sums could overflow 32 bits";
-    return false;
-  }
+  std::optional<IntegerWeights> changed;
+  const auto weights = [&]() -> const IntegerWeights& { return changed ? *changed : given; };
+  const std::int32_t* zero_points = given.zero_point.empty() ? nullptr : given.zero_point.data();
   kernels::ConvArgs args;
   args.src_zero_point = x_quantizer.zero_point;
   std::vector<float> scale(o);
@@ -245,12 +278,12 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
     };
     args.low = limit(tail.low);
     args.high = limit(tail.high);
-    for (std::size_t c = 0; c < o; ++c) scale[c] = numerics::requantize_scale(x_quantizer.scale, weights.scale[c], y.scale);
+    for (std::size_t c = 0; c < o; ++c) scale[c] = numerics::requantize_scale(x_quantizer.scale, given.scale[c], y.scale);
   } else if (output_dtype == DType::f32) {
     args.output = kernels::ConvOutput::f32;
     args.low = tail.low;
     args.high = tail.high;
-    for (std::size_t c = 0; c < o; ++c) scale[c] = x_quantizer.scale * weights.scale[c];
+    for (std::size_t c = 0; c < o; ++c) scale[c] = x_quantizer.scale * given.scale[c];
   } else {
     args.output = kernels::ConvOutput::s32;
   }
@@ -260,20 +293,71 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
       return false;
     }
 
+  std::vector<std::int32_t> comp(o);
+  std::vector<WideChannelsStep::Channel> wide;
+  kernels::ConvShape one = linear.shape;
+  one.o = 1;
+  const auto count = static_cast<std::size_t>(one.c / one.groups * one.kh * one.kw);
+  for (std::size_t c = 0; c < o; ++c) {
+    const std::int64_t start = bias.empty() ? 0 : bias[c];
+    const auto start32 = static_cast<std::int32_t>(start);
+    const auto folds = [&] {
+      return start == start32 &&
+             kernels::fold_bias(one, weights().values.data() + c * count, zero_points ? zero_points + c : nullptr,
+                                x_quantizer.zero_point, &start32, &comp[c]);
+    };
+    if (folds()) continue;
+    if (args.output == kernels::ConvOutput::s32) {
+      why_not = "sums could overflow 32 bits";
+      return false;
+    }
+    WideChannelsStep::Channel channel{
+        .index = static_cast<std::int64_t>(c), .bias = start, .scale = scale[c], .weights = std::vector<std::int32_t>(count)};
+    std::int64_t least = start, most = start;
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int32_t w = given.values[c * count + i] - (zero_points ? zero_points[c] : 0);
+      channel.weights[i] = w;
+      const std::int64_t at_0 = std::int64_t{-x_quantizer.zero_point} * w,
+                         at_255 = std::int64_t{255 - x_quantizer.zero_point} * w;
+      least += std::min(at_0, at_255);
+      most += std::max(at_0, at_255);
+    }
+    comp[c] = 0;
+    const auto result = [&](std::int64_t sum) {
+      const float v = static_cast<float>(sum) * scale[c];
+      return numerics::round_half_even(v > args.low ? (v < args.high ? v : args.high) : args.low);
+    };
+    // The weights cannot move the result of an almost-zero channel: without them it is the same, and the sum fits.
+    if (args.output == kernels::ConvOutput::u8 && result(least) == result(most)) {
+      if (!changed) changed = given;
+      std::fill_n(changed->values.begin() + static_cast<std::ptrdiff_t>(c * count), count,
+                  static_cast<std::int8_t>(zero_points ? zero_points[c] : 0));
+      if (folds()) continue;
+    }
+    wide.push_back(std::move(channel));
+  }
+  if (changed) changed->key = given.key + " " + content_hash(std::as_bytes(std::span(changed->values)));
+
   const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
-  const auto packed = cache_.get(fmt::format("{} {} {}", kernel->name, shape_key(linear.shape), weights.key), [&] {
-    std::shared_ptr<std::byte[]> bytes = allocate_aligned(kernel->packed_bytes(linear.shape));
-    kernel->pack(linear.shape, weights.values.data(), zero_points, bytes.get());
-    return std::shared_ptr<const void>(bytes, bytes.get());
-  });
+  const auto packed = packed_weights(*kernel, linear.shape, weights());
   const ValueId in = fetch(x, linear.out_layout, x_quantizer.dtype == DType::s8);
   const std::string& output = tail.quantizer ? tail.same.front() : tail.value;
   const DType dtype = tail.quantizer ? tail.quantizer->dtype : output_dtype;
-  const ValueId out = define(output, dtype, linear.out_dims, linear.out_layout, dtype == DType::s8);
+  const ValueId out =
+      define(wide.empty() ? output : fresh(output), dtype, linear.out_dims, linear.out_layout, dtype == DType::s8);
   auto step = std::make_unique<IntegerConvStep>(*kernel, linear.shape, packed, std::move(comp), std::move(scale), args);
   step->info.macs = linear.macs;
   step->info.name = linear.name;
-  emit(std::move(step), linear.op + tail.operators + (tail.quantizer ? "+QuantizeLinear" : ""), {in}, {out});
+  const bool quantizes = tail.quantizer && !linear.op.starts_with("Q");
+  emit(std::move(step), linear.op + tail.operators + (quantizes ? "+QuantizeLinear" : ""), {in}, {out});
+  if (!wide.empty()) {
+    const ValueId mended = define(output, dtype, linear.out_dims, linear.out_layout, dtype == DType::s8);
+    value(mended).place = Place::alias;
+    value(mended).alias = out;
+    auto patch = std::make_unique<WideChannelsStep>(linear.shape, std::move(wide), args);
+    patch->info.name = linear.name;
+    emit(std::move(patch), "wide channels", {in, out}, {mended});
+  }
   finish_tail(tail);
   return true;
 }
@@ -281,7 +365,10 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
 const Tensor* Lowering::float_constant(const std::string& value_name) {
   if (const Tensor* constant = constant_of(value_name)) return constant->dtype() == DType::f32 ? constant : nullptr;
   if (!constants_.contains(value_name) && !deferred_constants_.contains(value_name)) return nullptr;
-  return &value(fetch(value_name, Layout::row_major)).constant;
+  // Not a pointer into the plan's values: these move when there are more of them.
+  const auto [entry, is_new] = float_constants_.try_emplace(value_name);
+  if (is_new) entry->second = value(fetch(value_name, Layout::row_major)).constant;
+  return &entry->second;
 }
 
 // True when nobody reads the value after `reader`, so that its memory may become the reader's result.
@@ -411,6 +498,7 @@ bool Lowering::convolution(const Node& node) {
   } else if (lazy != lazy_.end()) {
     reason_ = "the activations are quantized, the weights are not";
   }
+  if (const auto folded = folded_.find(w); folded != folded_.end()) reason_ = folded->second.why_float;
   if (dtype_of_value(x) != DType::f32) return false;
   const Tensor* weights = float_constant(w);
   const Tensor* bias = node.input(2).empty() ? nullptr : float_constant(node.input(2));
@@ -453,6 +541,7 @@ bool Lowering::matmul(const Node& node) {
   } else if (lazy != lazy_.end()) {
     reason_ = "the activations are quantized, the weights are not";
   }
+  if (const auto folded = folded_.find(w); folded != folded_.end()) reason_ = folded->second.why_float;
   if (dtype_of_value(x) != DType::f32) return false;
   const Tensor* weights = float_constant(w);
   const Tensor* bias = node.input(2).empty() ? nullptr : float_constant(node.input(2));

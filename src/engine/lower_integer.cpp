@@ -288,7 +288,7 @@ bool Lowering::conv_transpose(const Node& node) {
     reason_ = "the bias is not constant or does not fit 32 bits";
     return false;
   }
-  std::vector<std::int32_t> phase_bias;
+  std::vector<std::int64_t> phase_bias;
   if (!bias->empty())
     for (std::int64_t g = 0; g < groups; ++g)
       for (std::int64_t phase = 0; phase < count; ++phase)

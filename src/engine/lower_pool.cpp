@@ -153,6 +153,17 @@ bool Lowering::pool(const Node& node) {
   if (node.op_type == "ReduceMean" && !lazy_.contains(x) && layout_held(x) == Layout::row_major) return reduction(node);
   const Dims x_dims = dims_of(x);
   if (node.op_type == "ReduceMean" && x_dims.size() < 3) return reduction(node);
+  if (const DType dtype = dtype_of_value(x); node.op_type == "MaxPool" && (dtype == DType::u8 || dtype == DType::s8)) {
+    const Dims y_dims = dims_of(node.outputs[0]);
+    if (!exists(x) || x_dims.size() < 3 || (node.outputs.size() > 1 && !node.outputs[1].empty()) || element_count(y_dims) == 0)
+      return false;
+    const auto shape = window_shape(node, x_dims, y_dims);
+    if (!shape) return false;
+    const ValueId from = fetch(x, Layout::channel_last, dtype == DType::s8);
+    const ValueId to = define(node.outputs[0], dtype, y_dims, Layout::channel_last, dtype == DType::s8);
+    emit(std::make_unique<MaxPoolQ8Step>(kernels::select_pool_q8(options_.isas), *shape), node.op_type, {from}, {to});
+    return true;
+  }
   if (x_dims.size() < 3 || element_count(x_dims) == 0 || dtype_of_value(x) != DType::f32 ||
       (node.outputs.size() > 1 && !node.outputs[1].empty()))
     return false;

@@ -8,6 +8,7 @@
 #include "engine/lowering.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
 #include "numerics/quantize.h"
+#include "ops/rules.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -85,51 +86,122 @@ void Lowering::set_lazy_affine(const std::string& value_name, const std::string&
   lazy_[value_name] = std::move(lazy);
 }
 
+// A constant that the plan has beside the graph's own.
+void Lowering::set_folded(const std::string& value_name, Tensor tensor, const std::string& why_float) {
+  dims_[value_name] = tensor.dims();
+  folded_[value_name] = {.tensor = std::move(tensor), .why_float = why_float};
+}
+
+bool Lowering::dequantize_constant(const Node& node, const Tensor& constant) {
+  const std::string& y = node.outputs[0];
+  const Tensor* scale = constant_of(node.input(1));
+  const Tensor* zero_point = node.input(2).empty() ? nullptr : constant_of(node.input(2));
+  if (scale == nullptr || (!node.input(2).empty() && zero_point == nullptr)) return false;
+  const bool simple = is_integer(constant.dtype()) && node.get_int("block_size", 0) == 0 && scale->rank() <= 1;
+  if (!simple && dequantized_constant(node)) return true;
+  std::string why;
+  if (scale->dtype() != DType::f32)
+    why = fmt::format("the scale of the weights is {}", name(scale->dtype()));
+  else if (!simple)
+    why = "the weights are quantized in blocks or are no integers";
+  else if (bits(constant.dtype()) == 16)
+    why = "the weights have 16 bits";
+  const auto as_floats = [&] {
+    std::vector<Tensor> in = {constant, *scale};
+    if (zero_point != nullptr) in.push_back(*zero_point);
+    return ops::evaluate(graph_, node, in).front();
+  };
+  if (!why.empty() || (bits(constant.dtype()) > 8 && constant.dtype() != DType::s32)) {
+    set_folded(y, as_floats(), why);
+    return true;
+  }
+  QuantizedConstant result{.values = ops::unpacked(constant), .name = node.input(0)};
+  if (bits(constant.dtype()) < 8) {
+    result.name = fresh(node.input(0));
+    set_folded(result.name, result.values, "");
+  }
+  const auto scales = scale->values<float>();
+  result.scale.assign(scales.begin(), scales.end());
+  result.zero_point.assign(scales.size(), 0);
+  if (zero_point != nullptr) {
+    if (zero_point->size() != scale->size()) return false;
+    const Tensor zeros = ops::unpacked(*zero_point);
+    for (std::size_t i = 0; i < scales.size(); ++i) {
+      if (zeros.dtype() == DType::s8)
+        result.zero_point[i] = zeros.values<std::int8_t>()[i];
+      else if (zeros.dtype() == DType::u8)
+        result.zero_point[i] = zeros.values<std::uint8_t>()[i];
+      else if (zeros.dtype() == DType::s32)
+        result.zero_point[i] = zeros.values<std::int32_t>()[i];
+      else
+        return false;
+    }
+  }
+  if (scales.size() > 1) {
+    result.axis = node.get_int("axis", 1);
+    if (result.axis < 0) result.axis += static_cast<std::int64_t>(constant.rank());
+    if (result.axis < 0 || result.axis >= static_cast<std::int64_t>(constant.rank()) ||
+        constant.dim(static_cast<std::size_t>(result.axis)) != static_cast<std::int64_t>(scales.size()))
+      return false;
+  }
+  if (constant.size() == 1 && dtype_of_value(y) == DType::f32) set_folded(y, as_floats(), "");
+  constants_[y] = std::move(result);
+  return true;
+}
+
+// Quantizers write Q/DQ around float weights too, and exporters leave transposes behind dequantized ones.
+bool Lowering::fold_constants_behind(const Node& node) {
+  const ops::Operator* entry = ops::find(node);
+  if (entry == nullptr || entry->reference == nullptr || node.inputs.empty() || node.outputs.size() != 1) return false;
+  const bool is_constant = std::all_of(node.inputs.begin(), node.inputs.end(), [&](const std::string& input) {
+    return input.empty() || constant_of(input) != nullptr || constants_.contains(input) || deferred_constants_.contains(input);
+  });
+  const bool behind = std::any_of(node.inputs.begin(), node.inputs.end(), [&](const std::string& input) {
+    return constants_.contains(input) || folded_.contains(input) || deferred_constants_.contains(input);
+  });
+  const bool quantizes = node.op_type == "QuantizeLinear";
+  if (!is_constant || (!behind && !quantizes) || node.op_type == "DequantizeLinear") return false;
+  const std::string& x = node.input(0);
+  const std::string& y = node.outputs[0];
+  if (const auto found = constants_.find(x); node.is("Transpose") && found != constants_.end() && !folded_.contains(x)) {
+    QuantizedConstant moved = found->second;
+    const Tensor in = moved.values;
+    moved.values = ops::evaluate(graph_, node, std::span(&in, 1)).front();
+    auto perm = node.get_ints("perm");
+    if (perm.empty())
+      for (std::size_t i = in.rank(); i-- > 0;) perm.push_back(static_cast<std::int64_t>(i));
+    if (moved.scale.size() > 1) moved.axis = std::find(perm.begin(), perm.end(), moved.axis) - perm.begin();
+    const Tensor floats = value(fetch(x, Layout::row_major)).constant;
+    moved.floats = ops::evaluate(graph_, node, std::span(&floats, 1)).front();
+    moved.name = fresh(y);
+    set_folded(moved.name, moved.values, "");
+    dims_[y] = moved.values.dims();
+    constants_[y] = std::move(moved);
+    return true;
+  }
+  std::vector<Tensor> in;
+  std::string why;
+  for (const auto& input : node.inputs) {
+    if (const auto folded = folded_.find(input); folded != folded_.end()) why = folded->second.why_float;
+    const Tensor* constant = constant_of(input);
+    if (input.empty())
+      in.emplace_back();
+    else
+      in.push_back(constant != nullptr ? *constant : value(fetch(input, Layout::row_major)).constant);
+  }
+  if (why.empty() && !quantizes) why = "the weights go through " + node.op_type + " after they are dequantized";
+  set_folded(y, ops::evaluate(graph_, node, in).front(), why);
+  return true;
+}
+
 bool Lowering::dequantize_linear(const Node& node) {
   const std::string& x = node.input(0);
   const std::string& y = node.outputs[0];
-  if (const Tensor* constant = constant_of(x)) {
-    const Tensor* scale = constant_of(node.input(1));
-    const Tensor* zero_point = node.input(2).empty() ? nullptr : constant_of(node.input(2));
-    const bool known = scale != nullptr && scale->dtype() == DType::f32 && (node.input(2).empty() || zero_point != nullptr) &&
-                       node.get_int("block_size", 0) == 0 && scale->rank() <= 1 &&
-                       (constant->dtype() == DType::s8 || constant->dtype() == DType::u8 || constant->dtype() == DType::s32);
-    if (!known) return dequantized_constant(node);
-    QuantizedConstant result{.values = *constant, .name = x};
-    const auto scales = scale->values<float>();
-    result.scale.assign(scales.begin(), scales.end());
-    result.zero_point.assign(scales.size(), 0);
-    if (zero_point != nullptr) {
-      if (zero_point->size() != scale->size()) return false;
-      for (std::size_t i = 0; i < scales.size(); ++i) {
-        switch (zero_point->dtype()) {
-          case DType::s8:
-            result.zero_point[i] = zero_point->values<std::int8_t>()[i];
-            break;
-          case DType::u8:
-            result.zero_point[i] = zero_point->values<std::uint8_t>()[i];
-            break;
-          case DType::s32:
-            result.zero_point[i] = zero_point->values<std::int32_t>()[i];
-            break;
-          default:
-            return false;
-        }
-      }
-    }
-    if (scales.size() > 1) {
-      result.axis = node.get_int("axis", 1);
-      if (result.axis < 0) result.axis += static_cast<std::int64_t>(constant->rank());
-      if (result.axis < 0 || result.axis >= static_cast<std::int64_t>(constant->rank()) ||
-          constant->dim(static_cast<std::size_t>(result.axis)) != static_cast<std::int64_t>(scales.size()))
-        return false;
-    }
-    constants_[y] = std::move(result);
-    return true;
-  }
+  if (const Tensor* constant = constant_of(x)) return dequantize_constant(node, *constant);
   const auto quantizer = quantizer_of(node);
+  if (!quantizer && dequantize_wide(node)) return true;
   if (!quantizer || !exists(x)) {
-    reason_ = "quantization parameters are not constant, per tensor and 8 bits wide";
+    reason_ = "quantization parameters are not constant and per tensor";
     return false;
   }
   const DType held_dtype = dtype_of_value(x);
@@ -159,12 +231,12 @@ std::string Lowering::quantize_table(const Lazy& lazy, const Quantizer& quantize
 bool Lowering::quantize_linear(const Node& node) {
   const auto quantizer = quantizer_of(node);
   if (!quantizer) {
-    reason_ = "quantization parameters are not constant, per tensor and 8 bits wide";
-    return false;
+    reason_ = "quantization parameters are not constant and per tensor";
+    return quantize_wide(node);
   }
   const std::string& x = node.input(0);
   const std::string& y = node.outputs[0];
-  if (constant_of(x) != nullptr || constants_.contains(x)) return false;  // rare; the reference does it
+  if (constant_of(x) != nullptr || constants_.contains(x)) return false;
   if (const auto lazy = lazy_.find(x); lazy != lazy_.end()) {
     quantize_table(Lazy(lazy->second), *quantizer, y);
     return true;
@@ -280,8 +352,8 @@ bool Lowering::quantized_operator(const Node& node) {
     // Inputs: x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, B; QGemm has C in place 6; the integer ones x, w, x_zp, w_zp.
     const std::string& w = node.input(is_integer_op ? 1 : 3);
     const Tensor* weights = constant_of(w);
-    if (weights == nullptr) {
-      reason_ = "both operands change at run time";
+    if (weights == nullptr && (is_conv || is_gemm || !is_8_bits(w))) {
+      reason_ = "the weights are not constant";
       return false;
     }
     std::optional<Quantizer> x_quantizer, y_quantizer;
@@ -304,7 +376,23 @@ bool Lowering::quantized_operator(const Node& node) {
         return false;
       }
     }
-    if (is_gemm && (node.get_int("transA", 0) != 0 || node.get_float("alpha", 1) != 1)) return false;
+    if (is_gemm && (node.get_int("transA", 0) != 0 || node.get_float("alpha", 1) != 1)) {
+      reason_ = "transA or alpha";
+      return false;
+    }
+    const Tail tail{.value = node.outputs[0], .quantizer = y_quantizer, .same = {node.outputs[0]}};
+    const DType out = is_integer_op ? DType::s32 : (y_quantizer ? y_quantizer->dtype : DType::f32);
+    if (weights == nullptr) {
+      auto w_quantizer = is_integer_op
+                             ? std::optional<Quantizer>{Quantizer{.zero_point = dtype_of_value(w) == DType::s8 ? 128 : 0,
+                                                                  .dtype = dtype_of_value(w)}}
+                             : quantizer(4, 5, dtype_of_value(w));
+      if (!w_quantizer || w_quantizer->dtype != dtype_of_value(w) || (is_integer_op && !node.input(3).empty())) {
+        reason_ = "quantization parameters are not constant and per tensor";
+        return false;
+      }
+      return integer_product(node, x, *x_quantizer, w, *w_quantizer, tail, out);
+    }
     QuantizedConstant constant{.values = *weights, .name = w};
     const Tensor* w_scale = is_integer_op ? nullptr : constant_of(node.input(4));
     const std::string& w_zero_point_name = node.input(is_integer_op ? 3 : 5);
@@ -339,7 +427,7 @@ bool Lowering::quantized_operator(const Node& node) {
       reason_ = why_not;
       return false;
     }
-    std::vector<std::int32_t> bias;
+    std::vector<std::int64_t> bias;
     static const std::string kNone;
     const std::string& bias_name = is_integer_op ? kNone : (is_gemm ? node.input(6) : node.input(8));
     if (!bias_name.empty()) {
@@ -347,8 +435,6 @@ bool Lowering::quantized_operator(const Node& node) {
       if (tensor == nullptr || tensor->dtype() != DType::s32 || tensor->size() != linear.shape.o) return false;
       bias.assign(tensor->values<std::int32_t>().begin(), tensor->values<std::int32_t>().end());
     }
-    const Tail tail{.value = node.outputs[0], .quantizer = y_quantizer, .same = {node.outputs[0]}};
-    const DType out = is_integer_op ? DType::s32 : (y_quantizer ? y_quantizer->dtype : DType::f32);
     const bool done = integer_linear(linear, x, *x_quantizer, *packed, bias, tail, out, why_not);
     if (!done) reason_ = why_not;
     return done;
@@ -357,11 +443,13 @@ bool Lowering::quantized_operator(const Node& node) {
   // com.microsoft: QLinearAdd(a, a_scale, a_zp, b, b_scale, b_zp, c_scale, c_zp), by the literal rule.
   if (node.op_type == "QLinearAdd" || node.op_type == "QLinearMul") {
     const std::string& b = node.input(3);
-    if (!is_8_bits(x) || !is_8_bits(b)) return false;
+    const auto known = [&](const std::string& operand) { return is_8_bits(operand) || constant_of(operand) != nullptr; };
+    if (!known(x) || !known(b)) return false;
     const auto a_quantizer = quantizer(1, 2, dtype_of_value(x)), b_quantizer = quantizer(4, 5, dtype_of_value(b));
     const auto y_quantizer = quantizer(6, 7, dtype_of_value(x));
     if (!a_quantizer || !b_quantizer || !y_quantizer) return false;
-    return integer_binary(node, node.op_type == "QLinearAdd" ? "Add" : "Mul", x, *a_quantizer, b, *b_quantizer,
+    return qlinear_scalar(node, *a_quantizer, *b_quantizer, *y_quantizer) ||
+           integer_binary(node, node.op_type == "QLinearAdd" ? "Add" : "Mul", x, *a_quantizer, b, *b_quantizer,
                           Tail{.value = node.outputs[0], .quantizer = y_quantizer, .same = {node.outputs[0]}});
   }
   if (node.op_type == "QLinearGlobalAveragePool" || node.op_type == "QLinearAveragePool") {
@@ -371,8 +459,87 @@ bool Lowering::quantized_operator(const Node& node) {
     return integer_average(node, node.op_type == "QLinearGlobalAveragePool", x, *x_quantizer,
                            Tail{.value = node.outputs[0], .quantizer = y_quantizer, .same = {node.outputs[0]}});
   }
+  if (node.op_type == "QLinearSigmoid" || node.op_type == "QLinearLeakyRelu") {
+    const auto x_quantizer = quantizer(1, 2, dtype_of_value(x)), y_quantizer = quantizer(3, 4, dtype_of_value(x));
+    if (is_8_bits(x) && x_quantizer && y_quantizer) return qlinear_function(node, *x_quantizer, *y_quantizer);
+  }
+  if (node.op_type == "QLinearConcat") {
+    if (qlinear_concat(node)) return true;
+  }
   reason_ = "no integer kernel for this operator";
   return false;
+}
+
+bool Lowering::qlinear_function(const Node& node, const Quantizer& x_quantizer, const Quantizer& y_quantizer) {
+  const std::string real = fresh(node.input(0)), result = fresh(node.outputs[0]);
+  set_lazy_affine(real, node.input(0), x_quantizer);
+  dims_[real] = dims_of(node.input(0));
+  Node function = node;
+  function.domain.clear();
+  function.op_type = node.op_type.substr(std::string("QLinear").size());
+  function.inputs = {real};
+  function.outputs = {result};
+  if (!lazy_unary(function)) return false;
+  quantize_table(Lazy(lazy_.find(result)->second), y_quantizer, node.outputs[0]);
+  return true;
+}
+
+// QLinearAdd and QLinearMul with a number: a table.
+bool Lowering::qlinear_scalar(const Node& node, const Quantizer& a, const Quantizer& b, const Quantizer& y) {
+  const Tensor* left = constant_of(node.input(0));
+  const Tensor* right = constant_of(node.input(3));
+  if ((left == nullptr) == (right == nullptr)) return false;
+  const Tensor& number = left != nullptr ? *left : *right;
+  const std::string& x = node.input(left != nullptr ? 3 : 0);
+  if (number.size() != 1 || dims_of(x) != dims_of(node.outputs[0])) return false;
+  const std::int32_t fixed =
+      number.dtype() == DType::s8 ? number.values<std::int8_t>()[0] + 128 : number.values<std::uint8_t>()[0];
+  const float factor = numerics::requantize_scale(a.scale, b.scale, y.scale);
+  std::array<std::uint8_t, 256> table{};
+  for (std::int32_t q = 0; q < 256; ++q) {
+    const std::int32_t qa = left != nullptr ? fixed : q, qb = left != nullptr ? q : fixed;
+    const std::int32_t result = node.op_type == "QLinearMul"
+                                    ? numerics::requantize((qa - a.zero_point) * (qb - b.zero_point), factor, y.zero_point, kU8)
+                                    : numerics::quantize(numerics::dequantize(qa, a.scale, a.zero_point) +
+                                                             numerics::dequantize(qb, b.scale, b.zero_point),
+                                                         y.scale, y.zero_point, kU8);
+    table[static_cast<std::size_t>(q)] = static_cast<std::uint8_t>(result);
+  }
+  const Layout layout = layout_held(x);
+  const ValueId from = fetch(x, layout, dtype_of_value(x) == DType::s8);
+  const ValueId to = define(node.outputs[0], y.dtype, dims_of(x), layout, y.dtype == DType::s8);
+  emit_lookup(table, node.op_type, from, to);
+  return true;
+}
+
+// QLinearConcat(y_scale, y_zero_point, x0, x0_scale, x0_zero_point, x1, ...): each part requantized by a table, then joined.
+bool Lowering::qlinear_concat(const Node& node) {
+  const auto quantizer = [&](std::size_t input) -> std::optional<Quantizer> {
+    const auto scale = scalar_of(node.input(input));
+    const Tensor* zero_point = constant_of(node.input(input + 1));
+    if (!scale || !(*scale > 0) || zero_point == nullptr || zero_point->size() != 1) return std::nullopt;
+    if (zero_point->dtype() == DType::u8) return Quantizer{*scale, zero_point->values<std::uint8_t>()[0], DType::u8};
+    if (zero_point->dtype() == DType::s8) return Quantizer{*scale, zero_point->values<std::int8_t>()[0] + 128, DType::s8};
+    return std::nullopt;
+  };
+  const auto y = quantizer(0);
+  if (!y) return false;
+  std::vector<std::pair<std::string, Quantizer>> parts;
+  for (std::size_t i = 2; i + 2 < node.inputs.size(); i += 3) {
+    const auto x = quantizer(i + 1);
+    if (!x || !exists(node.input(i)) || dtype_of_value(node.input(i)) != x->dtype) return false;
+    parts.emplace_back(node.input(i), *x);
+  }
+  Node join = node;
+  join.domain.clear();
+  join.op_type = "Concat";
+  join.inputs.clear();
+  for (const auto& [part, x] : parts) {
+    const std::string real = fresh(part);
+    set_lazy_affine(real, part, x);
+    join.inputs.push_back(quantize_table(Lazy(lazy_.find(real)->second), *y, fresh(part)));
+  }
+  return concat(join);
 }
 
 }  // namespace zeropoint::engine

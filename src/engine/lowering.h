@@ -47,6 +47,7 @@ struct QuantizedConstant {
   std::vector<std::int32_t> zero_point;  // as many
   std::int64_t axis = 0;                 // of the channels; 0 when there is one scale
   std::string name;                      // of the initializer
+  std::optional<Tensor> floats;          // where they are not what the DequantizeLinear at hand says
 };
 
 // What follows a convolution and runs in its epilogue.
@@ -79,6 +80,7 @@ class Lowering {
 
   // lower.cpp: values
   void lower_node(std::size_t index);
+  void explain_floats(const Node& node, std::size_t first_step);
   void bind_inputs();
   void bind_outputs();
   void materialize_tap(const std::string& value);
@@ -103,7 +105,8 @@ class Lowering {
   std::optional<float> scalar_of(const std::string& value) const;
   std::string fresh(const std::string& base);
   std::optional<Quantizer> quantizer_of(const Node& node) const;  // of Q or DQ with constant per-tensor 8-bit parameters
-  Tail absorb_tail(const std::string& value, bool quantizer = true) const;
+  // `wide`: the quantizer may have 16 bits.
+  Tail absorb_tail(const std::string& value, bool quantizer = true, bool wide = false) const;
   void finish_tail(const Tail& tail);
   // One step by the operator's reference; `quantized` is the type of all outputs where the graph does not know them.
   void reference(const Node& node, std::optional<DType> quantized = std::nullopt);
@@ -113,6 +116,12 @@ class Lowering {
   bool dequantize_linear(const Node& node);
   bool quantized_operator(const Node& node);  // QLinearConv, QLinearMatMul, QGemm, QLinearAdd, ...
   bool lazy_unary(const Node& node);
+  bool qlinear_function(const Node& node, const Quantizer& x, const Quantizer& y);  // QLinearSigmoid, QLinearLeakyRelu
+  bool qlinear_scalar(const Node& node, const Quantizer& a, const Quantizer& b, const Quantizer& y);  // one operand is a number
+  bool qlinear_concat(const Node& node);
+  bool dequantize_constant(const Node& node, const Tensor& constant);
+  bool fold_constants_behind(const Node& node);  // what follows dequantized weights and depends on constants alone
+  void set_folded(const std::string& value, Tensor tensor, const std::string& why_float);
   void emit_lookup(const std::array<std::uint8_t, 256>& table, const std::string& op, ValueId from, ValueId to);
   void set_lazy_affine(const std::string& value, const std::string& quantized, const Quantizer& quantizer);
   std::string quantize_table(const Lazy& lazy, const Quantizer& quantizer, const std::string& output);
@@ -130,14 +139,17 @@ class Lowering {
   bool conv_shape(const Node& node, const Dims& weights, Linear& linear);
   bool matmul_shape(const std::string& x, const Dims& weights, bool transposed, const std::string& output, Linear& linear);
   bool integer_linear(const Linear& linear, const std::string& x, const Quantizer& x_quantizer, const IntegerWeights& weights,
-                      const std::vector<std::int32_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
+                      const std::vector<std::int64_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
+  std::shared_ptr<const void> packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
+                                             const IntegerWeights& weights);
   bool float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
                     const std::string& output);
   bool dies_here(const std::string& value, ValueId id, std::size_t reader);
   const Tensor* float_constant(const std::string& value);  // of an initializer or dequantized weights; null when not constant
   std::optional<IntegerWeights> integer_weights(const QuantizedConstant& constant, std::int64_t channels,
                                                 std::int64_t channel_axis, bool transpose, std::string& why_not) const;
-  std::optional<std::vector<std::int32_t>> integer_bias(const std::string& name, float x_scale,
+  // Whole multiples of x_scale * w_scale[c]; nothing when it is not constant or not one number a channel.
+  std::optional<std::vector<std::int64_t>> integer_bias(const std::string& name, float x_scale,
                                                         const std::vector<float>& w_scale) const;
 
   // lower_dynamic.cpp
@@ -230,6 +242,17 @@ class Lowering {
   // lower_matmul.cpp: two operands that are made at run time
   bool matmul_activations(const Node& node);
 
+  // lower_wide.cpp: 16-bit activations
+  std::optional<Quantizer> wide_quantizer_of(const Node& node) const;
+  bool quantize_wide(const Node& node);
+  bool dequantize_wide(const Node& node);
+  bool wide_linear(const Node& node);
+  void materialize_wide(const std::string& value);
+
+  // lower_products.cpp: two quantized operands that are made at run time
+  bool integer_product(const Node& node, const std::string& a, const Quantizer& a_quantizer, const std::string& b,
+                       const Quantizer& b_quantizer, const Tail& tail, DType output_dtype);
+
   // lower_rows.cpp
   bool softmax(const Node& node);
   bool normalization(const Node& node);  // LayerNormalization, RMSNormalization, ...
@@ -258,6 +281,18 @@ class Lowering {
   std::map<std::string, View, std::less<>> views_;
   std::map<std::string, Lazy, std::less<>> lazy_;
   std::map<std::string, QuantizedConstant, std::less<>> constants_;
+  struct Folded {
+    Tensor tensor;
+    std::string why_float;  // of dequantized weights that have no integer form
+  };
+  struct Wide {
+    std::string quantized;  // name of the 16-bit value
+    Quantizer quantizer;    // with the graph's zero point
+  };
+  std::map<std::string, Wide, std::less<>> wide_;  // like lazy_, for 16 bits
+  bool quantized_file_ = false;
+  std::map<std::string, Tensor, std::less<>> float_constants_;  // what float_constant made
+  std::map<std::string, Folded, std::less<>> folded_;           // constants made when the plan is made
   std::map<std::string, Dims, std::less<>> dims_;
   std::map<std::string, const Node*, std::less<>> deferred_constants_;  // of a DequantizeLinear; real when somebody asks
   std::map<std::size_t, RowQuantizer> row_quantizers_;                  // by their first node

@@ -1,0 +1,47 @@
+// One run of a kernel of conv_q8.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "engine/plan.h"
+#include "kernels/conv_q8/conv_q8.h"
+
+namespace zeropoint::engine {
+
+class IntegerConvStep : public Step {
+ public:
+  IntegerConvStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::shared_ptr<const void> packed,
+                  std::vector<std::int32_t> comp, std::vector<float> scale, kernels::ConvArgs args)
+      : kernel_(kernel),
+        shape_(shape),
+        packed_(std::move(packed)),
+        comp_(std::move(comp)),
+        scale_(std::move(scale)),
+        args_(args) {
+    args_.packed = packed_.get();
+    args_.comp = comp_.data();
+    args_.scale = scale_.data();
+    info.kernel = kernel.name;
+    info.integer = true;
+  }
+  std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
+  void run(const RunContext& context) const override {
+    kernels::ConvArgs args = args_;
+    args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
+    args.dst = context.values[outputs[0]];
+    args.workspace = context.scratch;
+    kernel_.run(shape_, args, context.worker, context.workers);
+  }
+
+ private:
+  const kernels::ConvKernel& kernel_;
+  kernels::ConvShape shape_;
+  std::shared_ptr<const void> packed_;
+  std::vector<std::int32_t> comp_;
+  std::vector<float> scale_;
+  kernels::ConvArgs args_;
+};
+
+}  // namespace zeropoint::engine
