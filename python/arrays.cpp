@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -16,7 +17,7 @@ namespace {
 struct TypeName {
   DType dtype;
   std::string_view numpy;
-  char format;  // of Python's buffer protocol; 0 where it has none
+  char format;  // of Python's buffer protocol; 0: a type of ml_dtypes, which has none
 };
 constexpr std::array kTypeNames = std::to_array<TypeName>({{DType::b8, "bool", '?'},
                                                            {DType::f16, "float16", 'e'},
@@ -42,13 +43,11 @@ constexpr std::array kTypeNames = std::to_array<TypeName>({{DType::b8, "bool", '
                                                            {DType::f8e8m0, "float8_e8m0fnu", 0},
                                                            {DType::f4e2m1, "float4_e2m1fn", 0}});
 
-// Types that NumPy has by way of ml_dtypes: read and given as the integers of their width.
-const char* ml_dtype(DType dtype) {
-  return dtype == DType::bf16 ? "bfloat16"
-         : is_float8(dtype) && bits(dtype) == 8
-             ? std::find_if(kTypeNames.begin(), kTypeNames.end(), [&](const TypeName& row) { return row.dtype == dtype; })
-                   ->numpy.data()
-             : nullptr;
+// Of a type of ml_dtypes; undefined for all others.
+DType stored_type(std::string_view numpy) {
+  for (const TypeName& row : kTypeNames)
+    if (row.numpy == numpy && row.format == 0) return row.dtype;
+  return DType::undefined;
 }
 
 // Python's memory, held until the last tensor that points at it is gone. That may happen on any thread.
@@ -84,21 +83,49 @@ std::string dtype_text(nb::handle array) { return nb::cast<std::string>(nb::str(
 
 nb::object view_as(nb::handle array, const char* dtype) { return array.attr("view")(dtype); }
 
+// Of the elements' memory: what NumPy itself does not have is bytes or pairs of bytes.
 nb::dlpack::dtype dlpack_type(DType dtype) {
   using nb::dlpack::dtype_code;
-  const dtype_code code = dtype == DType::b8     ? dtype_code::Bool
-                          : dtype == DType::bf16 ? dtype_code::UInt  // NumPy itself has no such type
-                          : is_float(dtype)      ? dtype_code::Float
-                          : lowest(dtype) < 0    ? dtype_code::Int
-                                                 : dtype_code::UInt;
-  return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(bits(dtype)), 1};
+  const bool stored = stored_type(numpy_name(dtype)) != DType::undefined;
+  const dtype_code code = stored               ? dtype_code::UInt
+                          : dtype == DType::b8 ? dtype_code::Bool
+                          : is_float(dtype)    ? dtype_code::Float
+                          : lowest(dtype) < 0  ? dtype_code::Int
+                                               : dtype_code::UInt;
+  return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(std::max(8, bits(dtype))), 1};
+}
+
+// ml_dtypes keeps types below a byte in a byte each, signed ones with their sign; ONNX packs them, the first in the low bits.
+Tensor byte_each(const Tensor& packed) {
+  const int width = bits(packed.dtype()), per_byte = 8 / width;
+  const bool has_sign = is_integer(packed.dtype()) && lowest(packed.dtype()) < 0;
+  Tensor result(DType::u8, packed.dims());
+  auto to = result.mutable_values<std::uint8_t>();
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    const auto byte = static_cast<unsigned>(packed.bytes()[i / static_cast<std::size_t>(per_byte)]);
+    unsigned value = byte >> (static_cast<int>(i % static_cast<std::size_t>(per_byte)) * width) & ((1U << width) - 1);
+    if (has_sign && (value >> (width - 1)) != 0) value |= 0xFFU << width;
+    to[i] = static_cast<std::uint8_t>(value);
+  }
+  return result;
+}
+
+Tensor packed_from(DType dtype, Dims dims, std::span<const std::byte> byte_each) {
+  const int width = bits(dtype), per_byte = 8 / width;
+  Tensor result(dtype, std::move(dims));
+  const auto to = result.mutable_bytes();
+  for (std::size_t i = 0; i < byte_each.size(); ++i)
+    to[i / static_cast<std::size_t>(per_byte)] |= (byte_each[i] & static_cast<std::byte>((1U << width) - 1))
+                                                  << (static_cast<int>(i % static_cast<std::size_t>(per_byte)) * width);
+  return result;
 }
 
 template <class... Options>
 nb::object export_array(Tensor tensor) {
   const DType dtype = tensor.dtype();
-  if (dtype == DType::undefined || bits(dtype) < 8)
+  if (dtype == DType::undefined || bits(dtype) == 0)
     throw Error(ErrorCode::kUnsupported, "", "NumPy has no arrays of " + numpy_name(dtype));
+  if (bits(dtype) < 8) tensor = byte_each(tensor);
   auto owned = std::make_unique<Tensor>(std::move(tensor));
   const std::vector<std::size_t> shape(owned->dims().begin(), owned->dims().end());
   void* data = const_cast<std::byte*>(owned->bytes().data());
@@ -108,8 +135,9 @@ nb::object export_array(Tensor tensor) {
   owned.release();
   nb::ndarray<nb::numpy, Options...> array(data, shape.size(), shape.data(), owner, nullptr, dlpack_type(dtype));
   nb::object object = nb::cast(array);
-  if (ml_dtype(dtype) == nullptr) return object;
-  return object.attr("view")(nb::module_::import_("ml_dtypes").attr(ml_dtype(dtype)));
+  const std::string type = numpy_name(dtype);
+  if (stored_type(type) == DType::undefined) return object;
+  return object.attr("view")(nb::module_::import_("ml_dtypes").attr(type.c_str()));
 }
 
 }  // namespace
@@ -132,15 +160,14 @@ DType parse_numpy_name(const std::string& text) {
 Tensor to_tensor(nb::handle source, const std::string& what, std::optional<DType> wanted) {
   nb::object array = nb::module_::import_("numpy").attr("asarray")(source, nb::arg("order") = "C");
   const std::string type = dtype_text(array);
-  DType dtype = DType::undefined, special = DType::undefined;
-  for (const TypeName& row : kTypeNames)
-    if (row.numpy == type && ml_dtype(row.dtype) != nullptr) special = row.dtype;
+  const DType stored = stored_type(type);
+  DType dtype = DType::undefined;
   std::shared_ptr<const Buffer> buffer;
   if (type != "object") {
     try {
-      buffer = std::make_shared<const Buffer>(
-          special == DType::undefined ? array : view_as(array, bits(special) == 16 ? "uint16" : "uint8"));
-      dtype = special != DType::undefined ? special : dtype_of_format(buffer->view().format);
+      const bool as_it_is = stored == DType::undefined;
+      buffer = std::make_shared<const Buffer>(as_it_is ? array : view_as(array, bits(stored) == 16 ? "uint16" : "uint8"));
+      dtype = as_it_is ? dtype_of_format(buffer->view().format) : stored;
     } catch (nb::python_error& error) {  // no buffer of this type: told below
       if (!error.matches(PyExc_ValueError) && !error.matches(PyExc_TypeError) && !error.matches(PyExc_BufferError)) throw;
     }
@@ -154,8 +181,10 @@ Tensor to_tensor(nb::handle source, const std::string& what, std::optional<DType
     throw nb::type_error(message.c_str());
   }
   const Py_buffer& view = buffer->view();
-  return Tensor::borrow(dtype, Dims(view.shape, view.shape + view.ndim),
-                        {static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)}, buffer);
+  const std::span bytes{static_cast<const std::byte*>(view.buf), static_cast<std::size_t>(view.len)};
+  Dims dims(view.shape, view.shape + view.ndim);
+  if (bits(dtype) < 8) return packed_from(dtype, std::move(dims), bytes);
+  return Tensor::borrow(dtype, std::move(dims), bytes, buffer);
 }
 
 nb::object to_array(Tensor tensor) {

@@ -18,11 +18,6 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-7
 STEP = {"bfloat16": 1.6e-2, "float16": 2e-3}
 
 
-# The reference keeps the fractional output size in the coordinate formula; the operator's text, ONNX Runtime and we take the
-# whole one.
-DISPUTED = {"test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners"}
-
-
 def tensors(folder: Path, kind: str) -> list[np.ndarray]:
     paths = sorted(folder.glob(f"{kind}_*.pb"), key=lambda path: int(path.stem.split("_")[1]))
     return [numpy_helper.to_array(onnx.load_tensor(path)) for path in paths]
@@ -67,8 +62,6 @@ def test_engine_computes_what_onnx_says() -> None:
     count: Counter[str] = Counter()
     wrong = []
     for folder in sorted(CASES.iterdir()):
-        if folder.name in DISPUTED:
-            continue
         try:
             if what := run_case(folder):
                 count["wrong"] += 1
