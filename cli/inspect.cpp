@@ -13,8 +13,9 @@
 namespace zeropoint::cli {
 namespace {
 
-// Compiling packs all weights once more; above this it has to be asked for.
-constexpr std::uint64_t kCompiledUnasked = 1ULL << 30;
+// Compiling packs all weights once more and plans every node; above these it has to be asked for.
+constexpr std::uint64_t kCompiledUnasked = 128ULL << 20;
+constexpr std::size_t kNodesUnasked = 20'000;
 
 struct Flags {
   CommonFlags common;
@@ -42,7 +43,7 @@ void inspect(const Flags& flags) {
                     fmt::format("no target is called '{}'; there are: onnxruntime openvino zeropoint", flags.target));
       options.recipe->target = *target;
     }
-    options.engine = flags.engine || constant_bytes(graph) <= kCompiledUnasked;
+    options.engine = flags.engine || (constant_bytes(graph) <= kCompiledUnasked && graph.nodes.size() <= kNodesUnasked);
   }
   const Inspection inspection = zeropoint::inspect(graph, options);
   const std::uint64_t file_bytes = std::filesystem::file_size(flags.model);
@@ -55,7 +56,8 @@ void inspect(const Flags& flags) {
   std::string text = flags.model + ": ";
   if (external) text += fmt::format("{:.1f} MB, weights in external data beside it; ", static_cast<double>(file_bytes) / 1e6);
   text += to_text(inspection, {.all = flags.all, .sizes = flags.sizes});
-  if (!flags.sizes && !options.engine) text += "(--engine compiles it, too, which takes memory for all weights once more)\n";
+  if (!flags.sizes && !options.engine)
+    text += "(--engine compiles it, too, which takes time, and memory for all weights once more)\n";
   print(text);
 }
 

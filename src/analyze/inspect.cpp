@@ -233,7 +233,8 @@ Inspection inspect(const Graph& graph, const InspectOptions& options) {
   ops::infer_shapes(shaped, options.shapes);  // a shape that does not fit is the caller's mistake
   result.inputs = shaped.inputs;
   result.outputs = shaped.outputs;
-  for (ValueInfo& output : result.outputs) output.type = shaped.type_of(output.name);
+  for (ValueInfo& output : result.outputs)
+    if (const auto inferred = shaped.types.find(output.name); inferred != shaped.types.end()) output.type = inferred->second;
   try {
     ops::infer_shapes(shaped, shapes);
   } catch (const Error&) {

@@ -421,6 +421,7 @@ bool Lowering::gelu_chain(const Node& node) {
   const kernels::UnaryF32 params{.op = kernels::UnaryOp::gelu, .alpha = kRootOfTwo};
   emit(std::make_unique<UnaryStep>(kernels::select_elementwise_f32(options_.isas), params, element_count(dims_of(x))),
        "Div+Erf+Add+Mul+Mul", {from}, {to});
+  materialize_tap(half->outputs[0]);
   return true;
 }
 
@@ -438,6 +439,7 @@ bool Lowering::swish_chain(const Node& node) {
   const kernels::UnaryF32 params{.op = kernels::UnaryOp::swish, .alpha = 1};
   emit(std::make_unique<UnaryStep>(kernels::select_elementwise_f32(options_.isas), params, element_count(dims_of(x))),
        "Sigmoid+Mul", {from}, {to});
+  materialize_tap(product->outputs[0]);
   return true;
 }
 

@@ -81,6 +81,7 @@ bool Lowering::matmul_activations(const Node& node) {
 
   // What follows: a scale, then a transpose that leaves the columns together.
   std::string made = node.outputs[0], operators;
+  std::vector<std::size_t> absorbed;
   if (alpha != 1) {
     shape.finish = kernels::MatmulFinish::multiply;
     shape.factor = alpha;
@@ -95,7 +96,7 @@ bool Lowering::matmul_activations(const Node& node) {
         shape.factor = *factor;
         made = next.outputs[0];
         operators += "+" + next.op_type;
-        done_[index] = true;
+        absorbed.push_back(index);
       }
     }
   }
@@ -115,7 +116,7 @@ bool Lowering::matmul_activations(const Node& node) {
       out_dims = moved;
       made = next.outputs[0];
       operators += "+Transpose";
-      done_[index] = true;
+      absorbed.push_back(index);
     }
   }
   // Strides of c: axes of vectors that MatMul drops do not move.
@@ -164,6 +165,7 @@ bool Lowering::matmul_activations(const Node& node) {
     shape.batch_rank = 0;
   }
 
+  for (const std::size_t index : absorbed) done_[index] = true;
   const std::string product = summand.empty() ? made : fresh(made);
   const ValueId out = define(product, DType::f32, out_dims, Layout::row_major);
   auto step = std::make_unique<MatmulStep>(kernels::select_matmul_f32(options_.isas), shape, a.offset, b.offset);
@@ -177,6 +179,7 @@ bool Lowering::matmul_activations(const Node& node) {
     add.outputs = {made};
     if (!binary(add)) return false;
   }
+  materialize_tap(made);
   return true;
 }
 

@@ -127,6 +127,32 @@ TEST(Stage, TapsSeeEachValueOnce) {
   EXPECT_THAT(seen, ElementsAre(0, 1, 2, 3));
 }
 
+TEST(Stage, TapsSeeTheEndsOfFusedChains) {
+  const Graph graph = text_graph(R"(graph g(x: f32[2,3,4], b: f32[2,4,5]) -> (out: f32) {
+  half = f32[]{0.5}
+  root = f32[]{1.4142135}
+  one = f32[]{1}
+  s = Sigmoid(x)
+  swish = Mul(x, s)
+  product = MatMul(swish, b)
+  scaled = Mul(product, half)
+  moved = Transpose(scaled) {perm=[1, 0, 2]}
+  d = Div(moved, root)
+  e = Erf(d)
+  f = Add(e, one)
+  g = Mul(moved, f)
+  gelu = Mul(g, half)
+  out = Relu(gelu)
+}
+)");
+  for (const char* value : {"swish", "scaled", "moved", "gelu"}) {
+    TapSession session(graph, {value});
+    int seen = 0;
+    session.run({{"x", reals({2, 3, 4})}, {"b", reals({2, 4, 5})}}, [&](const TapView&) { ++seen; });
+    EXPECT_EQ(seen, 1) << value;
+  }
+}
+
 TEST(Stage, PreallocatedOutputsMustFitWhatDataDecide) {
   const Graph graph = text_graph(kReshapes);
   Session session(graph);

@@ -10,6 +10,8 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "ops/operator.h"
@@ -37,6 +39,9 @@ class Placer {
  public:
   Placer(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {
     for (const Node& node : graph.nodes) operator_rules_.push_back(&rule_of_operator(graph, node));
+    for (const ValueInfo& output : graph.outputs) outputs_.insert(output.name);
+    for (const auto* list : {&graph.inputs, &graph.outputs})
+      for (const ValueInfo& info : *list) outer_types_.emplace(info.name, info.type);
   }
 
   Placement run() {
@@ -56,7 +61,13 @@ class Placer {
   // --- the graph ---
   const OperatorRule& operator_rule(const Node& node) const { return *operator_rules_[index_of(node)]; }
   Role role_of(const Node& node) const { return operator_rule(node).role; }
-  bool is_f32(const std::string& value) const { return graph_.type_of(value).dtype == DType::f32; }
+  bool is_output(const std::string& value) const { return outputs_.contains(value); }
+  // Graph::type_of, which looks through all inputs and outputs, for graphs that have many.
+  TensorType type_of(const std::string& value) const {
+    const auto found = outer_types_.find(value);
+    return found != outer_types_.end() && !graph_.types.contains(value) ? found->second : graph_.type_of(value);
+  }
+  bool is_f32(const std::string& value) const { return type_of(value).dtype == DType::f32; }
   bool is_computed_f32(const std::string& value) const { return !value.empty() && !graph_.constant(value) && is_f32(value); }
   const Node* producer(const std::string& value) const {
     const auto found = uses_.producer.find(value);
@@ -65,7 +76,7 @@ class Placer {
   // The one reader of a value that nothing else sees; else null.
   const Node* sole_reader(const std::string& value) const {
     const auto found = uses_.consumers.find(value);
-    if (found == uses_.consumers.end() || found->second.size() != 1 || graph_.is_output(value)) return nullptr;
+    if (found == uses_.consumers.end() || found->second.size() != 1 || is_output(value)) return nullptr;
     const Node& reader = graph_.nodes[found->second.front()];
     const auto reads = std::count(reader.inputs.begin(), reader.inputs.end(), value);
     return reads == 1 ? &reader : nullptr;  // 0: a subgraph reads it
@@ -136,7 +147,7 @@ class Placer {
     return obstacle_of_bias(node, output_channels(node, *weight));
   }
   std::string not_f32(const std::string& value) const {
-    const DType dtype = graph_.type_of(value).dtype;
+    const DType dtype = type_of(value).dtype;
     if (dtype == DType::undefined) return fmt::format("the type of '{}' is unknown", value);
     const bool half = dtype == DType::f16 || dtype == DType::bf16 || dtype == DType::f64;
     return fmt::format("'{}' is {}, not f32{}", value, name(dtype), half ? ": export the model in float32 to quantize it" : "");
@@ -244,7 +255,7 @@ class Placer {
       const std::string& w = node.input(input);
       const Tensor* weight = graph_.constant(w);
       if (!weight) continue;
-      if (graph_.is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
+      if (is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
       for (const std::size_t reader : uses_.consumers.find(w)->second) {
         const Node& other = graph_.nodes[reader];
         const std::vector<std::size_t> slots = weight_inputs(other);
@@ -295,7 +306,7 @@ class Placer {
     switch (role) {
       case Role::elementwise: {
         const std::string result = behind_activation(y);
-        if (!is_computed_f32(node.input(1)) || is_bias_add(node) || graph_.is_output(result)) return;
+        if (!is_computed_f32(node.input(1)) || is_bias_add(node) || is_output(result)) return;
         if (!comes_in_integers(x) && !comes_in_integers(node.input(1))) return;
         quantize(x);
         quantize(node.input(1));
@@ -306,7 +317,7 @@ class Placer {
       case Role::pool:
       case Role::function:
       case Role::activation:
-        if (graph_.is_output(y) || !comes_in_integers(x)) return;
+        if (is_output(y) || !comes_in_integers(x)) return;
         if (role == Role::activation && belongs_to_operator(node)) return;
         if (!runs_in_integers && !quantized_.contains(y)) return;
         quantize(y);
@@ -329,7 +340,7 @@ class Placer {
     bool all_quantized = true;
     for (const std::string& y : node.outputs) {
       if (y.empty()) continue;
-      if (graph_.is_output(y) || !is_f32(y)) return;
+      if (is_output(y) || !is_f32(y)) return;
       if (uses_.consumers.contains(y)) all_quantized = all_quantized && quantized_.contains(y);
     }
     const bool forward = quantized_.contains(x), backward = all_quantized && sole_reader(x);
@@ -344,7 +355,7 @@ class Placer {
   }
   void join_concat(const Node& node) {
     const std::string& y = node.outputs[0];
-    if (graph_.is_output(y)) return;
+    if (is_output(y)) return;
     bool any = false;
     for (const std::string& x : node.inputs) {
       if (!is_computed_f32(x)) return;
@@ -491,7 +502,7 @@ class Placer {
     if (node.inputs.empty()) return "";  // a constant
     const std::string* real = nullptr;
     for (const std::string& value : node.outputs)
-      if (!real && !value.empty() && is_float(graph_.type_of(value).dtype)) real = &value;
+      if (!real && !value.empty() && is_float(type_of(value).dtype)) real = &value;
     if (!real) return "";
     if (!is_f32(*real)) return not_f32(*real);
     if (role == Role::none) return std::string(rule.in_float);
@@ -505,7 +516,7 @@ class Placer {
     if (between && role == Role::function)
       return fmt::format("{} computes it in float between quantizers; zeropoint's engine by a table", name(recipe_.target));
     if (!wants_activation(node)) return why_by_rules(node);
-    if (graph_.is_output(behind_activation(y))) return "it makes an output of the graph";
+    if (is_output(behind_activation(y))) return "it makes an output of the graph";
     if (role == Role::elementwise && !(is_computed_f32(node.input(0)) && is_computed_f32(node.input(1))))
       return "one of its operands is a constant";
     if (!takes(rule, recipe_.target))
@@ -517,11 +528,13 @@ class Placer {
   const Recipe& recipe_;
   RuleMatcher matcher_;
   Uses uses_;
-  std::vector<const OperatorRule*> operator_rules_;  // by node
-  std::vector<std::optional<std::size_t>> rules_;    // of the recipe, by node
-  std::set<std::size_t> weighted_;                   // nodes that work in integers
-  std::set<std::size_t> stored_;                     // nodes that only store their weights as integers
-  std::map<std::size_t, std::string> obstacles_;     // of the other nodes with weights
+  std::unordered_set<std::string> outputs_;
+  std::unordered_map<std::string, TensorType> outer_types_;  // of inputs and outputs
+  std::vector<const OperatorRule*> operator_rules_;          // by node
+  std::vector<std::optional<std::size_t>> rules_;            // of the recipe, by node
+  std::set<std::size_t> weighted_;                           // nodes that work in integers
+  std::set<std::size_t> stored_;                             // nodes that only store their weights as integers
+  std::map<std::size_t, std::string> obstacles_;             // of the other nodes with weights
   std::map<std::string, QuantizedWeight> weights_;
   std::set<std::string> quantized_;  // values with a quantizer
   std::set<std::string> integer_;    // values that integer arithmetic makes, when they have a quantizer
