@@ -28,6 +28,7 @@ build:  ## build/release/zeropoint and the Python module
 
 test: setup build  ## build, then run every test
 	ctest --preset release --parallel $(JOBS)
+	@grep -ahE '[0-9]+ pass(ed)?, [0-9]+ refused' build/release/Testing/Temporary/LastTest.log
 	$(PYTHON) -m pytest -q $(wildcard tests python/tests)
 
 demo:  ## quantize a real network on real photographs, run it, compare it with float

@@ -77,7 +77,7 @@ def test_inspect_and_save(shift, tmp_path):
         if (BUILD / "zeropoint").exists():
             output, seconds, peak = run(BUILD / "zeropoint", "inspect", path)
             print(f"\n{GIGABYTES} GB, offset {shift}: inspect {seconds:.1f} s, {peak / 1024:.1f} MB", file=sys.stderr)
-            assert f"{LAYERS * WIDTH * WIDTH / 1e6:.1f} M parameters" in output
+            assert f"{LAYERS * WIDTH * WIDTH / 1e6:.2f} M parameters" in output
             assert peak < MOST
         _, seconds, peak = run(BUILD / "tests/convert_opset", path, saved, 0)
         print(f"{GIGABYTES} GB, offset {shift}: load and save {seconds:.1f} s, {peak / 1024:.1f} MB", file=sys.stderr)
