@@ -14,6 +14,9 @@
 namespace zeropoint::engine {
 namespace {
 
+// Waking a sleeping worker and waiting for it costs tens of microseconds, on virtual machines more.
+constexpr double kWorthSharing = 50;
+
 [[noreturn]] void fail_unknown(const Node& node) {
   throw Error(ErrorCode::kUnsupported, describe(node),
               fmt::format("operator {}{} is not known to this version and cannot run",
@@ -267,8 +270,20 @@ Plan Lowering::run() {
     plan_.total_macs += step->info.macs;
     if (step->info.integer) plan_.integer_macs += step->info.macs;
   }
+  if (options_.threads > 1)
+    for (const auto& step : plan_.steps) step->shared = microseconds(*step) >= kWorthSharing;
   plan_memory(plan_);
   return std::move(plan_);
+}
+
+// What a step takes on one core, roughly: its multiply-accumulates and the bytes that it reads and writes.
+double Lowering::microseconds(const Step& step) const {
+  constexpr double kFloatMacs = 3e4, kIntegerMacs = 3e5, kBytes = 5e3;  // a microsecond
+  double bytes = 0;
+  for (const auto* ids : {&step.inputs, &step.outputs})
+    for (const ValueId id : *ids)
+      if (id != kNoValue) bytes += static_cast<double>(plan_.values[static_cast<std::size_t>(id)].bytes);
+  return static_cast<double>(step.info.macs) / (step.info.integer ? kIntegerMacs : kFloatMacs) + bytes / kBytes;
 }
 
 void Lowering::lower_node(std::size_t index) {

@@ -80,6 +80,7 @@ class Lowering {
 
   // lower.cpp: values
   void lower_node(std::size_t index);
+  double microseconds(const Step& step) const;
   void explain_floats(const Node& node, std::size_t first_step);
   void bind_inputs();
   void bind_outputs();

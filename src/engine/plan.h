@@ -52,6 +52,7 @@ class Step {
 
   StepInfo info;
   std::vector<ValueId> inputs, outputs;
+  bool shared = true;  // among the workers; a step shorter than waking them takes is not
 };
 
 // Buffers have this many readable bytes before and after them, so that vector loads may run over the edge.

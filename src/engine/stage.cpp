@@ -180,7 +180,7 @@ void Stage::execute(Ready& ready, const Observe* observe) {
   const auto call = [&](const Step& step) {
     std::byte* const* values = ready.pointers.data();
     std::byte* scratch = ready.scratch.get();
-    if (step.single_threaded()) return step.run({values, scratch, 0, 1});
+    if (step.single_threaded() || !step.shared) return step.run({values, scratch, 0, 1});
     pool_.run([&](int worker) { step.run({values, scratch, worker, pool_.threads()}); });
   };
   auto tap = plan.taps.begin();
