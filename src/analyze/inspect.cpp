@@ -28,6 +28,12 @@ const Tensor* constant_attribute(const Node& node) {
   return value == nullptr ? nullptr : std::get_if<Tensor>(value);
 }
 
+// Without looking at the bytes, which may have to be read from a file first.
+std::uint64_t stored_bytes(const Tensor& tensor) {
+  const auto width = static_cast<std::uint64_t>(bits(tensor.dtype()));
+  return width == 0 ? tensor.bytes().size() : (static_cast<std::uint64_t>(tensor.size()) * width + 7) / 8;
+}
+
 // Visits every constant of a graph and of the bodies inside it.
 template <class Visit>
 void visit_constants(const Graph& graph, const Visit& visit) {
@@ -50,7 +56,7 @@ void add_weight(const Tensor& tensor, std::int64_t inner, Weights& weights) {
   if (elements == 0 || inner <= 0) return;
   const std::uint64_t channels = elements / static_cast<std::uint64_t>(inner);
   weights.elements += elements;
-  weights.bytes += tensor.bytes().size();
+  weights.bytes += stored_bytes(tensor);
   weights.channels += channels;
   weights.groups_of_128 += channels * static_cast<std::uint64_t>((inner + 127) / 128);
   weights.groups_of_32 += channels * static_cast<std::uint64_t>((inner + 31) / 32);
@@ -97,7 +103,7 @@ std::vector<SizeAt> sizes_of(const Graph& graph, std::uint64_t all_bytes, std::i
   visit_constants(graph, [&](const Tensor& tensor) {
     if (!is_float(tensor.dtype())) return;
     real += static_cast<std::uint64_t>(tensor.size());
-    real_bytes += tensor.bytes().size();
+    real_bytes += stored_bytes(tensor);
   });
   const std::uint64_t others = all_bytes - real_bytes;
   const std::uint64_t kept = others + 4 * (real - weights.elements);  // beside the weights: as fp32
@@ -242,8 +248,8 @@ Inspection inspect(const Graph& graph, const InspectOptions& options) {
   }
   visit_constants(graph, [&](const Tensor& tensor) {
     result.parameters += tensor.size();
-    result.parameter_bytes += tensor.bytes().size();
-    result.bytes_by_type[std::string(name(tensor.dtype()))] += tensor.bytes().size();
+    result.parameter_bytes += stored_bytes(tensor);
+    result.bytes_by_type[std::string(name(tensor.dtype()))] += stored_bytes(tensor);
   });
   std::map<std::string, OperatorCount> counts;
   count_operators(graph, shaped, false, counts);
