@@ -80,6 +80,13 @@ def _smollm2() -> None:
     samples.prompts(DATA, MODELS)
 
 
+def _bench() -> None:
+    import bench_networks
+
+    bench_networks.bert_base(MODELS)
+    bench_networks.wide_linear(MODELS)
+
+
 def _samples() -> None:
     import samples
 
@@ -124,6 +131,12 @@ STEPS = {
         _smollm2,
         _files(MODELS, "smollm2_135m.onnx", "smollm2_tokenizer.json") + _files(DATA, "prompts/000.npz"),
         ("transformers_export.py", "samples.py"),
+        by_default=False,
+    ),
+    "bench": Step(
+        _bench,
+        _files(MODELS, "bert_base.onnx", "wide_linear.onnx"),
+        ("bench_networks.py", "transformers_export.py"),
         by_default=False,
     ),
     "samples": Step(

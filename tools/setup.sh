@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what zeropoint needs on Debian 12. Safe to run again: a step that has nothing to do takes no time.
 #
-#   tools/setup.sh [build] [python] [competitors] [models] [large]      the first four without an argument
+#   tools/setup.sh [build] [python] [competitors] [models] [bench] [large]      the first four without an argument
 #
 #   build        compilers and libraries (apt)
 #   python       a private Python environment in build/venv
 #   competitors  the runtimes zeropoint is tested against and timed beside
 #   models       real networks in build/models, photographs, labelled pictures, text and speech in build/data
+#   bench        BERT-base and a wide linear layer with random weights, 925 MB, for bench/workloads.py; only when asked for
 #   large        SmolLM2, 657 MB; only when asked for
 #
 # PYTHON=/path/to/python3 chooses the interpreter. TORCH_INDEX_URL=URL names a package index with the CPU build of
@@ -113,6 +114,12 @@ step_models() {
   "$VENV/bin/python" tools/make_models.py
 }
 
+step_bench() {
+  step_competitors
+  step_models
+  "$VENV/bin/python" tools/make_models.py --only bench
+}
+
 step_large() {
   step_models
   if ! up_to_date large tools/requirements-large.txt tools/constraints.txt; then
@@ -130,8 +137,8 @@ main() {
   [[ ${#steps[@]} -gt 0 ]] || steps=(build python competitors models)
   for step in "${steps[@]}"; do
     case $step in
-      build | python | competitors | models | large) ;;
-      *) sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
+      build | python | competitors | models | bench | large) ;;
+      *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
     esac
   done
   mkdir -p "$STAMPS"
