@@ -1,8 +1,10 @@
 // zeropoint bench: how fast a model runs.
+#include "analyze/bench.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
+#include <cstring>
 
 #include "base/file.h"
 #include "command.h"
@@ -10,24 +12,26 @@
 namespace zeropoint::cli {
 namespace {
 
+constexpr std::size_t kShownSteps = 15;
+
 struct Flags {
   CommonFlags common;
+  DataFlags data;
   std::string model, report;
   std::int64_t batch = 1;
   double seconds = 2;
   bool nodes = false, batch_given = false;
 };
 
-void bench(const Flags& flags) {
-  const Graph model = load(flags.model);
-  SessionOptions options = flags.common.session_options();
+// The shape of each input whose rank is known: open dimensions are 1, the first one --batch.
+std::map<std::string, Dims> shapes(const Flags& flags, const Graph& model, std::map<std::string, Dims> given) {
   for (const auto& input : model.inputs) {
-    if (const auto given = options.shapes.find(input.name);
-        given != options.shapes.end() && flags.batch_given && !given->second.empty() && given->second[0] != flags.batch)
+    if (const auto own = given.find(input.name);
+        own != given.end() && flags.batch_given && !own->second.empty() && own->second[0] != flags.batch)
       throw Error(
           ErrorCode::kBadArgument, "--batch",
-          fmt::format("{} contradicts --shape {}={}; give one of them", flags.batch, input.name, to_string(given->second)));
-    if (options.shapes.contains(input.name) || !input.type.shape || input.type.shape->empty()) continue;
+          fmt::format("{} contradicts --shape {}={}; give one of them", flags.batch, input.name, to_string(own->second)));
+    if (given.contains(input.name) || !input.type.shape || input.type.shape->empty()) continue;
     Dims dims;
     for (const Dim& dim : *input.type.shape) dims.push_back(dim.fixed() ? dim.value : 1);
     if (!input.type.shape->front().fixed()) {
@@ -36,84 +40,81 @@ void bench(const Flags& flags) {
       throw Error(ErrorCode::kBadArgument, "--batch",
                   "input '" + input.name + "' has a fixed first dimension: " + to_string(input.type));
     }
-    options.shapes[input.name] = dims;
+    given[input.name] = dims;
   }
-  const Feeds feeds = random_feeds(model, options.shapes, flags.common.seed);
-  options.profile = flags.nodes;
-  Session session(model, options);
-  std::vector<Tensor> in, out = session.run(feeds);
-  for (const auto& input : session.inputs()) in.push_back(feeds.at(input.name));
+  return given;
+}
 
-  using Clock = std::chrono::steady_clock;
-  std::vector<double> times;
-  const auto start = Clock::now();
-  while (times.size() < 10 || std::chrono::duration<double>(Clock::now() - start).count() < flags.seconds) {
-    const auto before = Clock::now();
-    if (const ErrorCode code = session.run(in, out); code != ErrorCode::kOk)
-      throw Error(code, flags.model, "the run failed: " + std::string(name(code)));
-    times.push_back(std::chrono::duration<double>(Clock::now() - before).count());
-    if (interrupted()) throw Error(ErrorCode::kInterrupted, "bench", "interrupted");
+// `count` tensors as one, joined along the first axis.
+Tensor join(const std::vector<Tensor>& rows, const std::string& input) {
+  Dims dims = rows.front().dims();
+  for (std::size_t i = 1; i < rows.size(); ++i) {
+    const Dims& other = rows[i].dims();
+    if (dims.empty() || other.size() != dims.size() || !std::equal(dims.begin() + 1, dims.end(), other.begin() + 1))
+      throw Error(ErrorCode::kBadSample, "--batch",
+                  fmt::format("samples of input '{}' differ in shape: {} and {}", input, to_string(rows.front().dims()),
+                              to_string(other)));
+    dims[0] += other[0];
   }
-  std::sort(times.begin(), times.end());
-  const double best = times.front(), median = times[times.size() / 2], p95 = times[times.size() * 95 / 100];
-  std::int64_t macs = 0;
-  const auto steps = session.steps();
-  for (const auto& step : steps) macs += step.macs;
-  const double gops = 2e-9 * static_cast<double>(macs) / best;
-  const double coverage = 100 * session.integer_coverage();
-  if (flags.common.json || !flags.report.empty()) {
-    nlohmann::ordered_json json = {{"model", flags.model},
-                                   {"batch", flags.batch},
-                                   {"threads", flags.common.threads},
-                                   {"runs", times.size()},
-                                   {"min_ms", best * 1e3},
-                                   {"median_ms", median * 1e3},
-                                   {"p95_ms", p95 * 1e3},
-                                   {"gop_per_s", gops},
-                                   {"integer_percent", coverage},
-                                   {"isas", to_string(allowed_isas(options.max_isa))}};
-    if (flags.nodes)
-      for (const auto& step : steps)
-        json["nodes"].push_back({{"name", step.name},
-                                 {"op", step.op},
-                                 {"kernel", step.kernel},
-                                 {"ms", 1e3 * step.seconds / static_cast<double>(times.size() + 1)},
-                                 {"macs", step.macs}});
-    if (!flags.report.empty()) write_file(flags.report, json.dump(2) + "\n");
-    if (flags.common.json) return print(json);
+  Tensor joined(rows.front().dtype(), dims);
+  std::byte* to = joined.mutable_bytes().data();
+  for (const Tensor& row : rows) {
+    std::memcpy(to, row.bytes().data(), row.bytes().size());
+    to += row.bytes().size();
   }
-  std::string text;
-  if (flags.nodes) {
-    for (const auto& step : steps) {
-      const double seconds = step.seconds / static_cast<double>(times.size() + 1);
-      text += fmt::format("{:>9.1f} us  {:>7}  {:<28.28}  {:<34.34}  {}\n", seconds * 1e6,
-                          step.macs > 0 ? fmt::format("{:.0f}", 2e-9 * static_cast<double>(step.macs) / seconds) : "", step.op,
-                          step.kernel, step.name);
-    }
-    text += "(time, GOP/s, operator, kernel, node)\n";
+  return joined;
+}
+
+// The first --batch samples, from the start again where there are fewer.
+Feeds read_feeds(const Flags& flags, const Graph& model) {
+  const ChosenSamples samples = open(flags.data, flags.common, model);
+  if (flags.batch == 1) return samples.get().get(0);
+  std::map<std::string, std::vector<Tensor>> rows;
+  for (std::int64_t i = 0; i < flags.batch; ++i)
+    for (auto& [input, tensor] : samples.get().get(static_cast<std::size_t>(i) % samples.get().size()))
+      rows[input].push_back(tensor);
+  Feeds feeds;
+  for (const auto& [input, tensors] : rows) feeds.emplace(input, join(tensors, input));
+  return feeds;
+}
+
+void run_bench(const Flags& flags) {
+  const Graph model = load(flags.model);
+  SessionOptions options = flags.common.session_options();
+  Feeds feeds;
+  if (flags.data.path.empty()) {
+    options.shapes = shapes(flags, model, options.shapes);
+    feeds = random_feeds(model, options.shapes, flags.common.seed);
+  } else {
+    feeds = read_feeds(flags, model);
   }
-  text += fmt::format(
-      "{}: min {:.3f} ms, median {:.3f} ms, p95 {:.3f} ms of {} runs; {:.1f} GOP/s; {:.1f} % of the work in integers\n",
-      flags.model, best * 1e3, median * 1e3, p95 * 1e3, times.size(), gops, coverage);
-  print(text);
+  const analyze::BenchReport report = analyze::bench(model, feeds, options, flags.seconds, &interrupted());
+  nlohmann::ordered_json json = {{"model", flags.model}, {"batch", flags.batch}};
+  json.update(nlohmann::ordered_json::parse(analyze::to_json(report)));
+  if (!flags.report.empty()) write_file(flags.report, json.dump(2) + "\n");
+  if (flags.common.json) return print(json);
+  print(analyze::to_text(report, flags.nodes ? std::nullopt : std::optional(kShownSteps)));
 }
 
 }  // namespace
 
 void add_bench(CLI::App& program, int*) {
   auto flags = std::make_shared<Flags>();
-  CLI::App* verb = program.add_subcommand("bench", "time a model");
+  CLI::App* verb = program.add_subcommand("bench", "time a model, node by node, beside what the machine could do");
   verb->add_option("model", flags->model, "ONNX file, float or quantized")->required();
-  verb->add_option("--batch", flags->batch, "first dimension where the model leaves it open")
+  verb->add_option("--batch", flags->batch, "first dimension where the model leaves it open; with --data, samples")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
+  verb->add_option("--data", flags->data.path, "inputs: the first samples of a folder or .npz; default: random numbers");
+  verb->add_option("--preprocess", flags->data.preprocess,
+                   "how pictures become tensors; default: preprocess.json in their folder");
   verb->add_option("--seconds", flags->seconds, "how long to measure")->check(CLI::Range(0.01, 3600.0))->capture_default_str();
-  verb->add_flag("--nodes", flags->nodes, "time of each node");
+  verb->add_flag("--nodes", flags->nodes, "all nodes in their order, not the slowest ones alone");
   verb->add_option("--report", flags->report, "write the figures as JSON");
   flags->common.add_to(*verb);
   verb->callback([flags, verb] {
     flags->batch_given = verb->count("--batch") > 0;
-    bench(*flags);
+    run_bench(*flags);
   });
 }
 
