@@ -292,7 +292,8 @@ void Lowering::lower_node(std::size_t index) {
   reason_.clear();
   done_[index] = true;
   const std::size_t before = plan_.steps.size();
-  bool handled = wide_linear(node);
+  bool handled = wide_linear(node) || wide_product(node) || wide_average(node) ||
+                 (node.is("ConvTranspose") && wide_.contains(node.input(0)) && conv_transpose(node));
   if (!handled)
     for (const auto& input : node.inputs) materialize_wide(input);
   handled = handled || row_quantize(index);

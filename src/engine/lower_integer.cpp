@@ -1,5 +1,5 @@
-// Integer operators that run on the kernels of 2-d convolution in another shape: ConvTranspose, convolutions over three
-// dimensions, products of two computed matrices; and PRelu with a slope a channel.
+// Integer operators that run on the kernels of 2-d convolution in another shape: ConvTranspose and convolutions over three
+// dimensions; and PRelu with a slope a channel.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -108,79 +108,6 @@ class DepthTapsStep : public Step {
   Shape s_;
 };
 
-std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64 + 128; }  // kernels may read over the edge
-
-// Products of pairs of matrices that both change at run time: the second is packed anew for each.
-class IntegerProductStep : public Step {
- public:
-  struct Pair {
-    std::int64_t a, b;  // offsets in elements
-  };
-  IntegerProductStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::vector<Pair> pairs,
-                     std::int32_t b_zero_point, float scale, kernels::ConvArgs args, std::size_t out_bytes)
-      : kernel_(kernel),
-        shape_(shape),
-        pairs_(std::move(pairs)),
-        scale_(static_cast<std::size_t>(shape.o), scale),
-        zero_points_(static_cast<std::size_t>(shape.o), b_zero_point - 128),
-        args_(args),
-        out_bytes_(out_bytes) {
-    args_.scale = scale_.data();
-    info.kernel = kernel.name;
-    info.integer = true;
-  }
-  std::size_t scratch_bytes(int workers) const override { return own_bytes() * static_cast<std::size_t>(workers); }
-  void run(const RunContext& context) const override {
-    const auto part = partition(static_cast<std::int64_t>(pairs_.size()), context.worker, context.workers, 1);
-    std::byte* at = context.scratch + own_bytes() * static_cast<std::size_t>(context.worker);
-    const auto take = [&](std::size_t bytes) {
-      std::byte* taken = at + 64;
-      at += aligned(bytes);
-      return taken;
-    };
-    const std::size_t count = static_cast<std::size_t>(shape_.c * shape_.o);
-    auto* flipped = reinterpret_cast<std::int8_t*>(take(count));
-    auto* transposed = reinterpret_cast<std::int8_t*>(take(count));
-    auto* comp = reinterpret_cast<std::int32_t*>(take(4 * static_cast<std::size_t>(shape_.o)));
-    std::byte* packed = take(kernel_.packed_bytes(shape_));
-    kernels::ConvArgs args = args_;
-    args.packed = packed;
-    args.comp = comp;
-    args.workspace = take(kernel_.workspace_bytes(shape_, 1));
-    std::int64_t held = -1;  // the matrix that lies packed
-    for (std::int64_t i = part.begin; i < part.end; ++i) {
-      const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      if (pair.b != held) {
-        const auto* b = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]) + pair.b;
-        for (std::size_t e = 0; e < count; ++e) flipped[e] = static_cast<std::int8_t>(b[e] ^ 0x80U);
-        kernels::transpose_weights(shape_.c, shape_.o, flipped, transposed);
-        kernel_.pack(shape_, transposed, zero_points_.data(), packed);
-        // Cannot overflow: the plan bounds K.
-        (void)kernels::fold_bias(shape_, transposed, zero_points_.data(), args.src_zero_point, nullptr, comp);
-        held = pair.b;
-      }
-      args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]) + pair.a;
-      args.dst = context.values[outputs[0]] + static_cast<std::size_t>(i) * out_bytes_;
-      kernel_.run(shape_, args, 0, 1);
-    }
-  }
-
- private:
-  std::size_t own_bytes() const {
-    const std::size_t count = static_cast<std::size_t>(shape_.c * shape_.o);
-    return 2 * aligned(count) + aligned(4 * static_cast<std::size_t>(shape_.o)) + aligned(kernel_.packed_bytes(shape_)) +
-           aligned(kernel_.workspace_bytes(shape_, 1)) + 64;
-  }
-
-  const kernels::ConvKernel& kernel_;
-  kernels::ConvShape shape_;
-  std::vector<Pair> pairs_;
-  std::vector<float> scale_;
-  std::vector<std::int32_t> zero_points_;
-  kernels::ConvArgs args_;
-  std::size_t out_bytes_;  // of one product
-};
-
 // A function of an 8-bit value that differs by channel: channel-last bytes through a table each.
 class ChannelTablesStep : public Step {
  public:
@@ -209,21 +136,22 @@ class ChannelTablesStep : public Step {
 // The weights of one phase after the other as the channels of a plain convolution, then the phases side by side.
 bool Lowering::conv_transpose(const Node& node) {
   const auto quantized = constants_.find(node.input(1));
-  const auto lazy = lazy_.find(node.input(0));
-  if (quantized == constants_.end() || lazy == lazy_.end() || !lazy->second.affine) {
+  const std::optional<Operand> operand = operand_of(node.input(0));
+  if (quantized == constants_.end() || !operand) {
     reason_ = "no fast kernel for this operator in float";
     return false;
   }
   const QuantizedConstant& constant = quantized->second;
-  const Dims &w = constant.values.dims(), x = dims_of(node.input(0)), y = dims_of(node.outputs[0]);
+  const Dims &w = constant.values.dims(), x = dims_of(operand->quantized), y = dims_of(node.outputs[0]);
   const std::int64_t groups = node.get_int("group", 1);
   if (x.size() < 3 || x.size() > 4 || w.size() != x.size() || element_count(y) == 0 || element_count(x) == 0 ||
       element_count(w) == 0) {
     reason_ = "only one and two spatial dimensions have integer kernels";
     return false;
   }
-  if (constant.values.dtype() != DType::s8 && constant.values.dtype() != DType::u8) {
-    reason_ = fmt::format("weights are {}, only 8 bits have integer kernels", name(constant.values.dtype()));
+  const auto width = static_cast<std::size_t>(element_bytes(constant.values.dtype()));
+  if (width > 2) {
+    reason_ = fmt::format("weights are {}, only 8 and 16 bits have integer kernels", name(constant.values.dtype()));
     return false;
   }
   const std::size_t spatial = x.size() - 2;
@@ -273,17 +201,18 @@ bool Lowering::conv_transpose(const Node& node) {
             for (std::int64_t b = 0; b < h.taps; ++b) {
               const std::int64_t kv = v.tap[static_cast<std::size_t>(phase / h.stride)][static_cast<std::size_t>(a)];
               const std::int64_t kh = h.tap[static_cast<std::size_t>(phase % h.stride)][static_cast<std::size_t>(b)];
-              to[at++] =
-                  kv < 0 || kh < 0
-                      ? static_cast<std::byte>(constant.zero_point[p] & 0xFF)
-                      : from[static_cast<std::size_t>((((g * per_group + i) * each + j) * v.kernel + kv) * h.kernel + kh)];
+              const std::int64_t tap = (((g * per_group + i) * each + j) * v.kernel + kv) * h.kernel + kh;
+              std::memcpy(to.data() + at,
+                          kv < 0 || kh < 0 ? reinterpret_cast<const std::byte*>(&constant.zero_point[p])  // its low bytes
+                                           : from.data() + static_cast<std::size_t>(tap) * width,
+                          width);
+              at += width;
             }
       }
 
-  const Lazy source = lazy->second;
-  const auto weights = integer_weights(plain, o * count, 0, false, reason_);
-  if (!weights) return false;
-  const auto bias = integer_bias(node.input(2), source.affine->scale, channel_scale);
+  const auto weights = byte_weights(plain, o * count, 0, false);
+  if (weights.empty()) return false;
+  const auto bias = integer_bias(node.input(2), operand->quantizer.scale, channel_scale);
   if (!bias) {
     reason_ = "the bias is not constant or does not fit 32 bits";
     return false;
@@ -310,10 +239,15 @@ bool Lowering::conv_transpose(const Node& node) {
   s.groups = groups;
   linear.out_layout = Layout::channel_last;
   linear.macs = element_count(x) * each * v.kernel * h.kernel;
-  const Tail tail = absorb_tail(node.outputs[0]);
+  const Tail tail = absorb_tail(node.outputs[0], true, true);
+  const auto sums = [&](const Tail& behind) {
+    return is_wide(node, tail) ? wide_sums(linear, *operand, weights, phase_bias, behind)
+                               : integer_linear(linear, operand->quantized, operand->quantizer, weights.front(), phase_bias,
+                                                behind, DType::f32, reason_);
+  };
   if (count == 1) {
     linear.out_dims = y;
-    return integer_linear(linear, source.quantized, *source.affine, *weights, phase_bias, tail, DType::f32, reason_);
+    return sums(tail);
   }
   linear.out_dims = spatial == 2 ? Dims{x[0], s.o, s.oh, s.ow} : Dims{x[0], s.o, s.ow};
   Tail inner{.value = fresh(node.outputs[0]),
@@ -322,7 +256,7 @@ bool Lowering::conv_transpose(const Node& node) {
              .quantizer = tail.quantizer,
              .operators = tail.operators};
   inner.same = {inner.value};
-  if (!integer_linear(linear, source.quantized, *source.affine, *weights, phase_bias, inner, DType::f32, reason_)) return false;
+  if (!sums(inner)) return false;
   const DType dtype = tail.quantizer ? tail.quantizer->dtype : DType::f32;
   const bool flipped = dtype == DType::s8;
   const ValueId pixels = fetch(inner.value, Layout::channel_last, flipped);
@@ -420,96 +354,6 @@ bool Lowering::convolution_3d(const Node& node) {
                                                            .zero_point = static_cast<std::uint8_t>(source.affine->zero_point)}),
       "Conv: depth", {from}, {to});
   return integer_linear(linear, spread, *source.affine, *weights, *bias, absorb_tail(node.outputs[0]), DType::f32, reason_);
-}
-
-bool Lowering::integer_product(const Node& node) {
-  const auto a_lazy = lazy_.find(node.input(0));
-  if (node.op_type != "MatMul" || a_lazy == lazy_.end() || !a_lazy->second.affine) return false;
-  std::string b_name;
-  std::optional<Quantizer> b_quantizer;
-  if (const auto b_lazy = lazy_.find(node.input(1)); b_lazy != lazy_.end()) {
-    b_name = b_lazy->second.quantized;
-    b_quantizer = b_lazy->second.affine;
-  } else if (const auto constant = constants_.find(node.input(1)); constant != constants_.end()) {
-    const QuantizedConstant& b = constant->second;
-    if (b.scale.size() != 1 || b.values.dtype() == DType::s32) {
-      reason_ = "a constant of more than two dimensions has integer kernels with one scale only";
-      return false;
-    }
-    b_name = b.name;
-    b_quantizer = Quantizer{.scale = b.scale[0],
-                            .zero_point = b.zero_point[0] + (b.values.dtype() == DType::s8 ? 128 : 0),
-                            .dtype = b.values.dtype()};
-  }
-  if (!b_quantizer) return false;
-  const Quantizer x = *a_lazy->second.affine, w = *b_quantizer;
-  const std::string a_name = a_lazy->second.quantized;
-  const Dims a = dims_of(node.input(0)), b = dims_of(node.input(1)), y = dims_of(node.outputs[0]);
-  if (a.size() < 2 || b.size() < 2 || element_count(y) == 0 || element_count(a) == 0) return false;
-  kernels::ConvShape s;
-  s.w = s.ow = a[a.size() - 2];
-  s.c = s.src_stride = a.back();
-  s.o = s.dst_stride = b.back();
-  constexpr std::int64_t kMostProducts = 16000;  // 255 * 255 * K, four times, stays below 2^32
-  if (s.c > kMostProducts) {
-    reason_ = fmt::format("sums of {} products could overflow 32 bits", s.c);
-    return false;
-  }
-  // Which matrices meet: the leading dimensions broadcast.
-  const std::size_t lead = y.size() - 2;
-  std::vector<IntegerProductStep::Pair> pairs;
-  const std::int64_t products = element_count(std::span(y).first(lead));
-  for (std::int64_t i = 0; i < products; ++i) {
-    IntegerProductStep::Pair pair{0, 0};
-    std::int64_t rest = i, a_step = s.w * s.c, b_step = s.c * s.o;
-    for (std::size_t axis = lead; axis-- > 0;) {
-      const std::int64_t at = rest % y[axis];
-      rest /= y[axis];
-      const auto advance = [&](const Dims& dims, std::int64_t& offset, std::int64_t& step) {
-        const std::size_t missing = y.size() - dims.size();
-        if (axis < missing) return;
-        if (dims[axis - missing] != 1) offset += at * step;
-        step *= dims[axis - missing];
-      };
-      advance(a, pair.a, a_step);
-      advance(b, pair.b, b_step);
-    }
-    pairs.push_back(pair);
-  }
-  const Tail tail = absorb_tail(node.outputs[0]);
-  kernels::ConvArgs args;
-  args.src_zero_point = x.zero_point;
-  float scale = x.scale * w.scale;
-  if (tail.quantizer) {
-    const Quantizer& q = *tail.quantizer;
-    args.output = kernels::ConvOutput::u8;
-    args.dst_zero_point = q.zero_point;
-    const auto limit = [&](float bound) {
-      return static_cast<float>(numerics::quantize(bound, q.scale, q.zero_point, {0, 255}) - q.zero_point);
-    };
-    args.low = limit(tail.low);
-    args.high = limit(tail.high);
-    scale = numerics::requantize_scale(x.scale, w.scale, q.scale);
-  } else {
-    args.output = kernels::ConvOutput::f32;
-    args.low = tail.low;
-    args.high = tail.high;
-  }
-  if (!std::isfinite(scale)) {
-    reason_ = "a requantization scale is not finite";
-    return false;
-  }
-  const ValueId left = fetch(a_name, Layout::row_major, x.dtype == DType::s8);
-  const ValueId right = fetch(b_name, Layout::row_major, w.dtype == DType::s8);
-  const DType dtype = tail.quantizer ? tail.quantizer->dtype : DType::f32;
-  const ValueId out = define(tail.quantizer ? tail.same.front() : tail.value, dtype, y, Layout::row_major, dtype == DType::s8);
-  const kernels::ConvKernel* kernel = kernels::select_conv_q8(s, options_.isas);
-  auto step = std::make_unique<IntegerProductStep>(*kernel, s, std::move(pairs), w.zero_point, scale, args,
-                                                   static_cast<std::size_t>(s.w * s.o * element_bytes(dtype)));
-  step->info.macs = element_count(y) * s.c;
-  emit(std::move(step), "MatMul" + tail.operators + (tail.quantizer ? "+QuantizeLinear" : ""), {left, right}, {out});
-  finish_tail(tail);
-  return true;
 }
 
 bool Lowering::channel_prelu(const Node& node) {

@@ -5,6 +5,7 @@
 #include "kernels/elementwise_q8/elementwise_q8.h"
 #include "kernels/pool_f32/pool_f32.h"
 #include "kernels/pool_q8/pool_q8.h"
+#include "kernels/pool_window.h"
 #include "numerics/quantize.h"
 
 namespace zeropoint::engine {
@@ -67,6 +68,58 @@ class AveragePoolQ8Step : public Step {
   kernels::PoolShape shape_;
   kernels::DequantizeParams x_;
   std::optional<kernels::QuantizeParams> y_;
+};
+
+// 16-bit values: sums in 64 bits, converted once. The result in floats or, with `y`, quantized.
+template <class T>
+class AveragePoolWideStep : public Step {
+ public:
+  AveragePoolWideStep(const kernels::PoolShape& shape, const Quantizer& x, const std::optional<Quantizer>& y,
+                      const numerics::Limits& limits)
+      : s_(shape), x_(x), y_(y), limits_(limits) {
+    info.kernel = "16 bits";
+    info.integer = true;
+  }
+  void run(const RunContext& context) const override {
+    std::byte* dst = context.values[outputs[0]];
+    const auto quantized = [&](float v) { return numerics::quantize(v, y_->scale, y_->zero_point, limits_); };
+    if (!y_)
+      store(context, reinterpret_cast<float*>(dst), [](float v) { return v; });
+    else if (bits(y_->dtype) == 16)
+      store(context, reinterpret_cast<std::uint16_t*>(dst), quantized);
+    else
+      store(context, reinterpret_cast<std::uint8_t*>(dst), quantized);
+  }
+
+ private:
+  template <class Out, class Finish>
+  void store(const RunContext& context, Out* dst, const Finish& finish) const {
+    const auto* src = reinterpret_cast<const T*>(context.values[inputs[0]]);
+    const kernels::PoolShare share = kernels::pool_share(s_, 1, context.worker, context.workers);
+    for (std::int64_t row = share.row_begin; row < share.row_end; ++row) {
+      const kernels::PoolSpan rows = kernels::pool_rows(s_, row % s_.oh);
+      for (std::int64_t x = 0; x < s_.ow; ++x) {
+        const kernels::PoolSpan columns = kernels::pool_columns(s_, x);
+        const std::int64_t count = kernels::pool_count(s_, rows, columns);
+        for (std::int64_t c = share.channel_begin; c < share.channel_end; ++c) {
+          std::int64_t sum = 0;
+          for (std::int64_t i = 0; i < rows.end - rows.begin; ++i)
+            for (std::int64_t j = 0; j < columns.end - columns.begin; ++j) {
+              const std::int64_t pixel =
+                  (row / s_.oh * s_.h + rows.first + i * s_.dilation_h) * s_.w + columns.first + j * s_.dilation_w;
+              sum += src[pixel * s_.src_pixel_stride + c] - x_.zero_point;
+            }
+          const float v = count == 0 ? 0.0F : (static_cast<float>(sum) * x_.scale) / static_cast<float>(count);
+          dst[(row * s_.ow + x) * s_.dst_pixel_stride + c] = static_cast<Out>(finish(v));
+        }
+      }
+    }
+  }
+
+  kernels::PoolShape s_;
+  Quantizer x_;
+  std::optional<Quantizer> y_;
+  numerics::Limits limits_;
 };
 
 // Global pooling over [N,C,...].
@@ -148,6 +201,52 @@ bool Lowering::integer_average(const Node& node, bool global, const std::string&
   return true;
 }
 
+std::optional<bool> Lowering::spatial_mean(const Node& node) {
+  const Dims x_dims = dims_of(node.input(0));
+  std::vector<std::int64_t> axes = node.get_ints("axes");
+  if (!node.input(1).empty()) {
+    const Tensor* constant = constant_of(node.input(1));
+    if (constant == nullptr || constant->dtype() != DType::s64) return std::nullopt;
+    axes.assign(constant->values<std::int64_t>().begin(), constant->values<std::int64_t>().end());
+  }
+  std::set<std::int64_t> wanted, given;
+  for (std::size_t axis = 2; axis < x_dims.size(); ++axis) wanted.insert(static_cast<std::int64_t>(axis));
+  for (const std::int64_t axis : axes) given.insert(axis < 0 ? axis + static_cast<std::int64_t>(x_dims.size()) : axis);
+  return wanted == given && element_count(dims_of(node.outputs[0])) == x_dims[0] * x_dims[1];
+}
+
+bool Lowering::wide_average(const Node& node) {
+  const bool is_mean = node.is("ReduceMean"), is_global = is_mean || node.is("GlobalAveragePool");
+  const auto wide = wide_.find(node.input(0));
+  if (wide == wide_.end() || (!is_global && !node.is("AveragePool"))) return false;
+  const auto [source, x] = wide->second;
+  const Dims x_dims = dims_of(source), y_dims = dims_of(node.outputs[0]);
+  if (x_dims.size() < 3 || element_count(x_dims) == 0 || element_count(y_dims) == 0) return false;
+  if (is_mean && !spatial_mean(node).value_or(false)) return false;
+  const auto shape = is_global ? std::optional(global_shape(x_dims)) : window_shape(node, x_dims, y_dims);
+  if (!shape) return false;
+  const Tail tail = absorb_tail(node.outputs[0], true, true);
+  numerics::Limits limits{0, 255};  // s8 is held as u8
+  if (tail.quantizer) {
+    const Quantizer& y = *tail.quantizer;
+    if (y.dtype == DType::u16) limits = {0, 65535};
+    if (y.dtype == DType::s16) limits = {-32768, 32767};
+    limits = {numerics::quantize(tail.low, y.scale, y.zero_point, limits),
+              numerics::quantize(tail.high, y.scale, y.zero_point, limits)};
+  }
+  const ValueId from = fetch(source, Layout::channel_last);
+  const DType dtype = tail.quantizer ? tail.quantizer->dtype : DType::f32;
+  const ValueId to = define(tail.quantizer ? tail.same.front() : node.outputs[0], dtype, y_dims,
+                            y_dims.size() >= 3 ? Layout::channel_last : Layout::row_major, dtype == DType::s8);
+  const std::string op = node.op_type + (tail.quantizer ? tail.operators + "+QuantizeLinear" : "");
+  if (x.dtype == DType::u16)
+    emit(std::make_unique<AveragePoolWideStep<std::uint16_t>>(*shape, x, tail.quantizer, limits), op, {from}, {to});
+  else
+    emit(std::make_unique<AveragePoolWideStep<std::int16_t>>(*shape, x, tail.quantizer, limits), op, {from}, {to});
+  if (tail.quantizer) finish_tail(tail);
+  return true;
+}
+
 bool Lowering::pool(const Node& node) {
   const std::string& x = node.input(0);
   if (node.op_type == "ReduceMean" && !lazy_.contains(x) && layout_held(x) == Layout::row_major) return reduction(node);
@@ -172,16 +271,9 @@ bool Lowering::pool(const Node& node) {
   const bool is_mean = node.op_type == "ReduceMean", is_global = is_mean || node.op_type.starts_with("Global");
   const Kind kind = node.op_type == "MaxPool" || node.op_type == "GlobalMaxPool" ? Kind::max : Kind::average;
   if (is_mean) {
-    std::vector<std::int64_t> axes = node.get_ints("axes");
-    if (!node.input(1).empty()) {
-      const Tensor* constant = constant_of(node.input(1));
-      if (constant == nullptr || constant->dtype() != DType::s64) return false;
-      axes.assign(constant->values<std::int64_t>().begin(), constant->values<std::int64_t>().end());
-    }
-    std::set<std::int64_t> wanted, given;
-    for (std::size_t axis = 2; axis < x_dims.size(); ++axis) wanted.insert(static_cast<std::int64_t>(axis));
-    for (const std::int64_t axis : axes) given.insert(axis < 0 ? axis + static_cast<std::int64_t>(x_dims.size()) : axis);
-    if (wanted != given || element_count(y_dims) != x_dims[0] * x_dims[1]) return reduction(node);
+    const auto spatial = spatial_mean(node);
+    if (!spatial) return false;
+    if (!*spatial) return reduction(node);
   }
   const auto lazy = lazy_.find(x);
   if (lazy != lazy_.end() && lazy->second.affine) {

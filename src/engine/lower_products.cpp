@@ -1,5 +1,5 @@
-// QLinearMatMul and MatMulInteger of two operands that are both made at run time: exact integer sums, the second packed on the
-// way.
+// Products of two 8-bit operands that are both made at run time, MatMul between Q/DQ, QLinearMatMul and MatMulInteger: exact
+// integer sums, the second operand packed on the way.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,114 +13,137 @@
 namespace zeropoint::engine {
 namespace {
 
-constexpr std::int64_t kMostTerms = 2147483647 / (255 * 255);  // sums of so many products of 8-bit values fit 32 bits
+// With a constant operand fold_bias looks at each channel. Of two computed ones it cannot know: 33,025 products of the widest
+// values, 255 * 255, are what s32 holds for certain.
+constexpr std::int64_t kMostTerms = 2147483647 / (255 * 255);
 
-std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+std::size_t aligned(std::size_t bytes) { return (bytes + 63) / 64 * 64 + 128; }  // kernels may read over the edge
 
 class IntegerProductStep : public Step {
  public:
-  struct Pair {
-    std::int64_t a, b;  // offsets of two matrices
-  };
-  IntegerProductStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::vector<Pair> pairs,
-                     std::int32_t b_zero_point, float scale, const kernels::ConvArgs& args)
+  IntegerProductStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
+                     std::vector<std::array<std::int64_t, 2>> pairs, std::int32_t b_zero_point, float scale,
+                     const kernels::ConvArgs& args)
       : kernel_(kernel),
         shape_(shape),
         pairs_(std::move(pairs)),
-        b_zero_points_(static_cast<std::size_t>(shape.o), b_zero_point),
         scale_(static_cast<std::size_t>(shape.o), scale),
+        zero_points_(static_cast<std::size_t>(shape.o), b_zero_point - 128),
         args_(args) {
+    args_.scale = scale_.data();
     info.kernel = kernel.name;
     info.integer = true;
   }
-  std::size_t scratch_bytes(int workers) const override { return static_cast<std::size_t>(workers) * part_bytes(); }
+  std::size_t scratch_bytes(int workers) const override { return own_bytes() * static_cast<std::size_t>(workers); }
   void run(const RunContext& context) const override {
-    const auto k = shape_.c, n = shape_.o;
-    const auto matrix = static_cast<std::size_t>(k * n);
-    std::byte* scratch = context.scratch + static_cast<std::size_t>(context.worker) * part_bytes();
-    auto* columns = reinterpret_cast<std::int8_t*>(scratch);
-    auto* turned = reinterpret_cast<std::int8_t*>(scratch + aligned(matrix));
-    auto* comp = reinterpret_cast<std::int32_t*>(scratch + 2 * aligned(matrix));
-    std::byte* packed = scratch + 2 * aligned(matrix) + aligned(static_cast<std::size_t>(n) * sizeof(std::int32_t));
-    const std::size_t out_bytes = args_.output == kernels::ConvOutput::u8 ? 1 : 4;
-    const auto part = partition(static_cast<std::int64_t>(pairs_.size()), context.worker, context.workers);
+    const auto part = partition(static_cast<std::int64_t>(pairs_.size()), context.worker, context.workers, 1);
+    std::byte* at = context.scratch + own_bytes() * static_cast<std::size_t>(context.worker);
+    const auto take = [&](std::size_t bytes) {
+      std::byte* taken = at + 64;
+      at += aligned(bytes);
+      return taken;
+    };
+    const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
+    const std::size_t out_bytes =
+        static_cast<std::size_t>(shape_.w * shape_.o) * (args_.output == kernels::ConvOutput::u8 ? 1 : 4);
+    auto* flipped = reinterpret_cast<std::int8_t*>(take(count));
+    auto* transposed = reinterpret_cast<std::int8_t*>(take(count));
+    auto* comp = reinterpret_cast<std::int32_t*>(take(4 * static_cast<std::size_t>(shape_.o)));
+    std::byte* packed = take(kernel_.packed_bytes(shape_));
+    kernels::ConvArgs args = args_;
+    args.packed = packed;
+    args.comp = comp;
+    args.workspace = take(kernel_.workspace_bytes(shape_, 1));
+    std::int64_t held = -1;  // the matrix that lies packed
     for (std::int64_t i = part.begin; i < part.end; ++i) {
-      const Pair& pair = pairs_[static_cast<std::size_t>(i)];
-      const auto* b = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]) + pair.b;
-      for (std::size_t at = 0; at < matrix; ++at) columns[at] = static_cast<std::int8_t>(b[at] ^ 0x80U);
-      kernels::transpose_weights(k, n, columns, turned);
-      // Cannot fail: kMostTerms.
-      (void)kernels::fold_bias(shape_, turned, b_zero_points_.data(), args_.src_zero_point, nullptr, comp);
-      kernel_.pack(shape_, turned, b_zero_points_.data(), packed);
-      kernels::ConvArgs args = args_;
-      args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]) + pair.a;
-      args.dst = context.values[outputs[0]] + static_cast<std::size_t>(i * shape_.w * n) * out_bytes;
-      args.packed = packed;
-      args.comp = comp;
-      args.scale = scale_.data();
-      args.workspace = packed + aligned(kernel_.packed_bytes(shape_));
+      const auto [a, b] = pairs_[static_cast<std::size_t>(i)];
+      if (b != held) {
+        const auto* matrix = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]) + b;
+        for (std::size_t e = 0; e < count; ++e) flipped[e] = static_cast<std::int8_t>(matrix[e] ^ 0x80U);
+        kernels::transpose_weights(shape_.c, shape_.o, flipped, transposed);
+        kernel_.pack(shape_, transposed, zero_points_.data(), packed);
+        // Cannot overflow: kMostTerms.
+        (void)kernels::fold_bias(shape_, transposed, zero_points_.data(), args.src_zero_point, nullptr, comp);
+        held = b;
+      }
+      args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]) + a;
+      args.dst = context.values[outputs[0]] + static_cast<std::size_t>(i) * out_bytes;
       kernel_.run(shape_, args, 0, 1);
     }
   }
 
  private:
-  std::size_t part_bytes() const {
-    const auto matrix = static_cast<std::size_t>(shape_.c * shape_.o);
-    return 2 * aligned(matrix) + aligned(static_cast<std::size_t>(shape_.o) * sizeof(std::int32_t)) +
-           aligned(kernel_.packed_bytes(shape_)) + aligned(kernel_.workspace_bytes(shape_, 1));
+  std::size_t own_bytes() const {
+    const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
+    return 2 * aligned(count) + aligned(4 * static_cast<std::size_t>(shape_.o)) + aligned(kernel_.packed_bytes(shape_)) +
+           aligned(kernel_.workspace_bytes(shape_, 1)) + 64;
   }
 
   const kernels::ConvKernel& kernel_;
   kernels::ConvShape shape_;
-  std::vector<Pair> pairs_;
-  std::vector<std::int32_t> b_zero_points_;
+  std::vector<std::array<std::int64_t, 2>> pairs_;
   std::vector<float> scale_;
+  std::vector<std::int32_t> zero_points_;  // of the s8 form
   kernels::ConvArgs args_;
 };
 
 }  // namespace
 
-bool Lowering::integer_product(const Node& node, const std::string& a, const Quantizer& a_quantizer, const std::string& b,
-                               const Quantizer& b_quantizer, const Tail& tail, DType output_dtype) {
-  const Dims a_dims = dims_of(a), b_dims = dims_of(b), out_dims = dims_of(node.outputs[0]);
-  if (a_dims.size() < 2 || b_dims.size() < 2 || element_count(out_dims) == 0) {
+// Which matrices meet: the leading dimensions broadcast.
+std::optional<Lowering::MatrixPairs> Lowering::matrix_pairs(const Dims& a, const Dims& b, const Dims& y) {
+  if (a.size() < 2 || b.size() < 2 || element_count(y) == 0) {
     reason_ = "an operand is a vector";
-    return false;
+    return std::nullopt;
   }
-  kernels::ConvShape shape;
-  shape.w = shape.ow = a_dims[a_dims.size() - 2];
-  shape.c = shape.src_stride = a_dims.back();
-  shape.o = shape.dst_stride = b_dims.back();
-  if (b_dims[b_dims.size() - 2] != shape.c || shape.c == 0) return false;
-  if (shape.c > kMostTerms) {
-    reason_ = "sums could overflow 32 bits";
-    return false;
+  MatrixPairs result;
+  kernels::ConvShape& s = result.shape;
+  s.w = s.ow = a[a.size() - 2];
+  s.c = s.src_stride = a.back();
+  s.o = s.dst_stride = b.back();
+  if (b[b.size() - 2] != s.c || s.c == 0) return std::nullopt;
+  if (s.c > kMostTerms) {
+    reason_ = fmt::format("sums of {} products could overflow 32 bits", s.c);
+    return std::nullopt;
   }
-  const Dims batch(out_dims.begin(), out_dims.end() - 2);
-  std::vector<IntegerProductStep::Pair> pairs;
-  for (std::int64_t i = 0; i < element_count(batch); ++i) {
-    IntegerProductStep::Pair pair{0, 0};
-    std::int64_t rest = i, a_step = shape.w * shape.c, b_step = shape.c * shape.o;
-    for (std::size_t axis = batch.size(); axis-- > 0;) {
-      const std::int64_t at = rest % batch[axis];
-      rest /= batch[axis];
+  const std::size_t lead = y.size() - 2;
+  const std::int64_t products = element_count(std::span(y).first(lead));
+  for (std::int64_t i = 0; i < products; ++i) {
+    std::array<std::int64_t, 2> offsets{0, 0};
+    std::int64_t rest = i, a_step = s.w * s.c, b_step = s.c * s.o;
+    for (std::size_t axis = lead; axis-- > 0;) {
+      const std::int64_t at = rest % y[axis];
+      rest /= y[axis];
       const auto advance = [&](const Dims& dims, std::int64_t& offset, std::int64_t& step) {
-        if (dims.size() < out_dims.size() - axis) return;
-        const std::int64_t dim = dims[dims.size() - (out_dims.size() - axis)];
-        if (dim != 1) offset += at * step;
-        step *= dim;
+        const std::size_t missing = y.size() - dims.size();
+        if (axis < missing) return;
+        if (dims[axis - missing] != 1) offset += at * step;
+        step *= dims[axis - missing];
       };
-      advance(a_dims, pair.a, a_step);
-      advance(b_dims, pair.b, b_step);
+      advance(a, offsets[0], a_step);
+      advance(b, offsets[1], b_step);
     }
-    pairs.push_back(pair);
+    result.offsets.push_back(offsets);
   }
   // Many matrices times one matrix are one product of all their rows.
-  if (element_count(b_dims) == shape.c * shape.o && element_count(a_dims) == element_count(batch) * shape.w * shape.c) {
-    shape.w = shape.ow = shape.w * element_count(batch);
-    pairs.resize(1);
+  if (element_count(b) == s.c * s.o && element_count(a) == products * s.w * s.c) {
+    s.w = s.ow = s.w * products;
+    result.offsets.resize(1);
   }
+  return result;
+}
 
+Step& Lowering::emit_matrix_product(const MatrixPairs& pairs, std::array<ValueId, 2> operands, std::int32_t b_zero_point,
+                                    float scale, const kernels::ConvArgs& args, std::string op, ValueId out) {
+  return emit(std::make_unique<IntegerProductStep>(*kernels::select_conv_q8(pairs.shape, options_.isas), pairs.shape,
+                                                   pairs.offsets, b_zero_point, scale, args),
+              std::move(op), {operands[0], operands[1]}, {out});
+}
+
+bool Lowering::integer_product(const Node& node, const std::string& a, const Quantizer& a_quantizer, const std::string& b,
+                               const Quantizer& b_quantizer, const Tail& tail, DType output_dtype) {
+  const Dims out_dims = dims_of(node.outputs[0]);
+  const auto pairs = matrix_pairs(dims_of(a), dims_of(b), out_dims);
+  if (!pairs) return false;
   kernels::ConvArgs args;
   args.src_zero_point = a_quantizer.zero_point;
   float scale = a_quantizer.scale * b_quantizer.scale;
@@ -150,12 +173,44 @@ bool Lowering::integer_product(const Node& node, const std::string& a, const Qua
   const DType dtype = tail.quantizer ? tail.quantizer->dtype : output_dtype;
   const ValueId out =
       define(tail.quantizer ? tail.same.front() : tail.value, dtype, out_dims, Layout::row_major, dtype == DType::s8);
-  auto step = std::make_unique<IntegerProductStep>(*kernels::select_conv_q8(shape, options_.isas), shape, std::move(pairs),
-                                                   b_quantizer.zero_point - 128, scale, args);
-  step->info.macs = element_count(out_dims) * shape.c;
-  emit(std::move(step), node.op_type + tail.operators, {x, w}, {out});
+  const bool quantizes = tail.quantizer && !node.op_type.starts_with("Q");
+  emit_matrix_product(*pairs, {x, w}, b_quantizer.zero_point, scale, args,
+                      node.op_type + tail.operators + (quantizes ? "+QuantizeLinear" : ""), out)
+      .info.macs = element_count(out_dims) * dims_of(a).back();
   finish_tail(tail);
   return true;
+}
+
+// MatMul between Q/DQ.
+bool Lowering::integer_product(const Node& node) {
+  const auto a = lazy_.find(node.input(0));
+  if (node.op_type != "MatMul" || a == lazy_.end() || !a->second.affine) return false;
+  std::string b_name;
+  std::optional<Quantizer> b_quantizer;
+  if (const auto b = lazy_.find(node.input(1)); b != lazy_.end()) {
+    b_name = b->second.quantized;
+    b_quantizer = b->second.affine;
+  } else if (const auto constant = constants_.find(node.input(1)); constant != constants_.end()) {
+    const QuantizedConstant& stored = constant->second;
+    const DType dtype = stored.values.dtype();
+    if (stored.scale.size() != 1 || (dtype != DType::s8 && dtype != DType::u8)) {
+      reason_ = "a constant of more than two dimensions has integer kernels with 8 bits and one scale only";
+      return false;
+    }
+    b_name = stored.name;
+    b_quantizer = Quantizer{
+        .scale = stored.scale[0], .zero_point = stored.zero_point[0] + (dtype == DType::s8 ? 128 : 0), .dtype = dtype};
+  }
+  if (!b_quantizer) return false;
+  // Stricter than kMostTerms: each of the four sums of (x - zx)(w - zw), expanded, fits 32 bits by itself.
+  constexpr std::int64_t kMostProducts = 16000;
+  if (dims_of(node.input(0)).back() > kMostProducts) {
+    reason_ = fmt::format("sums of {} products could overflow 32 bits", dims_of(node.input(0)).back());
+    return false;
+  }
+  const Lazy source = a->second;
+  return integer_product(node, source.quantized, *source.affine, b_name, *b_quantizer, absorb_tail(node.outputs[0]),
+                         DType::f32);
 }
 
 }  // namespace zeropoint::engine

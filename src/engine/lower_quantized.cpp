@@ -104,14 +104,12 @@ bool Lowering::dequantize_constant(const Node& node, const Tensor& constant) {
     why = fmt::format("the scale of the weights is {}", name(scale->dtype()));
   else if (!simple)
     why = "the weights are quantized in blocks or are no integers";
-  else if (bits(constant.dtype()) == 16)
-    why = "the weights have 16 bits";
   const auto as_floats = [&] {
     std::vector<Tensor> in = {constant, *scale};
     if (zero_point != nullptr) in.push_back(*zero_point);
     return ops::evaluate(graph_, node, in).front();
   };
-  if (!why.empty() || (bits(constant.dtype()) > 8 && constant.dtype() != DType::s32)) {
+  if (!why.empty() || (bits(constant.dtype()) > 16 && constant.dtype() != DType::s32)) {
     set_folded(y, as_floats(), why);
     return true;
   }
@@ -131,6 +129,10 @@ bool Lowering::dequantize_constant(const Node& node, const Tensor& constant) {
         result.zero_point[i] = zeros.values<std::int8_t>()[i];
       else if (zeros.dtype() == DType::u8)
         result.zero_point[i] = zeros.values<std::uint8_t>()[i];
+      else if (zeros.dtype() == DType::s16)
+        result.zero_point[i] = zeros.values<std::int16_t>()[i];
+      else if (zeros.dtype() == DType::u16)
+        result.zero_point[i] = zeros.values<std::uint16_t>()[i];
       else if (zeros.dtype() == DType::s32)
         result.zero_point[i] = zeros.values<std::int32_t>()[i];
       else

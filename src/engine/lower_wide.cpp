@@ -1,5 +1,5 @@
-// 16-bit activations with weights of at most 8 bits: x = 256 * high + low, two integer products of planes of bytes, joined in
-// 64 bits and converted once. 16-bit QuantizeLinear and DequantizeLinear.
+// Activations or weights of 16 bits: q = 256 * high + low, integer products of planes of bytes, joined in 64 bits and converted
+// once. 16-bit QuantizeLinear and DequantizeLinear.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -89,15 +89,16 @@ class SplitBytesStep : public Step {
   std::int64_t count_;
 };
 
-// Inputs: sums of the low bytes, and of the high bytes where there are any. docs/arithmetic.md, rules (a) and (b).
+// Inputs: s32 sums of planes; what they add up to in 64 bits, each shifted. docs/arithmetic.md, rules (a) and (b).
 class JoinStep : public Step {
  public:
   struct Parameters {
     std::vector<std::int64_t> bias;
     std::vector<float> scale;
     float low, high;
-    std::int32_t zero_point = 0;
-    DType dtype = DType::f32;
+    std::int32_t zero_point;
+    DType dtype;
+    std::vector<int> shifts;
   };
   JoinStep(Parameters parameters, std::int64_t rows) : p_(std::move(parameters)), rows_(rows) {
     info.kernel = "16 bits";
@@ -116,14 +117,15 @@ class JoinStep : public Step {
   std::int32_t whole(float t) const { return static_cast<std::int32_t>(numerics::round_half_even(t)) + p_.zero_point; }
   template <class T, class Finish>
   void store(const RunContext& context, T* dst, Finish finish) const {
-    const auto* low = reinterpret_cast<const std::int32_t*>(context.values[inputs[0]]);
-    const auto* high = inputs.size() > 1 ? reinterpret_cast<const std::int32_t*>(context.values[inputs[1]]) : nullptr;
     const std::size_t channels = p_.scale.size();
     const auto part = partition(rows_, context.worker, context.workers);
     for (std::int64_t row = part.begin; row < part.end; ++row)
       for (std::size_t c = 0; c < channels; ++c) {
         const std::size_t i = static_cast<std::size_t>(row) * channels + c;
-        const std::int64_t sum = low[i] + (high != nullptr ? 256 * std::int64_t{high[i]} : 0) + p_.bias[c];
+        std::int64_t sum = p_.bias[c];
+        for (std::size_t plane = 0; plane < inputs.size(); ++plane)
+          sum +=
+              (std::int64_t{1} << p_.shifts[plane]) * reinterpret_cast<const std::int32_t*>(context.values[inputs[plane]])[i];
         const float v = static_cast<float>(sum) * p_.scale[c];
         dst[i] = static_cast<T>(finish(v > p_.low ? (v < p_.high ? v : p_.high) : p_.low));
       }
@@ -204,39 +206,70 @@ void Lowering::materialize_wide(const std::string& value_name) {
   plan_.steps.back()->info.name = value_name;
 }
 
-// Conv, MatMul and Gemm where the activations or the result have 16 bits.
-bool Lowering::wide_linear(const Node& node) {
-  const bool is_conv = node.op_type == "Conv", is_gemm = node.op_type == "Gemm";
-  if (!node.domain.empty() || (!is_conv && !is_gemm && node.op_type != "MatMul")) return false;
-  const auto wide = wide_.find(node.input(0));
-  const auto lazy = lazy_.find(node.input(0));
-  const auto quantized = constants_.find(node.input(1));
-  if (quantized == constants_.end() || (wide == wide_.end() && (lazy == lazy_.end() || !lazy->second.affine))) return false;
-  if (is_gemm && (node.get_int("transA", 0) != 0 || node.get_float("alpha", 1) != 1 || node.get_float("beta", 1) != 1)) {
-    reason_ = "alpha or beta is not 1";
-    return false;
-  }
-  const Tail tail = absorb_tail(node.outputs[0], true, true);
-  if (wide == wide_.end() && (!tail.quantizer || bits(tail.quantizer->dtype) != 16)) return false;
-  const std::string source = wide != wide_.end() ? wide->second.quantized : lazy->second.quantized;
-  const Quantizer x = wide != wide_.end() ? wide->second.quantizer : *lazy->second.affine;
+std::optional<Lowering::Operand> Lowering::operand_of(const std::string& value_name) const {
+  if (const auto wide = wide_.find(value_name); wide != wide_.end())
+    return Operand{wide->second.quantized, wide->second.quantizer};
+  const auto lazy = lazy_.find(value_name);
+  if (lazy == lazy_.end() || !lazy->second.affine) return std::nullopt;
+  return Operand{lazy->second.quantized, *lazy->second.affine};
+}
 
-  Linear linear{.name = node.name.empty() ? node.outputs[0] : node.name, .op = node.op_type};
-  const bool transpose = !is_conv && !(is_gemm && node.get_int("transB", 0) != 0);
-  const Dims& w_dims = quantized->second.values.dims();
-  dims_[node.input(0)] = dims_of(source);
-  if (is_conv ? !conv_shape(node, w_dims, linear) : !matmul_shape(node.input(0), w_dims, transpose, node.outputs[0], linear))
-    return false;
-  const auto weights = integer_weights(quantized->second, linear.shape.o, transpose ? 1 : 0, transpose, reason_);
-  if (!weights) return false;
-  const auto bias = integer_bias(node.input(2), x.scale, weights->scale);
-  if (!bias) {
-    reason_ = "the bias is not a constant row or does not fit";
-    return false;
+bool Lowering::is_wide(const Node& node, const Tail& tail) const {
+  const auto constant = constants_.find(node.input(1));
+  return wide_.contains(node.input(0)) || wide_.contains(node.input(1)) ||
+         (constant != constants_.end() && bits(constant->second.values.dtype()) == 16) ||
+         (tail.quantizer && bits(tail.quantizer->dtype) == 16);
+}
+
+std::vector<IntegerWeights> Lowering::byte_weights(const QuantizedConstant& constant, std::int64_t channels,
+                                                   std::int64_t channel_axis, bool transpose) {
+  const DType dtype = constant.values.dtype();
+  std::vector<IntegerWeights> result;
+  if (dtype != DType::s16 && dtype != DType::u16) {
+    if (auto weights = integer_weights(constant, channels, channel_axis, transpose, reason_))
+      result.push_back(std::move(*weights));
+    return result;
   }
-  const auto o = static_cast<std::size_t>(linear.shape.o);
-  JoinStep::Parameters join{.bias = *bias, .scale = std::vector<float>(o), .low = tail.low, .high = tail.high};
-  join.bias.resize(o, 0);
+  const std::uint32_t flip = dtype == DType::s16 ? 0x8000U : 0U;  // s16 as u16 with its zero point moved by 32768
+  const auto* source = reinterpret_cast<const std::uint16_t*>(constant.values.bytes().data());
+  for (const std::uint32_t shift : {0U, 8U}) {
+    QuantizedConstant plane{.values = Tensor(DType::u8, constant.values.dims()),
+                            .scale = constant.scale,
+                            .zero_point = {},
+                            .axis = constant.axis,
+                            .name = constant.name};
+    for (const std::int32_t zero : constant.zero_point)
+      plane.zero_point.push_back(static_cast<std::int32_t>((static_cast<std::uint32_t>(zero) ^ flip) >> shift & 255U));
+    const auto to = plane.values.mutable_values<std::uint8_t>();
+    for (std::size_t i = 0; i < to.size(); ++i) to[i] = static_cast<std::uint8_t>((source[i] ^ flip) >> shift & 255U);
+    auto weights = integer_weights(plane, channels, channel_axis, transpose, reason_);
+    if (!weights) return {};
+    result.push_back(std::move(*weights));
+  }
+  return result;
+}
+
+std::vector<Lowering::BytePlane> Lowering::byte_planes(const Operand& operand, Layout layout) {
+  const Quantizer& x = operand.quantizer;
+  if (bits(x.dtype) == 8) return {{x.zero_point, fetch(operand.quantized, layout, x.dtype == DType::s8), 0}};
+  const std::string low = operand.quantized + "#low", high = operand.quantized + "#high";
+  if (!exists(low)) {  // once for all readers
+    const ValueId from = fetch(operand.quantized, layout);
+    const Dims dims = dims_of(operand.quantized);
+    const ValueId high_bytes = define(high, DType::u8, dims, layout), low_bytes = define(low, DType::u8, dims, layout);
+    emit(std::make_unique<SplitBytesStep>(x.dtype == DType::s16, element_count(dims)), "bytes", {from}, {high_bytes, low_bytes})
+        .info.name = operand.quantized;
+  }
+  const auto zero = static_cast<std::uint32_t>(x.zero_point + (x.dtype == DType::s16 ? 32768 : 0));
+  return {{static_cast<std::int32_t>(zero & 255U), fetch(low, layout), 0},
+          {static_cast<std::int32_t>(zero >> 8U), fetch(high, layout), 8}};
+}
+
+std::optional<Lowering::Join> Lowering::join_of(const Tail& tail, float x_scale, const std::vector<float>& w_scale) {
+  Join join{.bias = std::vector<std::int64_t>(w_scale.size()),
+            .scale = std::vector<float>(w_scale.size()),
+            .low = tail.low,
+            .high = tail.high};
   if (tail.quantizer) {
     const Quantizer& y = *tail.quantizer;
     const auto limit = [&](float bound) {
@@ -247,74 +280,127 @@ bool Lowering::wide_linear(const Node& node) {
     join.zero_point = y.zero_point;
     join.dtype = y.dtype;
   }
-  for (std::size_t c = 0; c < o; ++c) {
-    join.scale[c] = tail.quantizer ? numerics::requantize_scale(x.scale, weights->scale[c], tail.quantizer->scale)
-                                   : x.scale * weights->scale[c];
+  for (std::size_t c = 0; c < w_scale.size(); ++c) {
+    join.scale[c] =
+        tail.quantizer ? numerics::requantize_scale(x_scale, w_scale[c], tail.quantizer->scale) : x_scale * w_scale[c];
     if (!std::isfinite(join.scale[c])) {
       reason_ = "a requantization scale is not finite";
-      return false;
+      return std::nullopt;
     }
   }
+  return join;
+}
 
-  // Planes of bytes, low first.
-  struct Plane {
-    std::int32_t zero_point = 0;
-    std::vector<std::int32_t> comp;
-    ValueId bytes = kNoValue;
-  };
-  std::vector<Plane> planes;
-  if (wide == wide_.end()) {
-    planes.push_back({.zero_point = x.zero_point});
-  } else {
-    const auto zero = static_cast<std::uint32_t>(x.zero_point + (x.dtype == DType::s16 ? 32768 : 0));
-    planes.push_back({.zero_point = static_cast<std::int32_t>(zero & 255U)});
-    planes.push_back({.zero_point = static_cast<std::int32_t>(zero >> 8U)});
-  }
-  const std::int32_t* w_zero = weights->zero_point.empty() ? nullptr : weights->zero_point.data();
-  for (Plane& plane : planes) {
-    plane.comp.resize(o);
-    if (!kernels::fold_bias(linear.shape, weights->values.data(), w_zero, plane.zero_point, nullptr, plane.comp.data())) {
-      reason_ = "sums could overflow 32 bits";
-      return false;
+void Lowering::emit_join(Join join, const std::string& op, std::vector<ValueId> sums, std::vector<int> shifts, const Dims& dims,
+                         Layout layout, const Tail& tail) {
+  const ValueId out =
+      define(tail.quantizer ? tail.same.front() : tail.value, join.dtype, dims, layout, join.dtype == DType::s8);
+  const std::int64_t rows = element_count(dims) / static_cast<std::int64_t>(join.scale.size());
+  emit(std::make_unique<JoinStep>(JoinStep::Parameters{std::move(join.bias), std::move(join.scale), join.low, join.high,
+                                                       join.zero_point, join.dtype, std::move(shifts)},
+                                  rows),
+       op + ": join" + tail.operators + (tail.quantizer ? "+QuantizeLinear" : ""), std::move(sums), {out});
+  finish_tail(tail);
+}
+
+bool Lowering::wide_sums(const Linear& linear, const Operand& x, const std::vector<IntegerWeights>& weights,
+                         std::vector<std::int64_t> bias, const Tail& tail) {
+  auto join = join_of(tail, x.quantizer.scale, weights.front().scale);
+  if (!join) return false;
+  bias.resize(join->scale.size(), 0);
+  join->bias = std::move(bias);
+  const std::vector<BytePlane> planes = byte_planes(x, linear.out_layout);
+  std::vector<std::vector<std::int32_t>> comps;
+  for (const IntegerWeights& w : weights)
+    for (const BytePlane& plane : planes)
+      if (!kernels::fold_bias(linear.shape, w.values.data(), w.zero_point.empty() ? nullptr : w.zero_point.data(),
+                              plane.zero_point, nullptr, comps.emplace_back(join->scale.size()).data())) {
+        reason_ = "sums could overflow 32 bits";
+        return false;
+      }
+  const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
+  std::vector<ValueId> sums;
+  std::vector<int> shifts;
+  for (std::size_t byte = 0; byte < weights.size(); ++byte) {
+    const auto packed = packed_weights(*kernel, linear.shape, weights[byte]);
+    for (const BytePlane& plane : planes) {
+      kernels::ConvArgs args;
+      args.output = kernels::ConvOutput::s32;
+      args.src_zero_point = plane.zero_point;
+      const ValueId sum = define(fresh(tail.value), DType::s32, linear.out_dims, linear.out_layout);
+      auto step = std::make_unique<IntegerConvStep>(*kernel, linear.shape, packed, std::move(comps[sums.size()]),
+                                                    std::vector<float>(join->scale.size(), 1), args);
+      step->info.macs = sums.empty() ? linear.macs : 0;
+      step->info.name = linear.name;
+      std::string op = linear.op;
+      if (planes.size() > 1) op += plane.shift == 0 ? " (low bytes)" : " (high bytes)";
+      if (weights.size() > 1) op += byte == 0 ? " * low bytes" : " * high bytes";
+      emit(std::move(step), std::move(op), {plane.bytes}, {sum});
+      sums.push_back(sum);
+      shifts.push_back(plane.shift + 8 * static_cast<int>(byte));
     }
   }
-  if (planes.size() == 1) {
-    planes[0].bytes = fetch(source, linear.out_layout, x.dtype == DType::s8);
-  } else {
-    const ValueId from = fetch(source, linear.out_layout);
-    const Dims dims = dims_of(source);
-    planes[0].bytes = define(fresh(source + ".low"), DType::u8, dims, linear.out_layout);
-    planes[1].bytes = define(fresh(source + ".high"), DType::u8, dims, linear.out_layout);
-    emit(std::make_unique<SplitBytesStep>(x.dtype == DType::s16, element_count(dims)), "bytes", {from},
-         {planes[1].bytes, planes[0].bytes});
-    plan_.steps.back()->info.name = source;
+  emit_join(std::move(*join), linear.op, std::move(sums), std::move(shifts), linear.out_dims, linear.out_layout, tail);
+  return true;
+}
+
+// Conv, MatMul and Gemm where the activations, the weights or the result have 16 bits.
+bool Lowering::wide_linear(const Node& node) {
+  const bool is_conv = node.op_type == "Conv", is_gemm = node.op_type == "Gemm";
+  if (!node.domain.empty() || (!is_conv && !is_gemm && node.op_type != "MatMul")) return false;
+  const auto x = operand_of(node.input(0));
+  const auto quantized = constants_.find(node.input(1));
+  if (!x || quantized == constants_.end()) return false;
+  const Tail tail = absorb_tail(node.outputs[0], true, true);
+  if (!is_wide(node, tail)) return false;
+  if (is_gemm && (node.get_int("transA", 0) != 0 || node.get_float("alpha", 1) != 1 || node.get_float("beta", 1) != 1)) {
+    reason_ = "alpha or beta is not 1";
+    return false;
   }
-  const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
-  const auto packed = packed_weights(*kernel, linear.shape, *weights);
+  Linear linear{.name = node.name.empty() ? node.outputs[0] : node.name, .op = node.op_type};
+  const bool transpose = !is_conv && !(is_gemm && node.get_int("transB", 0) != 0);
+  const Dims& w_dims = quantized->second.values.dims();
+  dims_[node.input(0)] = dims_of(x->quantized);
+  if (is_conv ? !conv_shape(node, w_dims, linear) : !matmul_shape(node.input(0), w_dims, transpose, node.outputs[0], linear))
+    return false;
+  const auto weights = byte_weights(quantized->second, linear.shape.o, transpose ? 1 : 0, transpose);
+  if (weights.empty()) return false;
+  auto bias = integer_bias(node.input(2), x->quantizer.scale, weights.front().scale);
+  if (!bias) {
+    reason_ = "the bias is not a constant row or does not fit";
+    return false;
+  }
+  return wide_sums(linear, *x, weights, std::move(*bias), tail);
+}
+
+// MatMul of two computed values of which one, or the result, has 16 bits.
+bool Lowering::wide_product(const Node& node) {
+  if (!node.is("MatMul")) return false;
+  const auto a = operand_of(node.input(0)), b = operand_of(node.input(1));
+  if (!a || !b) return false;
+  const Tail tail = absorb_tail(node.outputs[0], true, true);
+  if (!is_wide(node, tail)) return false;
+  const Dims a_dims = dims_of(a->quantized), out_dims = dims_of(node.outputs[0]);
+  const auto pairs = matrix_pairs(a_dims, dims_of(b->quantized), out_dims);
+  if (!pairs) return false;
+  auto join =
+      join_of(tail, a->quantizer.scale, std::vector<float>(static_cast<std::size_t>(pairs->shape.o), b->quantizer.scale));
+  if (!join) return false;
   std::vector<ValueId> sums;
-  for (Plane& plane : planes) {
-    kernels::ConvArgs args;
-    args.output = kernels::ConvOutput::s32;
-    args.src_zero_point = plane.zero_point;
-    const ValueId sum = define(fresh(node.outputs[0]), DType::s32, linear.out_dims, linear.out_layout);
-    auto step =
-        std::make_unique<IntegerConvStep>(*kernel, linear.shape, packed, std::move(plane.comp), std::vector<float>(o, 1), args);
-    step->info.macs = sums.empty() ? linear.macs : 0;
-    step->info.name = linear.name;
-    emit(std::move(step),
-         linear.op + (planes.size() == 1 ? ""
-                      : sums.empty()     ? " (low bytes)"
-                                         : " (high bytes)"),
-         {plane.bytes}, {sum});
-    sums.push_back(sum);
-  }
-  const DType dtype = join.dtype;
-  const ValueId out =
-      define(tail.quantizer ? tail.same.front() : tail.value, dtype, linear.out_dims, linear.out_layout, dtype == DType::s8);
-  const std::int64_t rows = element_count(linear.out_dims) / linear.shape.o;
-  emit(std::make_unique<JoinStep>(std::move(join), rows), "join" + tail.operators + (tail.quantizer ? "+QuantizeLinear" : ""),
-       std::move(sums), {out});
-  finish_tail(tail);
+  std::vector<int> shifts;
+  const auto a_planes = byte_planes(*a, Layout::row_major), b_planes = byte_planes(*b, Layout::row_major);
+  for (const BytePlane& right : b_planes)
+    for (const BytePlane& left : a_planes) {
+      kernels::ConvArgs args;
+      args.output = kernels::ConvOutput::s32;
+      args.src_zero_point = left.zero_point;
+      const ValueId sum = define(fresh(tail.value), DType::s32, out_dims, Layout::row_major);
+      Step& step = emit_matrix_product(*pairs, {left.bytes, right.bytes}, right.zero_point, 1, args, "MatMul (bytes)", sum);
+      step.info.macs = sums.empty() ? element_count(out_dims) * a_dims.back() : 0;
+      sums.push_back(sum);
+      shifts.push_back(left.shift + right.shift);
+    }
+  emit_join(std::move(*join), "MatMul", std::move(sums), std::move(shifts), out_dims, Layout::row_major, tail);
   return true;
 }
 

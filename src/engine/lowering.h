@@ -42,7 +42,7 @@ struct View {
 
 // Constant weights that reached DequantizeLinear.
 struct QuantizedConstant {
-  Tensor values;                         // s8, u8 or s32
+  Tensor values;                         // s8, u8, s16, u16 or s32
   std::vector<float> scale;              // one, or one a channel
   std::vector<std::int32_t> zero_point;  // as many
   std::int64_t axis = 0;                 // of the channels; 0 when there is one scale
@@ -193,7 +193,6 @@ class Lowering {
   // lower_integer.cpp
   bool conv_transpose(const Node& node);
   bool convolution_3d(const Node& node);
-  bool integer_product(const Node& node);  // MatMul of two computed 8-bit values
   bool channel_prelu(const Node& node);
 
   // lower_elementwise.cpp
@@ -213,6 +212,8 @@ class Lowering {
   // lower_pool.cpp
   bool pool(const Node& node);  // MaxPool, AveragePool, GlobalAveragePool, ReduceMean
   bool integer_average(const Node& node, bool global, const std::string& x, const Quantizer& x_quantizer, const Tail& tail);
+  bool wide_average(const Node& node);                 // of 16 bits
+  std::optional<bool> spatial_mean(const Node& node);  // ReduceMean over all axes but the first two; nothing: axes not constant
 
   // lower_movement.cpp
   bool reshape(const Node& node);  // Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout
@@ -243,14 +244,50 @@ class Lowering {
   // lower_matmul.cpp: two operands that are made at run time
   bool matmul_activations(const Node& node);
 
-  // lower_wide.cpp: 16-bit activations
+  // lower_wide.cpp: activations or weights of 16 bits
+  struct Operand {  // 8 bits in the u8 form, 16 bits with the graph's zero point
+    std::string quantized;
+    Quantizer quantizer;
+  };
+  struct BytePlane {
+    std::int32_t zero_point = 0;
+    ValueId bytes = kNoValue;
+    int shift = 0;  // 8 of high bytes
+  };
+  struct Join {  // what the sums of planes become
+    std::vector<std::int64_t> bias;
+    std::vector<float> scale;
+    float low = 0, high = 0;
+    std::int32_t zero_point = 0;
+    DType dtype = DType::f32;
+  };
   std::optional<Quantizer> wide_quantizer_of(const Node& node) const;
   bool quantize_wide(const Node& node);
   bool dequantize_wide(const Node& node);
-  bool wide_linear(const Node& node);
   void materialize_wide(const std::string& value);
+  std::optional<Operand> operand_of(const std::string& value) const;  // of a dequantized one with one scale
+  bool is_wide(const Node& node, const Tail& tail) const;             // an operand of `node` or its result has 16 bits
+  // One for each byte of the weights, the low one first.
+  std::vector<IntegerWeights> byte_weights(const QuantizedConstant& constant, std::int64_t channels, std::int64_t channel_axis,
+                                           bool transpose);
+  std::vector<BytePlane> byte_planes(const Operand& operand, Layout layout);
+  std::optional<Join> join_of(const Tail& tail, float x_scale, const std::vector<float>& w_scale);
+  bool wide_linear(const Node& node);   // Conv, MatMul, Gemm with constant weights
+  bool wide_product(const Node& node);  // MatMul of two computed values
+  bool wide_sums(const Linear& linear, const Operand& x, const std::vector<IntegerWeights>& weights,
+                 std::vector<std::int64_t> bias, const Tail& tail);
+  void emit_join(Join join, const std::string& op, std::vector<ValueId> sums, std::vector<int> shifts, const Dims& dims,
+                 Layout layout, const Tail& tail);
 
   // lower_products.cpp: two quantized operands that are made at run time
+  struct MatrixPairs {
+    kernels::ConvShape shape;  // of one product
+    std::vector<std::array<std::int64_t, 2>> offsets;
+  };
+  std::optional<MatrixPairs> matrix_pairs(const Dims& a, const Dims& b, const Dims& y);
+  Step& emit_matrix_product(const MatrixPairs& pairs, std::array<ValueId, 2> operands, std::int32_t b_zero_point, float scale,
+                            const kernels::ConvArgs& args, std::string op, ValueId out);
+  bool integer_product(const Node& node);  // MatMul between Q/DQ
   bool integer_product(const Node& node, const std::string& a, const Quantizer& a_quantizer, const std::string& b,
                        const Quantizer& b_quantizer, const Tail& tail, DType output_dtype);
 
