@@ -112,6 +112,9 @@ struct Uses {
 };
 Uses find_uses(const Graph& graph);
 std::set<std::string> outer_names(const Graph& subgraph);  // values that a subgraph takes from outside
+// Values that a node reads: its inputs and what its subgraphs take from outside, once each, without absent ones.
+std::vector<std::string> values_read(const Node& node);
+bool has_subgraph(const Node& node);
 
 // A name that no value of the graph has: `base`, or `base_1`, ...
 std::string unused_name(const Graph& graph, const std::string& base);
@@ -141,8 +144,8 @@ struct SaveOptions {
   std::optional<bool> external_data;
   std::int64_t smallest_external = 1024;  // bytes; smaller tensors stay in the model, as do those of subgraphs and attributes
 };
-// Through temporary files and renames. The weights are streamed from where they lie: borrowed ones (load) never come into memory
-// beyond the page cache. A pass that makes new weights of more than memory holds them in a Spill (base/spill.h).
+// Through temporary files and renames. The weights are streamed from where they lie: borrowed ones (load) never come into
+// memory beyond the page cache. A pass that makes new weights of more than memory holds them in a Spill (base/spill.h).
 void save(const Graph& graph, const std::filesystem::path& path, const SaveOptions& options = {});
 std::string serialize(const Graph& graph);  // throws Error kLimit beyond 2 GB
 

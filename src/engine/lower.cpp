@@ -186,7 +186,6 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"MatMulInteger", &Lowering::dynamic_linear},
       {"Conv", &Lowering::convolution},
       {"ConvTranspose", &Lowering::conv_transpose},
-      {"PRelu", &Lowering::channel_prelu},
       {"MatMul", &Lowering::matmul},
       {"Gemm", &Lowering::matmul},
       {"Add", &Lowering::binary},
@@ -228,7 +227,7 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"Not", &Lowering::typed_elementwise},
       {"Where", &Lowering::typed_elementwise},
       {"Cast", &Lowering::typed_elementwise},
-      {"PRelu", &Lowering::typed_elementwise},
+      {"PRelu", &Lowering::prelu},
       {"LSTM", &Lowering::recurrent},
       {"GRU", &Lowering::recurrent},
       {"RNN", &Lowering::recurrent},
@@ -699,9 +698,8 @@ void Lowering::finish_tail(const Tail& tail) {
 
 void Lowering::reference(const Node& node, std::optional<DType> quantized) {
   if (ops::find(node) == nullptr || ops::find(node)->reference == nullptr) fail_unknown(node);
-  for (const auto& [attribute, content] : node.attributes)
-    if (std::holds_alternative<std::shared_ptr<const Graph>>(content))
-      throw Error(ErrorCode::kUnsupported, describe(node), "operators with subgraphs cannot run in this version");
+  if (has_subgraph(node))
+    throw Error(ErrorCode::kUnsupported, describe(node), "operators with subgraphs cannot run in this version");
   std::vector<ValueId> in, out;
   std::vector<DType> dtypes, out_dtypes;
   std::vector<Dims> dims, out_dims;

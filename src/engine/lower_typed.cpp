@@ -121,4 +121,6 @@ bool Lowering::typed_elementwise(const Node& node) {
   return true;
 }
 
+bool Lowering::prelu(const Node& node) { return channel_prelu(node) || typed_elementwise(node); }
+
 }  // namespace zeropoint::engine

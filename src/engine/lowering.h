@@ -239,6 +239,7 @@ class Lowering {
   bool recurrent(const Node& node);  // LSTM, GRU, RNN
 
   // lower_typed.cpp
+  bool prelu(const Node& node);
   bool typed_elementwise(const Node& node);  // integers, bools, Where, Cast, comparisons
 
   // lower_matmul.cpp: two operands that are made at run time

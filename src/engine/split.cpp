@@ -1,12 +1,9 @@
 #include "engine/split.h"
 
 #include <algorithm>
-#include <memory>
-#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
-#include <variant>
 
 #include "ops/operator.h"
 
@@ -44,25 +41,6 @@ void give_constants(const Graph& graph, const std::vector<std::string>& names, s
 }
 
 }  // namespace
-
-std::vector<std::string> values_read(const Node& node) {
-  std::vector<std::string> result;
-  std::set<std::string> seen;
-  const auto add = [&](const std::string& name) {
-    if (!name.empty() && seen.insert(name).second) result.push_back(name);
-  };
-  for (const std::string& input : node.inputs) add(input);
-  for (const auto& [name, attribute] : node.attributes)
-    if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute))
-      for (const std::string& outer : outer_names(**body)) add(outer);
-  return result;
-}
-
-bool has_subgraph(const Node& node) {
-  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const auto& attribute) {
-    return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.second);
-  });
-}
 
 Split split(Graph graph) {
   std::vector<Part> parts(graph.nodes.size(), Part::head);

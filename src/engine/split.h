@@ -17,10 +17,6 @@ struct Split {
   bool whole() const { return edges.empty(); }
 };
 
-// Values that a node reads: its inputs and what its subgraphs take from outside, once each, without absent ones.
-std::vector<std::string> values_read(const Node& node);
-bool has_subgraph(const Node& node);
-
 // `graph` has the types of all values as far as fixed shapes of its inputs tell.
 Split split(Graph graph);
 

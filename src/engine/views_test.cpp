@@ -222,5 +222,22 @@ graph g(x: f32[3,50]) -> (g: f32, s: f32, kept: f32, t: f32) {
   EXPECT_THAT(session.explain(), testing::HasSubstr("Sigmoid+Mul"));
 }
 
+TEST(Chains, PReluInFloatNeedsNoReference) {
+  Graph graph = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[2,3,7]) -> (y: f32) {
+  slope = f32[3,1]{0.1, -0.5, 2}
+  y = PRelu(x, slope)
+}
+)");
+  ops::infer_shapes(graph);
+  Tensor x(DType::f32, {2, 3, 7});
+  std::mt19937 random(4);
+  for (float& v : x.mutable_values<float>()) v = std::normal_distribution<float>(0, 3)(random);
+  Session session(graph, {.threads = 2});
+  EXPECT_EQ(session.run({{"x", x}}).front(), ops::evaluate(graph, std::map<std::string, Tensor>{{"x", x}}).front());
+  for (const StepInfo& step : session.steps()) EXPECT_EQ(step.kernel, "typed_elementwise");
+}
+
 }  // namespace
 }  // namespace zeropoint

@@ -107,6 +107,21 @@ std::set<std::string> outer_names(const Graph& subgraph) {
   return outer;
 }
 
+std::vector<std::string> values_read(const Node& node) {
+  std::vector<std::string> result;
+  std::unordered_set<std::string> seen;
+  visit_reads(node, [&](const std::string& value) {
+    if (seen.insert(value).second) result.push_back(value);
+  });
+  return result;
+}
+
+bool has_subgraph(const Node& node) {
+  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const auto& attribute) {
+    return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.second);
+  });
+}
+
 Uses find_uses(const Graph& graph) {
   Uses uses;
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {

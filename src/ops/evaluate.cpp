@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <new>
-#include <set>
 #include <stdexcept>
 #include <unordered_map>
 #include <unordered_set>
@@ -54,13 +53,8 @@ class Program {
       const Node& node = graph.nodes[i];
       for (const std::string& output : node.outputs) runs_[i] = runs_[i] || needed.contains(output);
       if (!runs_[i]) continue;
-      std::set<std::string> reads(node.inputs.begin(), node.inputs.end());
-      for (const auto& [key, attribute] : node.attributes)
-        if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body != nullptr && *body)
-          reads.merge(outer_names(**body));
-      reads.erase("");
-      needed.insert(reads.begin(), reads.end());
-      reads_[i].assign(reads.begin(), reads.end());
+      reads_[i] = values_read(node);
+      needed.insert(reads_[i].begin(), reads_[i].end());
     }
     for (std::size_t i = 0; i < count; ++i)
       for (const std::string& value : reads_[i]) last_use_[value] = i;
@@ -131,12 +125,6 @@ const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string
   if (body == nullptr || *body == nullptr)
     fail(ErrorCode::kBadAttribute, node, "its attribute '" + attribute + "' must be a graph");
   return *body;
-}
-
-bool has_subgraphs(const Node& node) {
-  for (const auto& [key, attribute] : node.attributes)
-    if (std::holds_alternative<std::shared_ptr<const Graph>>(attribute)) return true;
-  return false;
 }
 
 void check_inputs(const Node& node, const Operator& entry) {

@@ -249,7 +249,7 @@ class Inference {
     const ShapeArgs args{node, opset, inputs, constants, integers, &bodies};
     try {
       outputs = entry->shape(args);
-      if (has_subgraphs(node)) {
+      if (has_subgraph(node)) {
         adopt_values(node, bodies.adopted());
         bodies.store(node);
       } else if (!node.outputs.empty() && !node.outputs[0].empty()) {

@@ -18,7 +18,6 @@ inline constexpr std::int64_t kNewestOpset = 21;  // assumed where a graph impor
 std::int64_t node_opset(const std::map<std::string, std::int64_t>& opsets, const Node& node);
 // The subgraph in an attribute; throws kBadAttribute when there is none.
 const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string& attribute);
-bool has_subgraphs(const Node& node);
 // Types of a subgraph's outputs, with `outer` giving the types of outer values.
 std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType> inputs, const Scope& outer);
 // Throws kBadModel when the node has too few or too many inputs or leaves out a required one.

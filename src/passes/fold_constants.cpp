@@ -15,13 +15,6 @@ constexpr std::int64_t kMostNewBytes = std::int64_t{1} << 20, kMostMacs = std::i
 // Quantized constants stay quantized.
 bool is_quantizer(const Node& node) { return node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear"; }
 
-// Nobody knows how long its loops run.
-bool has_subgraphs(const Node& node) {
-  return std::any_of(node.attributes.begin(), node.attributes.end(), [](const auto& attribute) {
-    return std::holds_alternative<std::shared_ptr<const Graph>>(attribute.second);
-  });
-}
-
 bool worth_it(const Graph& graph, const Node& node) {
   std::int64_t input_bytes = 0, output_bytes = 0;
   for (const std::string& input : node.inputs)
@@ -64,7 +57,7 @@ bool fold_constants(Graph& graph) {
   Rewrite rewrite(graph);
   for (const Node& node : graph.nodes) {
     const ops::Operator* entry = ops::find(node);
-    if (entry == nullptr || entry->reference == nullptr || node.outputs.empty() || is_quantizer(node) || has_subgraphs(node))
+    if (entry == nullptr || entry->reference == nullptr || node.outputs.empty() || is_quantizer(node) || has_subgraph(node))
       continue;
     if (std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& name) { return outputs.contains(name); }))
       continue;

@@ -14,11 +14,7 @@ bool remove_dead_code(Graph& graph) {
     const Node& node = graph.nodes[i];
     for (const std::string& output : node.outputs) live[i] = live[i] || needed.contains(output);
     if (!live[i]) continue;
-    for (const std::string& input : node.inputs)
-      if (!input.empty()) needed.insert(input);
-    for (const auto& [key, attribute] : node.attributes)
-      if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph != nullptr && *subgraph)
-        for (const std::string& outer : outer_names(**subgraph)) needed.insert(outer);
+    for (const std::string& value : values_read(node)) needed.insert(value);
   }
   const std::size_t nodes = graph.nodes.size(), values = graph.initializers.size() + graph.types.size();
   std::size_t kept = 0;
