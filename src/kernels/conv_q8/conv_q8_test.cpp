@@ -238,6 +238,8 @@ TEST_P(ConvQ8, LayersOfRealNetworks) {
   check(same(40, 3, 64, 7, 2, 1), options);
   check(same(28, 1, 16, 3, 1, 1), options);
   check(same(28, 16, 96, 1, 1, 1), options);
+  check(same(40, 24, 40, 1, 1, 1), options);
+  check(same(38, 72, 40, 1, 2, 1), options);
   check(same(14, 64, 64, 3, 1, 1), options);
   check(same(14, 64, 128, 3, 2, 1), options);
   check(same(7, 512, 70, 3, 1, 1), options);
@@ -248,6 +250,38 @@ TEST_P(ConvQ8, LayersOfRealNetworks) {
   check(same(28, 144, 144, 3, 2, 144), options);
   check(same(7, 960, 960, 3, 1, 960), options);
   check(same(14, 128, 128, 3, 1, 32), options);
+}
+
+// Where kernels copy parts of the picture: lines that are too wide for a part, many parts, many images in one.
+TEST_P(ConvQ8, PicturesOfAllProportions) {
+  for (const std::int64_t kernel : {1, 3, 4})
+    for (const std::int64_t stride : {1, 2, 3})
+      for (const std::int64_t groups : {1, 2}) {
+        if (groups == 2 && (kernel != 3 || stride != 2)) continue;
+        const auto picture = [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t c) {
+          const std::int64_t rows = h < kernel ? 1 : kernel, pad_h = h < kernel ? 0 : kernel / 2;
+          return make_shape({.n = n,
+                             .h = h,
+                             .w = w,
+                             .c = c * groups,
+                             .o = groups == 1 ? 3 : 32,
+                             .kh = rows,
+                             .kw = kernel,
+                             .stride_h = stride,
+                             .stride_w = stride,
+                             .pad_top = pad_h,
+                             .pad_left = kernel / 2,
+                             .pad_bottom = (kernel - 1) / 2,
+                             .pad_right = (kernel - 1) / 2,
+                             .groups = groups});
+        };
+        check(picture(1, 1, 9000, 64));
+        check(picture(2, 1, 3100, 128));
+        check(picture(1, 3, 3000, 72));
+        check(picture(1, 150, 90, 48));
+        check(picture(40, 4, 3, 16));
+        check(picture(9, 2, 5, 64));
+      }
 }
 
 TEST_P(ConvQ8, WorkersOnThreadsOfTheirOwn) {

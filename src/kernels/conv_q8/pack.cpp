@@ -93,25 +93,29 @@ bool supports_tiled_conv(const ConvShape& s) { return s.n * s.oh * s.ow >= 12 &&
 
 std::size_t packed_bytes_tiles(const ConvShape& s) {
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kTileBlock);
-  return static_cast<std::size_t>(weights_offset(slots) + slots * round_up(s.c / s.groups * s.kh * s.kw, kTileDepth));
+  const DepthRuns runs = depth_runs(s);
+  return static_cast<std::size_t>(weights_offset(slots) + slots * runs.count * round_up(runs.bytes, kTileDepth));
 }
 
 void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
   auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
-  std::vector<std::int64_t> places;  // of depth k = tap * channels + channel within an output's weights [channel][tap]
-  for (std::int64_t tap = 0; tap < taps; ++tap)
-    for (std::int64_t c = 0; c < channels; ++c) places.push_back(c * taps + tap);
+  // Of each byte of the padded depth its place within an output's weights [channel][tap], or -1.
+  const DepthRuns runs = depth_runs(s);
+  std::vector<std::int64_t> places;
+  for (std::int64_t run = 0; run < runs.count; ++run)
+    for (std::int64_t byte = 0; byte < round_up(runs.bytes, kTileDepth); ++byte) {
+      const std::int64_t tap = run * (runs.bytes / channels) + byte / channels;
+      places.push_back(byte < runs.bytes ? byte % channels * taps + tap : -1);
+    }
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kTileBlock)
-      for (std::int64_t step = 0; step < depth; step += kTileDepth)
+      for (std::size_t step = 0; step < places.size(); step += kTileDepth)
         for (std::int64_t tile = block; tile < block + kTileBlock; tile += 16)
-          for (std::int64_t row = step; row < step + kTileDepth; row += 4)
-            for (std::int64_t o = tile; o < tile + 16; ++o) {
-              const std::int8_t* from = weights + (g * outputs + o) * depth;
-              for (std::int64_t k = row; k < row + 4; ++k)
-                *out++ = o < outputs && k < depth ? from[places[static_cast<std::size_t>(k)]] : std::int8_t{0};
-            }
+          for (std::size_t row = step; row < step + kTileDepth; row += 4)
+            for (std::int64_t o = tile; o < tile + 16; ++o)
+              for (std::size_t k = row; k < row + 4; ++k)
+                *out++ = o < outputs && places[k] >= 0 ? weights[(g * outputs + o) * depth + places[k]] : std::int8_t{0};
 }
 
 }  // namespace zeropoint::kernels

@@ -39,6 +39,17 @@ struct Part {
          s.ow == s.w;
 }
 
+// The depth of a dense convolution, as weights are packed for tiles: runs of input bytes that are contiguous in a row of the
+// picture, a row of taps where columns are not dilated, else a tap. Each run is padded with zero weights to whole steps of 64.
+struct DepthRuns {
+  std::int64_t count, bytes, each_row;  // each_row: runs of a row of taps
+};
+[[maybe_unused]] constexpr DepthRuns depth_runs(const ConvShape& s) {
+  const std::int64_t channels = s.c / s.groups;
+  if (s.dilation_w == 1 || s.kw == 1) return {.count = s.kh, .bytes = s.kw * channels, .each_row = 1};
+  return {.count = s.kh * s.kw, .bytes = channels, .each_row = s.kw};
+}
+
 // Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
 struct Split {
   Part pixels, blocks;

@@ -1,8 +1,16 @@
-// Dense and grouped convolution by AMX: tiles of 16 x 64 bytes, tdpbusd.
+// Dense and grouped convolution by AMX: tiles of 16 x 64 bytes, tdpbusd. An implicit matrix product without im2col.
 //
-// A block is 32 pixels x 32 output channels in four accumulator tiles (2 x 2: one tile load a product). A matrix product reads
-// its rows straight from the tensor; any other shape first copies the inputs of 32 pixels into a panel [pixel][tap][channel],
-// which settles strides, dilation and padding and joins the taps of narrow inputs into whole 64-byte steps.
+// A block is 32 positions x 32 output channels in four accumulator tiles (2 x 2: one tile load a product). A matrix product
+// reads its rows straight from the tensor. Any other shape first copies a part of the picture, with its border, into a buffer:
+//
+//   a row of it            | left border | pixels ........... | the next row's left border | ...
+//   positions of outputs     0 1 2 ............ ow-1 | a few that are computed and thrown away | 0 1 2 ...
+//
+// There output position p reads tap (i, j) at p * stride plus a constant, across the ends of rows, so that the rows of a tile
+// lie evenly spaced for every tap. A row shares one border with the next, an image with the next, so little is thrown away.
+// With a vertical stride, rows are sorted by their number modulo the stride: neighbouring lines of outputs read neighbouring
+// rows. Taps whose bytes are contiguous form one run of the depth; a run is padded to whole steps of 64 bytes by zero weights.
+//
 // The accumulators of a block are stored during the first step of the next one, and a block's epilogue runs between the
 // products of the block after that, so that neither waits for the tile unit.
 #include <immintrin.h>
@@ -16,8 +24,9 @@ namespace {
 
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
-constexpr std::int64_t kPanelL1Bytes = 24 << 10;
-constexpr std::int64_t kPanelL2Bytes = 512 << 10;  // else this much input does while all weights pass by
+constexpr std::int64_t kPassBytes = 24 << 10;       // input of 1x1 convolutions that all weights meet while it is in L1
+constexpr std::int64_t kPictureBytes = 512 << 10;   // input that is copied at once, or stays in L2 while large weights pass by
+constexpr std::int64_t kMostTiles = 256;            // that are listed at once
 
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -25,75 +34,155 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-struct Geometry {
-  std::int64_t channels, outputs, depth, steps, blocks, block_bytes, panel_pitch;
+constexpr std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+constexpr std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
-  explicit Geometry(const ConvShape& s)
-      : channels(s.c / s.groups),
-        outputs(s.o / s.groups),
-        depth(channels * s.kh * s.kw),
-        steps((depth + kStepBytes - 1) / kStepBytes),
-        blocks((outputs + kBlock - 1) / kBlock),
-        block_bytes(steps * kStepWeights),
-        // Rows at a large power of two would all map to a few sets of L1.
-        panel_pitch(steps * kStepBytes + (steps % 8 == 0 ? kStepBytes : 0)) {}
+// One axis of the copied picture. Its element i is input element (i - pad) * skip - lead where there is one, else border;
+// output position p reads taps from element p * stride on. Where there is one tap, only what it reads is copied.
+struct Axis {
+  std::int64_t stride, pad, skip, lead;
+  std::int64_t spacing;  // positions to the next row (or image): what windows read beyond their own row is border only
 
-  // 32-pixel tiles that all weights of a block serve before the next block's are read: as many as L1 holds, or as many as L2
-  // holds beside weights that don't fit there.
-  std::int64_t tiles_at_once(const ConvShape& s) const {
-    const std::int64_t bytes = s.groups * blocks * block_bytes <= kResidentBytes ? kPanelL1Bytes : kPanelL2Bytes;
-    const std::int64_t all = (s.n * s.oh * s.ow + kBlock - 1) / kBlock, fit = bytes / (kBlock * steps * kStepBytes);
-    return fit < 1 ? 1 : fit < all ? fit : all;
+  constexpr Axis(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t all_stride, std::int64_t dilation,
+                 std::int64_t border)
+      : stride(kernel == 1 ? 1 : all_stride),
+        pad(kernel == 1 ? 0 : border),
+        skip(kernel == 1 ? all_stride : 1),
+        lead(kernel == 1 ? border : 0),
+        spacing(out) {
+    const std::int64_t read = (out - 1) * stride + (kernel - 1) * dilation + 1;
+    if (kernel > 1) spacing = most(out, divide_up(most(read - pad, least(read, in + pad)), stride));
   }
-  std::int64_t panel_bytes(const ConvShape& s) const {
-    return (is_matrix_product(s) ? 1 : tiles_at_once(s)) * kBlock * panel_pitch + 64;
-  }
-  std::int64_t worker_bytes(const ConvShape& s) const { return panel_bytes(s) + round_up(channels + 64, 64); }
 };
 
-// A computed block: sums [32][32] at c, of which rows [begin, end) are wanted.
+// A matrix product of enough rows for a tile.
+bool reads_in_place(const ConvShape& s) { return is_matrix_product(s) && s.n * s.h * s.w >= kBlock; }
+
+// A line is a row of output positions; row_bytes etc. describe the copied picture.
+struct Geometry {
+  // 32 positions: where the input of the first begins, which of them are outputs, and the pixel number of the first of these.
+  struct Tile {
+    std::int64_t at, pixel;
+    std::uint32_t wanted;
+  };
+
+  DepthRuns runs;
+  std::int64_t channels, outputs, steps, blocks, block_bytes;
+  std::int64_t pixel_pitch;  // bytes from pixel to pixel
+  Axis y, x;
+  std::int64_t columns, lines;  // positions a line; lines an image
+  std::int64_t picture_lines;   // whole lines copied at once; 0: lines are too wide, and
+  std::int64_t part_columns;    // so many positions of one line are
+  std::int64_t pass_tiles;      // tiles that all weights of a block serve before the next block's are read
+
+  explicit Geometry(const ConvShape& s)
+      : runs(depth_runs(s)),
+        channels(s.c / s.groups),
+        outputs(s.o / s.groups),
+        steps(runs.count * divide_up(runs.bytes, kStepBytes)),
+        blocks(divide_up(outputs, kBlock)),
+        block_bytes(steps * kStepWeights),
+        y(s.h, s.oh, s.kh, s.stride_h, s.dilation_h, s.pad_top),
+        x(s.w, s.ow, s.kw, s.stride_w, s.dilation_w, s.pad_left),
+        columns(x.spacing),
+        lines(y.spacing) {
+    // Positions at a large power of two would all map to a few sets of L1.
+    const bool gap = channels % kStepBytes == 0 && channels * x.stride % 512 == 0;
+    pixel_pitch = gap ? channels + kStepBytes : channels;
+    const bool deep = s.kh > 1 || s.kw > 1;
+    const std::int64_t bytes = deep || s.groups * blocks * block_bytes > kResidentBytes ? kPictureBytes : kPassBytes;
+    pass_tiles = deep ? kMostTiles : least(kMostTiles, most(1, bytes / (kBlock * steps * kStepBytes)));
+    // Of all rows that `count` lines read, a line has stride_h, and there are some more.
+    const std::int64_t row_bytes = columns * x.stride * pixel_pitch, more = s.kh * s.dilation_h;
+    const std::int64_t fit = (bytes / row_bytes - more) / y.stride;
+    const std::int64_t tile_lines = kBlock / columns + 2 + lines - s.oh;  // the most that one tile touches
+    picture_lines = least(s.n * lines, fit >= 1 || columns <= kBlock ? most(fit, tile_lines) : 0);
+    part_columns = least(columns, most(kBlock, bytes / (x.stride * pixel_pitch * s.kh * 2)));
+  }
+
+  // The rows of one residue modulo the stride lie together: `line_count` lines of outputs read so many of them.
+  std::int64_t plane_rows(const ConvShape& s, std::int64_t line_count) const {
+    return line_count + divide_up((s.kh - 1) * s.dilation_h, y.stride);
+  }
+  std::int64_t row_bytes(const ConvShape& s) const {
+    const std::int64_t window = divide_up((s.kw - 1) * s.dilation_w, x.stride);
+    return (picture_lines > 0 ? columns : part_columns + window) * x.stride * pixel_pitch;
+  }
+  // With the border that the row after the last would start with.
+  std::int64_t plane_bytes(const ConvShape& s) const {
+    return plane_rows(s, most(1, picture_lines)) * row_bytes(s) + round_up(x.pad * pixel_pitch, 64);
+  }
+  std::int64_t picture_bytes(const ConvShape& s) const {
+    if (reads_in_place(s)) return 0;
+    const std::int64_t tile_bytes = kBlock * x.stride * pixel_pitch + runs.bytes + kStepBytes;  // a tile reads past the end
+    return round_up(y.stride * plane_bytes(s) + tile_bytes, 64);
+  }
+  std::int64_t offset_bytes() const { return round_up(steps * 8, 64); }
+  std::int64_t worker_bytes(const ConvShape& s) const {
+    return picture_bytes(s) + offset_bytes() + kMostTiles * static_cast<std::int64_t>(sizeof(Tile));
+  }
+};
+
+// A computed block: sums [32][32] at c, of which the wanted rows are outputs that follow one another.
 struct Block {
   const std::int32_t* c = nullptr;
-  void* out = nullptr;  // row 0
+  void* out = nullptr;  // of the first wanted row
   const std::int32_t* comp = nullptr;
   const float* scale = nullptr;
   const float* bias = nullptr;       // of f32 output; may be null
-  const float* row_scale = nullptr;  // of row 0, of f32 output; may be null
+  const float* row_scale = nullptr;  // of the first wanted row, of f32 output; may be null
   const std::int32_t* weight_zero_points = nullptr;
   const std::int32_t* sums = nullptr;  // [32] sums of the rows' inputs, when weights have zero points
-  int begin = 0, end = 0, columns = 0;
+  std::uint32_t wanted = 0;
+  int columns = 0;
 };
 
-// The u8 epilogue of one block, in steps of 64 outputs.
+int lowest(std::uint32_t rows) { return __builtin_ctz(rows); }
+std::uint32_t without_lowest(std::uint32_t rows) { return rows & (rows - 1); }
+
+// The u8 epilogue of one block, in steps of 64 outputs. Wanted rows come in runs (of a line of the picture).
 template <bool kBiased>
 struct Finisher {
-  Requantize requantize;
-  std::int64_t stride;
-  const std::int32_t* sums = nullptr;  // next row
-  std::uint8_t* to = nullptr;
-  int left = 0;  // rows
-  bool narrow = false;
-  __mmask32 mask = 0;
+  const Requantize requantize;
+  const std::int64_t stride;
+  const std::int32_t* const block_sums;
+  const std::int32_t* sums = nullptr;  // of the next row
+  std::uint8_t* to;
+  int left = 0;         // rows of this run
+  std::uint32_t later;  // rows of other runs
+  const bool narrow;
+  const __mmask32 mask;
   __m512i comp0, comp1;
   __m512 scale0, scale1, shift0, shift1;
 
-  Finisher(const Requantize& r, std::int64_t dst_stride) : requantize(r), stride(dst_stride) {}
-
-  void start(const Block& block) {
-    sums = block.c + block.begin * kBlock;
-    to = static_cast<std::uint8_t*>(block.out) + block.begin * stride;
-    left = block.end - block.begin;
-    narrow = block.columns <= 16;
-    mask = static_cast<__mmask32>(first(block.columns));
+  __attribute__((always_inline)) Finisher(const Block& block, const Requantize& r, std::int64_t dst_stride)
+      : requantize(r),
+        stride(dst_stride),
+        block_sums(block.c),
+        to(static_cast<std::uint8_t*>(block.out)),
+        later(block.wanted),
+        narrow(block.columns <= 16),
+        mask(static_cast<__mmask32>(first(block.columns))) {
     const auto mask0 = static_cast<__mmask16>(mask), mask1 = static_cast<__mmask16>(mask >> 16);
     const __m512i bias = _mm512_set1_epi32(kBiased ? Requantize::kBias : 0);
     const __m512 shift = _mm512_set1_ps(Requantize::kShift);
     comp0 = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask0, block.comp), bias);
     comp1 = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask1, block.comp + 16), bias);
     scale0 = _mm512_maskz_loadu_ps(mask0, block.scale), scale1 = _mm512_maskz_loadu_ps(mask1, block.scale + 16);
-    shift0 = _mm512_mul_ps(scale0, shift), shift1 = _mm512_mul_ps(scale1, shift);
+    if (kBiased) shift0 = _mm512_mul_ps(scale0, shift), shift1 = _mm512_mul_ps(scale1, shift);
+    next_run();
   }
-  bool done() const { return left <= 0; }
+  bool done() const { return left <= 0 && later == 0; }
+  // A step may count rows past the end of its run: `to` goes back over these.
+  __attribute__((always_inline)) void next_run() {
+    if (left > 0 || later == 0) return;
+    const int begin = lowest(later);
+    to += left * stride;
+    sums = block_sums + begin * kBlock;
+    left = __builtin_ctzll(~(std::uint64_t{later} >> begin));
+    later &= static_cast<std::uint32_t>(~std::uint64_t{0} << (begin + left));
+  }
 
   __attribute__((always_inline)) __m512 value0(int row) const {
     return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums + row * kBlock), comp0), scale0, shift0);
@@ -101,9 +190,8 @@ struct Finisher {
   __attribute__((always_inline)) __m512 value1(int row) const {
     return Requantize::value<kBiased>(_mm512_add_epi32(_mm512_load_si512(sums + row * kBlock + 16), comp1), scale1, shift1);
   }
-
   __attribute__((always_inline)) void step() {
-    if (done()) return;
+    if (left <= 0) return;
     // Sums of rows past the last are whatever stands there: `c` has rows to spare, and they are not stored.
     const int rows = narrow ? 4 : 2;
     if (narrow) {
@@ -122,6 +210,12 @@ struct Finisher {
     sums += rows * kBlock;
     to += rows * stride;
   }
+  __attribute__((always_inline)) void finish() {
+    while (!done()) {
+      next_run();
+      step();
+    }
+  }
 };
 
 // f32 output of weights without zero points, as dynamic quantization has it: the block's constants stay in registers.
@@ -135,12 +229,14 @@ __attribute__((noinline)) void finish_f32(const Block& b, const ConvArgs& a, std
   // -0 is the number that changes nothing when it is added.
   __m512 bias0 = _mm512_set1_ps(-0.0F), bias1 = bias0;
   if (b.bias) bias0 = _mm512_maskz_loadu_ps(mask0, b.bias), bias1 = _mm512_maskz_loadu_ps(mask1, b.bias + 16);
-  auto* out = static_cast<float*>(b.out) + b.begin * stride;
-  for (int row = b.begin; row < b.end; ++row, out += stride) {
-    __m512 v0 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(b.c + row * kBlock), comp0));
-    __m512 v1 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(b.c + row * kBlock + 16), comp1));
+  auto* out = static_cast<float*>(b.out);
+  const float* row_scale = b.row_scale;
+  for (std::uint32_t rows = b.wanted; rows; rows = without_lowest(rows), out += stride) {
+    const std::int32_t* c = b.c + lowest(rows) * kBlock;
+    __m512 v0 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(c), comp0));
+    __m512 v1 = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_load_si512(c + 16), comp1));
     if (kRowScales) {
-      const __m512 factor = _mm512_set1_ps(b.row_scale[row]);
+      const __m512 factor = _mm512_set1_ps(*row_scale++);
       v0 = _mm512_mul_ps(v0, factor), v1 = _mm512_mul_ps(v1, factor);
     }
     v0 = _mm512_add_ps(_mm512_mul_ps(v0, scale0), bias0), v1 = _mm512_add_ps(_mm512_mul_ps(v1, scale1), bias1);
@@ -152,8 +248,10 @@ __attribute__((noinline)) void finish_f32(const Block& b, const ConvArgs& a, std
 // Any epilogue of one block: other output types, weights with zero points. Not the hot path.
 __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std::int64_t stride,
                                           const Requantize& requantize) {
-  for (int row = b.begin; row < b.end; ++row)
+  std::int64_t output = 0;
+  for (std::uint32_t rows = b.wanted; rows; rows = without_lowest(rows), ++output)
     for (int column = 0; column < b.columns; column += 16) {
+      const int row = lowest(rows);
       const auto mask = static_cast<__mmask16>(first(b.columns - column));
       __m512i sum = _mm512_load_si512(b.c + row * kBlock + column);
       sum = _mm512_add_epi32(sum, _mm512_maskz_loadu_epi32(mask, b.comp + column));
@@ -161,13 +259,13 @@ __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std
         const __m512i zero_points = _mm512_loadu_si512(b.weight_zero_points + column);
         sum = _mm512_sub_epi32(sum, _mm512_mullo_epi32(zero_points, _mm512_set1_epi32(b.sums[row])));
       }
-      const std::int64_t index = row * stride + column;
+      const std::int64_t index = output * stride + column;
       if (a.output == ConvOutput::s32) {
         _mm512_mask_storeu_epi32(static_cast<std::int32_t*>(b.out) + index, mask, sum);
         continue;
       }
       __m512 v = _mm512_cvtepi32_ps(sum);
-      if (b.row_scale && a.output == ConvOutput::f32) v = _mm512_mul_ps(v, _mm512_set1_ps(b.row_scale[row]));
+      if (b.row_scale && a.output == ConvOutput::f32) v = _mm512_mul_ps(v, _mm512_set1_ps(b.row_scale[output]));
       v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, b.scale + column));
       if (b.bias && a.output == ConvOutput::f32) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, b.bias + column));
       if (a.output == ConvOutput::f32) {
@@ -183,133 +281,237 @@ __attribute__((noinline)) void finish_any(const Block& b, const ConvArgs& a, std
 // GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
 void finish_stores() { asm volatile("" ::: "memory"); }
 
+// What a block multiplies: rows of inputs at a, `pitch` apart, step by step at `offsets`.
+struct Operands {
+  const std::uint8_t* a;
+  std::int64_t pitch;
+  const std::int64_t* offsets;
+  const std::int8_t* b;
+  std::int64_t steps;
+};
+
+// How deep a product is: 1, 2 or 3, up to 8 steps, or more. A block's epilogue is spread over the products of another, since
+// the tile unit leaves float instructions only one of their ports: so many of its steps behind each product, or each second
+// one.
+enum class Depth : std::uint8_t { one, few, some, deep };
+Depth depth_of(std::int64_t steps) {
+  return steps == 1 ? Depth::one : steps <= 3 ? Depth::few : steps <= 8 ? Depth::some : Depth::deep;
+}
+constexpr int pace_of(Depth depth) { return depth == Depth::one ? 4 : depth == Depth::few ? 2 : 1; }
+
 // Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
-// finisher works off its own block, `pace` steps a product.
-template <bool kTwoRows, bool kTwoColumns, bool kBiased>
-__attribute__((noinline)) void multiply(const std::uint8_t* a, std::int64_t pitch, const std::int8_t* b, std::int64_t steps,
-                                        std::int32_t* previous, const Finisher<kBiased>& other_block, int pace) {
-  Finisher<kBiased> finisher = other_block;  // a copy that stays in registers
-  const std::uint8_t* a1 = a + 16 * pitch;
-  const auto finish = [&]() __attribute__((always_inline)) {
-    for (int i = 0; i < pace; ++i) finisher.step();
+// epilogue of `finished` runs. Weights of deep products come from beyond L1 and had better not fill it.
+template <bool kTwoRows, bool kTwoColumns, Depth kDepth, bool kBiased>
+__attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* previous, const Block& finished,
+                                        const Requantize& requantize, std::int64_t stride) {
+  constexpr bool kStream = kDepth == Depth::deep;
+  constexpr int kPace = pace_of(kDepth);
+  Finisher<kBiased> finisher(finished, requantize, stride);
+  const std::int64_t pitch = operands.pitch;
+  const std::int64_t *offset = operands.offsets, *end = offset + operands.steps;
+  const std::int8_t* b = operands.b;
+  const std::uint8_t *a0 = operands.a, *a1 = a0 + 16 * pitch;
+  const auto load_b0 = [&]() __attribute__((always_inline)) {
+    if constexpr (kStream)
+      _tile_stream_loadd(6, b, 64);
+    else
+      _tile_loadd(6, b, 64);
   };
-  _tile_loadd(6, b, 64);
-  _tile_loadd(4, a, pitch);
+  const auto load_b1 = [&]() __attribute__((always_inline)) {
+    if constexpr (kStream)
+      _tile_stream_loadd(7, b + 1024, 64);
+    else
+      _tile_loadd(7, b + 1024, 64);
+  };
+  const auto finish = [&](bool second) __attribute__((always_inline)) {
+    if (kDepth == Depth::deep && !second) return;
+#pragma GCC unroll 4
+    for (int i = 0; i < kPace; ++i) finisher.step();
+  };
+  load_b0();
+  _tile_loadd(4, a0 + *offset, pitch);
   _tile_stored(0, previous, kSumsPitch);
   _tile_zero(0);
   _tile_dpbusd(0, 4, 6);
-  finish();
+  finish(false);
   _tile_stored(2, previous + 16 * kBlock, kSumsPitch);
   if (kTwoRows) {
-    _tile_loadd(5, a1, pitch);
+    _tile_loadd(5, a1 + *offset, pitch);
     _tile_zero(2);
     _tile_dpbusd(2, 5, 6);
-    finish();
+    finish(true);
   }
   _tile_stored(1, previous + 16, kSumsPitch);
   if (kTwoColumns) {
-    _tile_loadd(7, b + 1024, 64);
+    load_b1();
     _tile_zero(1);
     _tile_dpbusd(1, 4, 7);
-    finish();
+    finish(false);
   }
   _tile_stored(3, previous + 16 * kBlock + 16, kSumsPitch);
   if (kTwoRows && kTwoColumns) {
     _tile_zero(3);
     _tile_dpbusd(3, 5, 7);
-    finish();
+    finish(true);
   }
-  for (std::int64_t step = 1; step < steps; ++step) {
-    a += kStepBytes, a1 += kStepBytes, b += kStepWeights;
-    _tile_loadd(6, b, 64);
-    _tile_loadd(4, a, pitch);
+  if (kDepth == Depth::one) return finisher.finish();
+  for (++offset; offset < end && !finisher.done(); ++offset) {
+    finisher.next_run();
+    b += kStepWeights;
+    load_b0();
+    _tile_loadd(4, a0 + *offset, pitch);
     _tile_dpbusd(0, 4, 6);
-    finish();
+    finish(false);
     if (kTwoRows) {
-      _tile_loadd(5, a1, pitch);
+      _tile_loadd(5, a1 + *offset, pitch);
       _tile_dpbusd(2, 5, 6);
-      finish();
+      finish(true);
     }
     if (kTwoColumns) {
-      _tile_loadd(7, b + 1024, 64);
+      load_b1();
       _tile_dpbusd(1, 4, 7);
-      finish();
+      finish(false);
     }
     if (kTwoRows && kTwoColumns) {
       _tile_dpbusd(3, 5, 7);
-      finish();
+      finish(true);
     }
   }
-  while (!finisher.done()) finisher.step();
+  for (; offset < end; ++offset) {
+    b += kStepWeights;
+    load_b0();
+    _tile_loadd(4, a0 + *offset, pitch);
+    _tile_dpbusd(0, 4, 6);
+    if (kTwoRows) {
+      _tile_loadd(5, a1 + *offset, pitch);
+      _tile_dpbusd(2, 5, 6);
+    }
+    if (kTwoColumns) {
+      load_b1();
+      _tile_dpbusd(1, 4, 7);
+    }
+    if (kTwoRows && kTwoColumns) _tile_dpbusd(3, 5, 7);
+  }
+  finisher.finish();
 }
 
-// Copies in whole vectors of `kWidth` bytes, 16 ... 64; kOnce: one of them is enough.
-template <int kWidth, bool kOnce>
-__attribute__((always_inline)) inline void copy(std::uint8_t* to, const std::uint8_t* from, std::int64_t bytes) {
-  std::int64_t i = 0;
-  do {
-    if constexpr (kWidth == 16) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-    } else if constexpr (kWidth == 32) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
-    } else {
-      _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
-    }
-    i += kWidth;
-  } while (!kOnce && i < bytes);
+// The part of the picture that lies copied: lines [line, line + lines) of all images' lines and, of these, positions
+// [column, column + columns), which is all of them unless lines are too wide.
+struct Picture {
+  std::uint8_t* bytes;
+  std::int64_t row_bytes, plane_bytes;
+  std::int64_t line = 0, lines = 0, column = 0;
+};
+
+void copy_bytes(std::uint8_t* to, const std::uint8_t* from, std::int64_t count) {
+  for (; count >= 64; count -= 64, to += 64, from += 64) _mm512_storeu_si512(to, _mm512_loadu_si512(from));
+  if (count > 0) _mm512_mask_storeu_epi8(to, first(count), _mm512_maskz_loadu_epi8(first(count), from));
 }
 
-// Inputs of pixels [first_pixel, first_pixel + rows). What a copy writes too much, later copies overwrite or zero weights meet;
-// the panel has 64 bytes to spare.
-template <int kWidth, bool kOnce>
-void fill_panel(const ConvShape& shape, const Geometry& g, const std::uint8_t* src, const std::uint8_t* outside,
-                std::int64_t first_pixel, std::int64_t rows, std::uint8_t* panel) {
-  const ConvShape s = shape;  // a copy that the stores of bytes cannot change
-  const std::int64_t channels = g.channels, pitch = g.panel_pitch, pixel_step = s.stride_w * s.src_stride;
-  const std::int64_t run = s.kw * channels, row_step = s.dilation_h * s.w * s.src_stride,
-                     tap_step = s.dilation_w * s.src_stride;
-  const std::int64_t last_row = (s.kh - 1) * s.dilation_h, last_column = (s.kw - 1) * s.dilation_w;
-  // A row of taps is one run of bytes, and runs written in any order of pixels don't spill into the next pixel.
-  const bool joined = s.src_stride == channels && s.dilation_w == 1 && (s.kh - 1) * run + round_up(run, kWidth) <= pitch;
-  const std::int64_t most_x = s.w - 1 - last_column + s.pad_left;
-  const std::int64_t inner_begin = (s.pad_left + s.stride_w - 1) / s.stride_w,
-                     inner_end = most_x < 0 ? 0 : most_x / s.stride_w + 1;
-  std::int64_t image = first_pixel / (s.oh * s.ow), oy = first_pixel / s.ow % s.oh, ox = first_pixel % s.ow;
-  for (std::int64_t r = 0, count; r < rows; r += count) {
-    const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
-    const std::uint8_t* in = src + ((image * s.h + y) * s.w + x) * s.src_stride;
-    std::uint8_t* out = panel + r * pitch;
-    count = 1;
-    if (joined && ox >= inner_begin && ox < inner_end && y >= 0 && y + last_row < s.h) {
-      count = inner_end < s.ow ? inner_end - ox : s.ow - ox;
-      if (count > rows - r) count = rows - r;
-      for (std::int64_t i = 0; i < s.kh; ++i, in += row_step, out += run)
-        for (std::int64_t p = 0; p < count; ++p) copy<kWidth, kOnce>(out + p * pitch, in + p * pixel_step, run);
-    } else {
-      for (std::int64_t i = 0; i < s.kh; ++i, in += row_step) {
-        const std::int64_t iy = y + i * s.dilation_h;
-        const bool in_rows = iy >= 0 && iy < s.h;
-        const std::uint8_t* tap = in;
-        for (std::int64_t j = 0; j < s.kw; ++j, out += channels, tap += tap_step) {
-          const std::int64_t ix = x + j * s.dilation_w;
-          copy<kWidth, false>(out, in_rows && ix >= 0 && ix < s.w ? tap : outside, channels);
-        }
-      }
+void fill_bytes(std::uint8_t* to, std::uint8_t value, std::int64_t count) {
+  const __m512i filler = _mm512_set1_epi8(static_cast<char>(value));
+  for (; count > 64; count -= 64, to += 64) _mm512_storeu_si512(to, filler);
+  if (count > 0) _mm512_mask_storeu_epi8(to, first(count), filler);
+}
+
+void fill_picture(const ConvShape& s, const Geometry& g, const std::uint8_t* src, std::uint8_t zero_point,
+                  const Picture& picture) {
+  const std::int64_t pitch = g.pixel_pitch, row_pixels = picture.row_bytes / pitch;
+  // Pixel i of a row is input column shift + i * skip, for i in [begin, end).
+  const std::int64_t shift = (picture.column * g.x.stride - g.x.pad) * g.x.skip - g.x.lead;
+  const std::int64_t begin = least(row_pixels, most(0, divide_up(-shift, g.x.skip)));
+  const std::int64_t end = most(begin, least(row_pixels, divide_up(s.w - shift, g.x.skip)));
+  const std::int64_t rows = (picture.lines - 1) * g.y.stride + (s.kh - 1) * s.dilation_h + 1;
+  const std::int64_t image_rows = g.lines * g.y.stride, step = g.x.skip * s.src_stride;
+  const bool contiguous = step == g.channels && pitch == g.channels;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    std::uint8_t* to = picture.bytes + row % g.y.stride * picture.plane_bytes + row / g.y.stride * picture.row_bytes;
+    const std::int64_t global = picture.line * g.y.stride + row, image = global / image_rows;
+    const std::int64_t y = (global - image * image_rows - g.y.pad) * g.y.skip - g.y.lead;
+    if (image >= s.n || y < 0 || y >= s.h || begin == end) {
+      fill_bytes(to, zero_point, picture.row_bytes);
+      continue;
     }
-    ox += count;
-    if (ox == s.ow) {
-      ox = 0;
-      if (++oy == s.oh) oy = 0, ++image;
-    }
+    const std::uint8_t* from = src + ((image * s.h + y) * s.w + shift + begin * g.x.skip) * s.src_stride;
+    fill_bytes(to, zero_point, begin * pitch);
+    if (contiguous)
+      copy_bytes(to + begin * pitch, from, (end - begin) * pitch);
+    else
+      for (std::int64_t x = begin; x < end; ++x, from += step) copy_bytes(to + x * pitch, from, g.channels);
+    fill_bytes(to + end * pitch, zero_point, picture.row_bytes - end * pitch);
+  }
+  for (std::int64_t plane = 0; plane < g.y.stride; ++plane)  // what the windows of the last row run into
+    fill_bytes(picture.bytes + plane * picture.plane_bytes + divide_up(rows - plane, g.y.stride) * picture.row_bytes,
+               zero_point, g.x.pad * pitch);
+}
+
+// Where each step of the depth reads, from the input of a position on.
+void list_offsets(const ConvShape& s, const Geometry& g, const Picture& picture, bool in_place, std::int64_t* offsets) {
+  for (std::int64_t run = 0; run < g.runs.count; ++run) {
+    const std::int64_t row = run / g.runs.each_row * s.dilation_h, column = run % g.runs.each_row * s.dilation_w;
+    const std::int64_t at =
+        in_place ? 0 : row % g.y.stride * picture.plane_bytes + row / g.y.stride * picture.row_bytes + column * g.pixel_pitch;
+    for (std::int64_t byte = 0; byte < g.runs.bytes; byte += kStepBytes)
+      // Between pixels there is a gap only if these are whole steps.
+      *offsets++ = at + byte + byte / g.channels * (in_place ? 0 : g.pixel_pitch - g.channels);
   }
 }
 
-void sum_rows(const std::uint8_t* a, std::int64_t pitch, std::int64_t depth, int begin, int end, std::int32_t* sums) {
+// Tiles for outputs from `pixel` on, of which the picture is given the lines; returns the first output that is not among them.
+std::int64_t list_tiles(const ConvShape& s, const Geometry& g, std::int64_t pixel, std::int64_t end, Picture& picture,
+                        Geometry::Tile* tiles, std::int64_t& count) {
+  const std::int64_t gap = g.columns - s.ow, image_gap = (g.lines - s.oh) * g.columns, step = g.x.stride * g.pixel_pitch;
+  const auto line_of = [&](std::int64_t p) { return p / (s.oh * s.ow) * g.lines + p / s.ow % s.oh; };
+  picture.line = line_of(pixel);
+  const bool parts = g.picture_lines == 0;
+  picture.column = parts ? pixel % s.ow : 0;
+  if (parts) end = least(end, pixel - picture.column + least(s.ow, picture.column + g.part_columns));
+  std::int64_t line = picture.line;
+  for (count = 0; pixel < end && count < kMostTiles; ++count) {
+    line = line_of(pixel);
+    std::int64_t x = pixel % s.ow, y = pixel / s.ow % s.oh, last = line, next = pixel;
+    const std::int64_t position = parts ? x - picture.column : (line - picture.line) * g.columns + x;
+    std::uint32_t wanted = 0;
+    for (std::int64_t i = 0; i < kBlock && next < end;) {
+      const std::int64_t run = least(least(s.ow - x, kBlock - i), end - next);
+      wanted |= static_cast<std::uint32_t>(((std::uint64_t{1} << run) - 1) << i);
+      next += run, x += run, i += run;
+      last = line;
+      if (x < s.ow) continue;
+      x = 0, ++line, i += gap;
+      if (++y == s.oh) y = 0, line += g.lines - s.oh, i += image_gap;
+    }
+    if (!parts && count > 0 && last - picture.line >= g.picture_lines) break;
+    picture.lines = last - picture.line + 1;
+    tiles[count] = {.at = position * step, .pixel = pixel, .wanted = wanted};
+    pixel = next;
+  }
+  return pixel;
+}
+
+// The same for a matrix product; the last tile moves back to stay within the rows.
+std::int64_t list_rows(const ConvShape& s, std::int64_t pixel, std::int64_t end, Geometry::Tile* tiles, std::int64_t& count) {
+  const std::int64_t last = s.n * s.h * s.w - kBlock;
+  for (count = 0; pixel < end && count < kMostTiles; ++count) {
+    const std::int64_t start = least(pixel, last), next = least(end, start + kBlock);
+    const auto below = [&](std::int64_t p) { return (std::uint64_t{1} << (p - start)) - 1; };
+    tiles[count] = {
+        .at = start * s.src_stride, .pixel = pixel, .wanted = static_cast<std::uint32_t>(below(next) & ~below(pixel))};
+    pixel = next;
+  }
+  return pixel;
+}
+
+void sum_rows(const Operands& o, const DepthRuns& runs, std::uint32_t wanted, std::int32_t* sums) {
   const __m512i ones = _mm512_set1_epi8(1);
-  for (int row = begin; row < end; ++row) {
+  const std::int64_t steps = divide_up(runs.bytes, kStepBytes);
+  for (; wanted; wanted = without_lowest(wanted)) {
+    const int row = lowest(wanted);
     __m512i acc = _mm512_setzero_si512();
-    for (std::int64_t k = 0; k < depth; k += 64)
-      acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(first(depth - k), a + row * pitch + k), ones);
+    for (std::int64_t step = 0; step < o.steps; ++step) {
+      const __mmask64 mask = first(runs.bytes - step % steps * kStepBytes);
+      acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(mask, o.a + row * o.pitch + o.offsets[step]), ones);
+    }
     sums[row] = _mm512_reduce_add_epi32(acc);
   }
 }
@@ -319,51 +521,38 @@ template <bool kBiased>
 class Pipeline {
  public:
   Pipeline(const ConvShape& s, const ConvArgs& a, const Geometry& g, const Requantize& requantize, bool overlapped)
-      : shape_(s),
-        args_(a),
-        geometry_(g),
-        overlapped_(overlapped),
-        pace_(g.steps == 1   ? 4
-              : g.steps <= 3 ? 2
-                             : 1),
-        finisher_(requantize, s.dst_stride) {
+      : shape_(s), args_(a), requantize_(requantize), overlapped_(overlapped), depth_(depth_of(g.steps)) {
     static const TileConfig config;
     asm volatile("ldtilecfg %0" ::"m"(config));
   }
 
-  void add(const std::uint8_t* rows, std::int64_t pitch, const std::int8_t* weights, Block block) {
+  // To be filled in before the next add().
+  Block& block() { return *next_; }
+
+  void add(const Operands& operands) {
+    Block& block = *next_;
     std::int32_t* previous = sums_[count_ & 1];
-    if (overlapped_ && stored_.c) finisher_.start(stored_);
-    const bool two_rows = block.end > 16, two_columns = block.columns > 16;
-    if (two_rows && two_columns)
-      multiply<true, true>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
-    else if (two_rows)
-      multiply<true, false>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
-    else if (two_columns)
-      multiply<false, true>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
-    else
-      multiply<false, false>(rows, pitch, weights, geometry_.steps, previous, finisher_, pace_);
+    const bool two_rows = block.wanted >> 16 != 0, two_columns = block.columns > 16;
+    kMultiply[static_cast<int>(depth_)][two_rows][two_columns](operands, previous, *stored_, requantize_, shape_.dst_stride);
     finish_stores();
     if (!overlapped_) {
       block.c = previous;
       store(previous);
-      if (args_.output != ConvOutput::f32 || block.sums)
-        return finish_any(block, args_, shape_.dst_stride, finisher_.requantize);
+      if (args_.output != ConvOutput::f32 || block.sums) return finish_any(block, args_, shape_.dst_stride, requantize_);
       return block.row_scale ? finish_f32<true>(block, args_, shape_.dst_stride)
                              : finish_f32<false>(block, args_, shape_.dst_stride);
     }
-    stored_ = multiplied_;
-    stored_.c = count_ == 0 ? nullptr : previous;
-    multiplied_ = block;
+    multiplied_->c = previous;
+    next_ = stored_, stored_ = multiplied_, multiplied_ = &block;
     ++count_;
   }
 
   void finish() {
-    if (overlapped_ && count_ > 0) {
-      if (stored_.c) finish_block(stored_);
-      multiplied_.c = sums_[count_ & 1];
+    if (overlapped_) {
+      finish_block(*stored_);
+      multiplied_->c = sums_[count_ & 1];
       store(sums_[count_ & 1]);
-      finish_block(multiplied_);
+      finish_block(*multiplied_);
     }
     _tile_release();
   }
@@ -376,81 +565,91 @@ class Pipeline {
     _tile_stored(3, c + 16 * kBlock + 16, kSumsPitch);
     finish_stores();
   }
-  void finish_block(const Block& block) {
-    finisher_.start(block);
-    while (!finisher_.done()) finisher_.step();
+  void finish_block(const Block& block) { Finisher<kBiased>(block, requantize_, shape_.dst_stride).finish(); }
+
+  using Multiply = void (*)(const Operands&, std::int32_t*, const Block&, const Requantize&, std::int64_t);
+#define ZEROPOINT_MULTIPLY(DEPTH)                                                        \
+  {                                                                                      \
+    {&multiply<false, false, DEPTH, kBiased>, &multiply<false, true, DEPTH, kBiased>}, { \
+      &multiply<true, false, DEPTH, kBiased>, &multiply<true, true, DEPTH, kBiased>      \
+    }                                                                                    \
   }
+  static constexpr Multiply kMultiply[4][2][2] = {ZEROPOINT_MULTIPLY(Depth::one), ZEROPOINT_MULTIPLY(Depth::few),
+                                                  ZEROPOINT_MULTIPLY(Depth::some), ZEROPOINT_MULTIPLY(Depth::deep)};
+#undef ZEROPOINT_MULTIPLY
 
   const ConvShape& shape_;
   const ConvArgs& args_;
-  const Geometry& geometry_;
+  const Requantize requantize_;
   const bool overlapped_;
-  const int pace_;
-  Finisher<kBiased> finisher_;
+  const Depth depth_;
   std::int64_t count_ = 0;
-  Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
+  Block blocks_[3];                                                            // at first they want no rows
+  Block *next_ = blocks_, *multiplied_ = blocks_ + 1, *stored_ = blocks_ + 2;  // the block before; the one before that
   alignas(64) std::int32_t sums_[2][(kBlock + 3) * kBlock];
 };
 
 template <bool kBiased>
 void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
   const Geometry g(s);
+  const bool in_place = reads_in_place(s);
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
-  std::uint8_t* panel = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes(s) * worker;
-  std::uint8_t* outside = panel + g.panel_bytes(s);
-  __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(g.channels + 64, 64)));
+  auto* workspace = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes(s) * worker;
+  Picture picture{.bytes = workspace, .row_bytes = g.row_bytes(s), .plane_bytes = g.plane_bytes(s)};
+  auto* offsets = reinterpret_cast<std::int64_t*>(workspace + g.picture_bytes(s));
+  auto* tiles = reinterpret_cast<Geometry::Tile*>(workspace + g.picture_bytes(s) + g.offset_bytes());
 
   const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
   const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kBlock, worker, workers);
-  const std::int64_t rows = split.pixels.end - split.pixels.begin;
-  if (rows == 0 || split.blocks.begin == split.blocks.end) return;
-  const std::int64_t run = s.kw * g.channels;
-  const bool direct = is_matrix_product(s) && rows >= kBlock;
-  const std::int64_t tiles = (rows + kBlock - 1) / kBlock, at_once = g.tiles_at_once(s);
+  if (split.pixels.begin == split.pixels.end || split.blocks.begin == split.blocks.end) return;
+  list_offsets(s, g, picture, in_place, offsets);
   alignas(64) std::int32_t sums[kBlock];
   const bool overlapped = a.output == ConvOutput::u8 && !header->has_weight_zero_points;
+  Operands operands{.a = nullptr,
+                    .pitch = in_place ? s.src_stride : g.x.stride * g.pixel_pitch,
+                    .offsets = offsets,
+                    .b = nullptr,
+                    .steps = g.steps};
   Pipeline<kBiased> pipeline(s, a, g, requantize, overlapped);
   for (std::int64_t group = split.blocks.begin / g.blocks; group * g.blocks < split.blocks.end; ++group) {
-    const std::int64_t group_begin = group * g.blocks, group_end = group_begin + g.blocks;
-    const std::int64_t begin = split.blocks.begin > group_begin ? split.blocks.begin : group_begin;
-    const std::int64_t end = split.blocks.end < group_end ? split.blocks.end : group_end;
+    const std::int64_t group_begin = group * g.blocks;
+    const std::int64_t begin = most(split.blocks.begin, group_begin), end = least(split.blocks.end, group_begin + g.blocks);
     const std::uint8_t* src = a.src + group * g.channels;
-    for (std::int64_t tile0 = 0; tile0 < tiles; tile0 += at_once) {
-      const std::int64_t tile1 = tile0 + at_once < tiles ? tile0 + at_once : tiles;
-      if (!direct) {
-        const std::int64_t last = tile1 * kBlock < rows ? tile1 * kBlock : rows;
-        const auto fill = run <= 16   ? &fill_panel<16, true>
-                          : run <= 32 ? &fill_panel<32, true>
-                          : run <= 64 ? &fill_panel<64, true>
-                                      : &fill_panel<64, false>;
-        fill(s, g, src, outside, split.pixels.begin + tile0 * kBlock, last - tile0 * kBlock, panel);
+    for (std::int64_t pixel = split.pixels.begin, count; pixel < split.pixels.end;) {
+      if (in_place) {
+        pixel = list_rows(s, pixel, split.pixels.end, tiles, count);
+      } else {
+        pixel = list_tiles(s, g, pixel, split.pixels.end, picture, tiles, count);
+        fill_picture(s, g, src, static_cast<std::uint8_t>(a.src_zero_point), picture);
         finish_stores();
       }
-      for (std::int64_t block = begin; block < end; ++block)
-        for (std::int64_t tile = tile0; tile < tile1; ++tile) {
-          // The last tile of a matrix product moves back to stay within the rows; of its rows only the new ones are kept.
-          const std::int64_t left = rows - tile * kBlock, back = direct && left < kBlock ? kBlock - left : 0;
-          const std::int64_t first_row = split.pixels.begin + tile * kBlock - back;
+      const std::uint8_t* from = in_place ? src : picture.bytes;
+      for (std::int64_t pass = 0; pass < count; pass += g.pass_tiles) {
+        const std::int64_t pass_end = least(count, pass + g.pass_tiles);
+        for (std::int64_t block = begin; block < end; ++block) {
           const std::int64_t in_group = (block - group_begin) * kBlock, channel = group * g.outputs + in_group;
-          const std::uint8_t* in = direct ? src + first_row * s.src_stride : panel + (tile - tile0) * kBlock * g.panel_pitch;
-          const std::int64_t pitch = direct ? s.src_stride : g.panel_pitch;
-          Block b{.out = static_cast<std::uint8_t*>(a.dst) + (first_row * s.dst_stride + channel) * element,
-                  .comp = a.comp + channel,
-                  .scale = a.scale ? a.scale + channel : nullptr,
-                  .bias = a.bias ? a.bias + channel : nullptr,
-                  .row_scale = a.row_scale ? a.row_scale + first_row : nullptr,
-                  .begin = static_cast<int>(back),
-                  .end = left < kBlock && !direct ? static_cast<int>(left) : kBlock,
-                  .columns = g.outputs - in_group < kBlock ? static_cast<int>(g.outputs - in_group) : kBlock};
-          if (header->has_weight_zero_points) {
-            sum_rows(in, pitch, g.depth, b.begin, b.end, sums);
-            b.weight_zero_points = weight_zero_points + block * kBlock;
-            b.sums = sums;
+          operands.b = weights + block * g.block_bytes;
+          for (const Geometry::Tile* tile = tiles + pass; tile < tiles + pass_end; ++tile) {
+            operands.a = from + tile->at;
+            Block& b = pipeline.block();
+            b.out = static_cast<std::uint8_t*>(a.dst) + (tile->pixel * s.dst_stride + channel) * element;
+            b.comp = a.comp + channel;
+            b.scale = a.scale ? a.scale + channel : nullptr;
+            b.bias = a.bias ? a.bias + channel : nullptr;
+            b.row_scale = a.row_scale ? a.row_scale + tile->pixel : nullptr;
+            b.wanted = tile->wanted;
+            b.columns = static_cast<int>(least(kBlock, g.outputs - in_group));
+            if (header->has_weight_zero_points) {
+              sum_rows(operands, g.runs, tile->wanted, sums);
+              b.weight_zero_points = weight_zero_points + block * kBlock;
+              b.sums = sums;
+            }
+            pipeline.add(operands);
           }
-          pipeline.add(in, pitch, weights + block * g.block_bytes, b);
         }
+      }
     }
   }
   pipeline.finish();
