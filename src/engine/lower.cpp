@@ -364,6 +364,8 @@ DType Lowering::dtype_of_value(const std::string& value_name) const {
       for (const ValueId id : row)
         if (id != kNoValue) return plan_.values[static_cast<std::size_t>(id)].dtype;
   if (lazy_.contains(value_name)) return DType::f32;
+  if (const auto view = views_.find(value_name); view != views_.end())
+    return plan_.values[static_cast<std::size_t>(view->second.base)].dtype;
   return graph_.type_of(value_name).dtype;
 }
 
@@ -424,7 +426,8 @@ ValueId Lowering::fetch(const std::string& value_name, Layout layout, bool flipp
   if (value_name.empty()) return kNoValue;
   if (lazy_.contains(value_name)) return fetch_float(value_name, layout);
   const auto wanted_layout = static_cast<std::size_t>(layout);
-  if (!held_.contains(value_name) && views_.contains(value_name)) materialize(value_name);
+  if (!held_.contains(value_name) && views_.contains(value_name))
+    materialize(value_name, dims_of(value_name).size() >= 3 ? layout : Layout::row_major);
   materialize_wide(value_name);
   auto held = held_.find(value_name);
   if (held == held_.end()) {

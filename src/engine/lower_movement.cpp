@@ -27,6 +27,11 @@ kernels::StridedCopy concat_copy(const Dims& src, std::size_t axis, std::int64_t
 
 }  // namespace
 
+void Lowering::set_lazy_moved(const std::string& value_name, Lazy source, const std::string& quantized) {
+  source.quantized = quantized;
+  lazy_[value_name] = std::move(source);
+}
+
 bool Lowering::reshape(const Node& node) {
   if (node.op_type == "Dropout" && !node.input(2).empty()) {  // training_mode
     const Tensor* training = constant_of(node.input(2));
@@ -43,15 +48,16 @@ bool Lowering::reshape(const Node& node) {
   if (!exists(source)) return false;
   const Dims dims = dims_of(y);
   if (element_count(dims) != element_count(dims_of(source))) return false;  // the reference tells
+  const std::string result = lazy != lazy_.end() ? fresh(y) : y;
   if (!held_.contains(source) || layout_held(source) == Layout::channel_last)
-    if (const auto moved = viewable(x) ? restride(view_of(source), dims) : std::nullopt) {
+    if (const auto moved = viewable(source) ? restride(view_of(source), dims) : std::nullopt) {
       const bool same = dims == dims_of(source) && held_.contains(source) && dims.size() >= 3;  // stays channel-last
       if (!same) {
-        set_view(y, *moved);
+        set_view(result, *moved);
+        if (lazy != lazy_.end()) set_lazy_moved(y, lazy->second, result);
         return true;
       }
     }
-  const std::string result = lazy != lazy_.end() ? fresh(y) : y;
   const bool flipped = dtype_of_value(source) == DType::s8;
   const bool keeps_layout =
       (node.op_type == "Identity" || node.op_type == "Dropout" || dims == dims_of(source)) && dims.size() >= 3;
@@ -60,11 +66,7 @@ bool Lowering::reshape(const Node& node) {
   const ValueId to = define(result, value(from).dtype, dims, layout, flipped);
   value(to).place = Place::alias;
   value(to).alias = from;
-  if (lazy != lazy_.end()) {
-    Lazy moved = lazy->second;
-    moved.quantized = result;
-    lazy_[y] = std::move(moved);
-  }
+  if (lazy != lazy_.end()) set_lazy_moved(y, lazy->second, result);
   return true;
 }
 
@@ -100,28 +102,16 @@ bool Lowering::transpose(const Node& node) {
     alias(Layout::channel_last, Layout::row_major);  // NCHW -> NHWC of what lies as NHWC already
   } else if (rank >= 3 && perm == to_first && layout_held(source) == Layout::row_major && prefers_channel_last(y)) {
     alias(Layout::row_major, Layout::channel_last);
-  } else if (viewable(x)) {
-    View view = view_of(x);
+  } else {
+    View view = view_of(source);
     const View from = view;
     for (std::size_t axis = 0; axis < rank; ++axis) {
       view.dims[axis] = from.dims[static_cast<std::size_t>(perm[axis])];
       view.strides[axis] = from.strides[static_cast<std::size_t>(perm[axis])];
     }
-    set_view(y, std::move(view));
-  } else {
-    const ValueId from = fetch(source, Layout::row_major, flipped);
-    const ValueId to = define(result, dtype, dims, Layout::row_major, flipped);
-    auto copy = kernels::permutation(src_dims, perm, element_bytes(dtype));
-    auto step = std::make_unique<StridedCopyStep>(kernels::select_layout(options_.isas), std::vector{copy},
-                                                  std::vector<std::size_t>{0}, std::vector<std::size_t>{0});
-    step->info.integer = is_integer(dtype);
-    emit(std::move(step), node.op_type, {from}, {to});
+    set_view(result, std::move(view));
   }
-  if (lazy != lazy_.end()) {
-    Lazy moved = lazy->second;
-    moved.quantized = result;
-    lazy_[y] = std::move(moved);
-  }
+  if (lazy != lazy_.end()) set_lazy_moved(y, lazy->second, result);
   return true;
 }
 
@@ -183,7 +173,8 @@ bool Lowering::concat(const Node& node) {
   for (const auto& source : sources) {
     const Dims memory = memory_dims(dims_of(source), layout);
     if (memory[memory_axis] == 0) continue;
-    if (layout == Layout::row_major && views_.contains(source) && viewable(source)) {
+    if (layout == Layout::row_major && !held_.contains(source) && views_.contains(source) &&
+        value(views_.at(source).base).flipped == flipped) {
       const View view = view_of(source);
       copies.push_back(strided_copy(view.dims, view.strides, out_strides, element_bytes(dtype)));
       src_offsets.push_back(static_cast<std::size_t>(view.offset) * static_cast<std::size_t>(element_bytes(dtype)));
@@ -206,8 +197,9 @@ bool Lowering::concat(const Node& node) {
   return true;
 }
 
-bool Lowering::movement(const Node& node) {
-  if (lazy_.contains(node.input(0))) return move_quantized(node);
+bool Lowering::movement(const Node& node) { return lazy_.contains(node.input(0)) ? move_quantized(node) : as_view(node); }
+
+bool Lowering::as_view(const Node& node) {
   if (!viewable(node.input(0))) return false;
   const std::string& type = node.op_type;
   return type == "Slice"    ? slice(node)
@@ -215,7 +207,8 @@ bool Lowering::movement(const Node& node) {
          : type == "Gather" ? gather(node)
          : type == "Expand" ? expand(node)
          : type == "Tile"   ? tile(node)
-                            : pad(node);
+         : type == "Pad"    ? pad(node)
+                            : false;
 }
 
 bool Lowering::move_quantized(const Node& node) {
@@ -244,11 +237,10 @@ bool Lowering::move_quantized(const Node& node) {
     if (output.empty()) continue;
     const std::string quantized = fresh(output);
     dims_[quantized] = dims_of(output);
-    Lazy result = source;
-    result.quantized = quantized;
-    lazy_[output] = std::move(result);
+    set_lazy_moved(output, source, quantized);
     output = quantized;
   }
+  if (as_view(moved)) return true;
   reference(moved, source.dtype);
   plan_.steps.back()->info.integer = true;
   return true;

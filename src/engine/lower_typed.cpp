@@ -91,7 +91,7 @@ bool Lowering::typed_elementwise(const Node& node) {
   const DType first = dtype_of_value(node.input(0)), out = graph_.type_of(node.outputs[0]).dtype;
   kernels::TypedFunction function = nullptr;
   if (node.op_type == "Where" && node.inputs.size() == 3) {
-    if (first == DType::b8) function = kernels::typed_where(element_bytes(out));
+    if (first == DType::b8 && out != DType::s8) function = kernels::typed_where(element_bytes(out));
   } else if (node.op_type == "Not") {
     if (first == DType::b8) function = kernels::typed_not();
   } else if (node.op_type == "Cast") {

@@ -173,8 +173,7 @@ std::optional<View> restride(const View& view, const Dims& dims) {
 bool Lowering::viewable(const std::string& value_name) const {
   if (lazy_.contains(value_name)) return false;
   if (!exists(value_name) && constant_of(value_name) == nullptr) return false;
-  const DType dtype = dtype_of_value(value_name);
-  return bits(dtype) >= 8 && dtype != DType::u8 && dtype != DType::s8;
+  return bits(dtype_of_value(value_name)) >= 8;
 }
 
 View Lowering::view_of(const std::string& value_name) {
@@ -184,7 +183,9 @@ View Lowering::view_of(const std::string& value_name) {
   view.strides = dense_strides(view.dims);
   const auto held = held_.find(value_name);
   const auto id_in = [&](Layout layout) {
-    return held == held_.end() ? kNoValue : held->second.ids[static_cast<std::size_t>(layout)][0];
+    if (held == held_.end()) return kNoValue;
+    const auto& [plain, flipped] = held->second.ids[static_cast<std::size_t>(layout)];
+    return flipped != kNoValue ? flipped : plain;
   };
   view.base = id_in(Layout::row_major);
   if (view.base == kNoValue && id_in(Layout::channel_last) != kNoValue) {
@@ -204,10 +205,13 @@ void Lowering::set_view(const std::string& value_name, View view) {
   views_[value_name] = std::move(view);
 }
 
-ValueId Lowering::dense_copy(const std::string& name, const View& view) {
-  const DType dtype = value(view.base).dtype;
+ValueId Lowering::dense_copy(const std::string& name, const View& given, Layout layout) {
+  const DType dtype = value(given.base).dtype;
   const int bytes = element_bytes(dtype);
-  const ValueId to = define(name, dtype, view.dims, Layout::row_major);
+  const ValueId to = define(name, dtype, given.dims, layout, value(given.base).flipped);
+  View view = given;  // its axes as they lie in memory
+  view.dims = memory_dims(given.dims, layout);
+  view.strides = memory_dims(given.strides, layout);
   if (element_count(view.dims) == 0) {
     value(to).place = Place::constant;
     value(to).constant = Tensor(dtype, view.dims);
@@ -238,7 +242,9 @@ ValueId Lowering::dense_copy(const std::string& name, const View& view) {
   return to;
 }
 
-void Lowering::materialize(const std::string& value_name) { dense_copy(value_name, View(views_.at(value_name))); }
+void Lowering::materialize(const std::string& value_name, Layout layout) {
+  dense_copy(value_name, View(views_.at(value_name)), layout);
+}
 
 bool Lowering::slice(const Node& node) {
   View view = view_of(node.input(0));
@@ -347,8 +353,9 @@ bool Lowering::gather(const Node& node) {
   std::int64_t outer = 1, part = element_bytes(dtype);
   for (std::size_t i = 0; i < at; ++i) outer *= x_dims[i];
   for (std::size_t i = at + 1; i < x_dims.size(); ++i) part *= x_dims[i];
-  const ValueId table = fetch(node.input(0), Layout::row_major), indices = fetch(node.input(1), Layout::row_major);
-  const ValueId to = define(node.outputs[0], dtype, dims, Layout::row_major);
+  const bool flipped = dtype == DType::s8;
+  const ValueId table = fetch(node.input(0), Layout::row_major, flipped), indices = fetch(node.input(1), Layout::row_major);
+  const ValueId to = define(node.outputs[0], dtype, dims, Layout::row_major, flipped);
   auto step = std::make_unique<GatherStep>(describe(node), outer, x_dims[at], element_count(dims_of(node.input(1))),
                                            static_cast<std::size_t>(part), element_bytes(index_dtype));
   step->info.integer = is_integer(dtype);
@@ -408,9 +415,13 @@ bool Lowering::pad(const Node& node) {
       }
       positions[axis].push_back(from);
     }
-  const ValueId x = fetch(node.input(0), Layout::row_major);
-  const ValueId y = define(node.outputs[0], dtype, dst, Layout::row_major);
-  emit(std::make_unique<PadStep>(src, std::move(positions), std::move(filler)), node.op_type, {x}, {y});
+  const bool flipped = dtype == DType::s8;
+  if (flipped) filler[0] ^= std::byte{0x80};
+  const ValueId x = fetch(node.input(0), Layout::row_major, flipped);
+  const ValueId y = define(node.outputs[0], dtype, dst, Layout::row_major, flipped);
+  auto step = std::make_unique<PadStep>(src, std::move(positions), std::move(filler));
+  step->info.integer = is_integer(dtype);
+  emit(std::move(step), node.op_type, {x}, {y});
   return true;
 }
 

@@ -221,13 +221,15 @@ class Lowering {
   bool concat(const Node& node);
   bool movement(const Node& node);        // Slice, Split, Gather, Expand, Tile, Pad
   bool move_quantized(const Node& node);  // the same on the integers
+  bool as_view(const Node& node);         // the first of them, by lower_view.cpp
+  void set_lazy_moved(const std::string& value, Lazy source, const std::string& quantized);
 
   // lower_view.cpp
-  bool viewable(const std::string& value) const;  // exists or is constant; its elements are whole bytes and no quantized values
+  bool viewable(const std::string& value) const;  // exists or is constant, in elements of whole bytes
   View view_of(const std::string& value);         // without a copy where the value is held in any form
   void set_view(const std::string& value, View view);
-  void materialize(const std::string& value);  // of a view: a row-major value
-  ValueId dense_copy(const std::string& name, const View& view);
+  void materialize(const std::string& value, Layout layout = Layout::row_major);  // of a view: a value of its own
+  ValueId dense_copy(const std::string& name, const View& view, Layout layout = Layout::row_major);
   bool slice(const Node& node);
   bool split(const Node& node);
   bool expand(const Node& node);
