@@ -308,6 +308,8 @@ void Lowering::lower_node(std::size_t index) {
         handled = dequantize_linear(node);
       else if (node.op_type == "MatMulNBits")
         handled = matmul_n_bits(node);
+      else if (node.op_type == "DynamicQuantizeLSTM")
+        handled = dynamic_lstm(node);
       else
         handled = quantized_operator(node);
     }

@@ -73,7 +73,7 @@ class RecurrentStep : public Step {
 
 bool default_functions(const Node& node, std::size_t directions, kernels::RecurrentKind& kind) {
   std::vector<std::string> wanted;
-  if (node.op_type == "LSTM")
+  if (kind == kernels::RecurrentKind::lstm)
     wanted = {"sigmoid", "tanh", "tanh"};
   else if (node.op_type == "GRU")
     wanted = {"sigmoid", "tanh"};
@@ -96,6 +96,21 @@ bool default_functions(const Node& node, std::size_t directions, kernels::Recurr
 
 }  // namespace
 
+bool Lowering::plain_recurrence(const Node& node, const Dims& x_dims, std::int64_t directions, kernels::RecurrentKind& kind) {
+  if (!default_functions(node, static_cast<std::size_t>(directions), kind) || node.find("clip") != nullptr ||
+      node.get_int("input_forget", 0) != 0 || node.get_int("layout", 0) != 0 || !node.input(7).empty()) {
+    reason_ = "activations, clip, input_forget, layout or peepholes without a fast kernel";
+    return false;
+  }
+  if (node.input(4).empty()) return true;
+  const Tensor* lengths = constant_of(node.input(4));
+  const bool whole = lengths != nullptr && lengths->dtype() == DType::s32 &&
+                     std::all_of(lengths->values<std::int32_t>().begin(), lengths->values<std::int32_t>().end(),
+                                 [&](std::int32_t length) { return length == x_dims[0]; });
+  if (!whole) reason_ = "sequences of different lengths";
+  return whole;
+}
+
 bool Lowering::recurrent(const Node& node) {
   using kernels::RecurrentKind;
   const std::string& x = node.input(0);
@@ -112,21 +127,7 @@ bool Lowering::recurrent(const Node& node) {
                        : gates == 1                                  ? RecurrentKind::rnn_tanh
                        : node.get_int("linear_before_reset", 0) != 0 ? RecurrentKind::gru_linear_before_reset
                                                                      : RecurrentKind::gru;
-  if (!default_functions(node, static_cast<std::size_t>(directions), kind) || node.find("clip") != nullptr ||
-      node.get_int("input_forget", 0) != 0 || node.get_int("layout", 0) != 0 || !node.input(7).empty()) {
-    reason_ = "activations, clip, input_forget, layout or peepholes without a fast kernel";
-    return false;
-  }
-  if (!node.input(4).empty()) {
-    const Tensor* lengths = constant_of(node.input(4));
-    const bool whole = lengths != nullptr && lengths->dtype() == DType::s32 &&
-                       std::all_of(lengths->values<std::int32_t>().begin(), lengths->values<std::int32_t>().end(),
-                                   [&](std::int32_t length) { return length == x_dims[0]; });
-    if (!whole) {
-      reason_ = "sequences of different lengths";
-      return false;
-    }
-  }
+  if (!plain_recurrence(node, x_dims, directions, kind)) return false;
   if (dtype_of_value(x) != DType::f32 || element_count(x_dims) == 0 || H == 0) return false;
   for (const std::size_t i : {std::size_t{5}, std::size_t{6}})
     if (!node.input(i).empty() && dtype_of_value(node.input(i)) != DType::f32) return false;

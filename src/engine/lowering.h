@@ -11,6 +11,7 @@
 
 #include "engine/lower.h"
 #include "kernels/conv_q8/conv_q8.h"
+#include "kernels/recurrent_f32/recurrent_f32.h"
 #include "ops/operator.h"
 
 namespace zeropoint::engine {
@@ -239,6 +240,11 @@ class Lowering {
 
   // lower_recurrent.cpp
   bool recurrent(const Node& node);  // LSTM, GRU, RNN
+  // Whether the kernels have what the node asks for: functions, layout, whole sequences, no peepholes. `kind` may become relu.
+  bool plain_recurrence(const Node& node, const Dims& x_dims, std::int64_t directions, kernels::RecurrentKind& kind);
+
+  // lower_dynamic_lstm.cpp
+  bool dynamic_lstm(const Node& node);
 
   // lower_typed.cpp
   bool prelu(const Node& node);

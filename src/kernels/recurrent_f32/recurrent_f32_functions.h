@@ -38,6 +38,14 @@ struct RecurrentF32Args {
   float *h_last = nullptr, *c_last = nullptr;  // [batch, hidden]
 };
 
+// One step of one LSTM row whose products with the input and with the state are made elsewhere (in integers):
+//   gate = (input_products + state_products) + bias, each [4 * H] in ONNX's order; c and h [H] follow as above
+struct LstmCellArgs {
+  const float *input_products = nullptr, *state_products = nullptr, *bias = nullptr;
+  float* c = nullptr;  // of the step before, becomes this step's
+  float* h = nullptr;
+};
+
 // Floats of scratch for one worker.
 constexpr std::int64_t recurrent_f32_scratch(std::int64_t hidden) { return 5 * ((hidden + 15) / 16 * 16); }
 
@@ -46,6 +54,7 @@ struct RecurrentF32Functions {
   // Rows begin ... end - 1 of the batch, all steps. scratch: recurrent_f32_scratch floats, of this worker alone.
   void (*run)(const RecurrentF32Shape& shape, const RecurrentF32Args& args, float* scratch, std::int64_t begin,
               std::int64_t end) noexcept;
+  void (*lstm_cell)(std::int64_t hidden, const LstmCellArgs& args) noexcept;
 };
 
 // Weights in the order of use: [block of `lanes` hidden units][k][gate][lane], zeros beyond H; GRU without linear_before_reset:

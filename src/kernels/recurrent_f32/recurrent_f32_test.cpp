@@ -86,6 +86,22 @@ TEST_P(RecurrentF32Entry, EveryKindAndWidth) {
         }
 }
 
+TEST_P(RecurrentF32Entry, LstmCellOfGivenProducts) {
+  for (const std::int64_t hidden : {1, 7, 8, 15, 16, 17, 33, 64, 100}) {
+    const Floats inputs = floats(4 * hidden), states = floats(4 * hidden), bias = floats(4 * hidden), before = floats(hidden);
+    const auto run = [&](const RecurrentF32Functions& functions) {
+      Results results{{}, Floats(before.size()), before};
+      functions.lstm_cell(hidden, {.input_products = inputs.data(),
+                                   .state_products = states.data(),
+                                   .bias = bias.data(),
+                                   .c = results.c.data(),
+                                   .h = results.h.data()});
+      return results;
+    };
+    ASSERT_EQ(run(*GetParam()->functions), run(recurrent_f32_reference)) << hidden << " units, seed " << kSeed;
+  }
+}
+
 std::vector<const RecurrentF32Kernels*> entries() {
   std::vector<const RecurrentF32Kernels*> list;
   for (const RecurrentF32Kernels& kernel : recurrent_f32_kernels()) list.push_back(&kernel);
@@ -114,6 +130,21 @@ TEST(RecurrentF32Reference, HandMade) {
   EXPECT_NEAR(results.h[0], h, 1e-6);
   EXPECT_NEAR(results.c[0], c, 1e-6);
   EXPECT_EQ(results.y[1], results.h[0]);
+}
+
+// The cell is the recurrent part where one unit has no products of its own.
+TEST(RecurrentF32Reference, LstmCellIsOneStepOfTheRecurrence) {
+  const Problem p{.shape = {.kind = RecurrentKind::lstm, .steps = 1, .batch = 1, .hidden = 1, .product_row = 4, .y_row = 1},
+                  .products = {0.1F, 0.2F, -0.3F, 0.4F},
+                  .r = {0, 0, 0, 0},
+                  .c0 = {0.7F}};
+  const Results expected = p.run(recurrent_f32_reference, 1);
+  const Floats zeros(4);
+  float c = 0.7F, h = 0;
+  recurrent_f32_reference.lstm_cell(
+      1, {.input_products = p.products.data(), .state_products = zeros.data(), .bias = zeros.data(), .c = &c, .h = &h});
+  EXPECT_EQ(c, expected.c[0]);
+  EXPECT_EQ(h, expected.h[0]);
 }
 
 TEST(RecurrentF32Select, FollowsTheMask) {

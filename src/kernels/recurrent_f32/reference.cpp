@@ -73,8 +73,19 @@ void run(const RecurrentF32Shape& s, const RecurrentF32Args& args, float* scratc
   }
 }
 
+void lstm_cell(int64_t H, const LstmCellArgs& args) noexcept {
+  for (int64_t i = 0; i < H; ++i) {
+    const auto gate = [&](int64_t g) {
+      return (args.input_products[g * H + i] + args.state_products[g * H + i]) + args.bias[g * H + i];
+    };
+    const float input = numerics::sigmoid(gate(0)), output = numerics::sigmoid(gate(1)), forget = numerics::sigmoid(gate(2));
+    args.c[i] = forget * args.c[i] + input * numerics::tanh(gate(3));
+    args.h[i] = output * numerics::tanh(args.c[i]);
+  }
+}
+
 }  // namespace
 
-const RecurrentF32Functions recurrent_f32_reference = {.lanes = 1, .run = run};
+const RecurrentF32Functions recurrent_f32_reference = {.lanes = 1, .run = run, .lstm_cell = lstm_cell};
 
 }  // namespace zeropoint::kernels

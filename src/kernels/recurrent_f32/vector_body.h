@@ -41,6 +41,27 @@ inline F32 mixed(F32 update, F32 candidate, const float* h, Extent part) {  // (
   return add(mul(sub(broadcast(1.0F), update), candidate), mul(update, load(h, part)));
 }
 
+// c = f * c + i * c~; h = o * tanh(c)
+template <class Extent>
+inline void finish_lstm(const F32 (&sums)[4], float* c, float* h, Extent part) {
+  const F32 cell = add(mul(sigmoid(sums[2]), load(c, part)), mul(sigmoid(sums[0]), tanh(sums[3])));
+  store(c, cell, part);
+  store(h, mul(sigmoid(sums[1]), tanh(cell)), part);
+}
+
+void lstm_cell(int64_t H, const LstmCellArgs& args) noexcept {
+  for_each_vector(0, H, [&](int64_t i, auto part) {
+    F32 sums[4];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) {
+      const int64_t at = g * H + i;
+      sums[g] =
+          add(add(load(args.input_products + at, part), load(args.state_products + at, part)), load(args.bias + at, part));
+    }
+    finish_lstm(sums, args.c + i, args.h + i, part);
+  });
+}
+
 // One step of one row.
 inline void recurrent_step(RecurrentKind kind, int64_t H, const float* packed, const float* bias, const RecurrentRow& row) {
   const auto weights = [&](int64_t i, int gates) { return packed + i * H * gates; };
@@ -58,9 +79,7 @@ inline void recurrent_step(RecurrentKind kind, int64_t H, const float* packed, c
       return for_each_vector(0, H, [&](int64_t i, auto part) {
         F32 sums[4] = {input(0, i, part), input(1, i, part), input(2, i, part), input(3, i, part)};
         gate_sums<4>(row.h, weights(i, 4), H, sums);
-        const F32 cell = add(mul(sigmoid(sums[2]), load(row.c + i, part)), mul(sigmoid(sums[0]), tanh(sums[3])));
-        store(row.c + i, cell, part);
-        store(row.next + i, mul(sigmoid(sums[1]), tanh(cell)), part);
+        finish_lstm(sums, row.c + i, row.next + i, part);
       });
     case RecurrentKind::gru_linear_before_reset:
       return for_each_vector(0, H, [&](int64_t i, auto part) {
