@@ -93,7 +93,7 @@ bool supports_tiled_conv(const ConvShape& s) { return s.n * s.oh * s.ow >= 12 &&
 
 std::size_t packed_bytes_tiles(const ConvShape& s) {
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kTileBlock);
-  const DepthRuns runs = depth_runs(s);
+  const DepthRuns runs = depth_runs(folded(s));
   return static_cast<std::size_t>(weights_offset(slots) + slots * runs.count * round_up(runs.bytes, kTileDepth));
 }
 
@@ -101,12 +101,16 @@ void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
   auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
   // Of each byte of the padded depth its place within an output's weights [channel][tap], or -1.
-  const DepthRuns runs = depth_runs(s);
+  const ConvShape shape = folded(s);
+  const DepthRuns runs = depth_runs(shape);
+  const std::int64_t pixel = shape.c / shape.groups, rows = folded_rows(s);
   std::vector<std::int64_t> places;
   for (std::int64_t run = 0; run < runs.count; ++run)
     for (std::int64_t byte = 0; byte < round_up(runs.bytes, kTileDepth); ++byte) {
-      const std::int64_t tap = run * (runs.bytes / channels) + byte / channels;
-      places.push_back(byte < runs.bytes ? byte % channels * taps + tap : -1);
+      const std::int64_t tap = run * (runs.bytes / pixel) + byte / pixel;  // of the folded kernel
+      std::int64_t y = tap / s.kw, c = byte % pixel;
+      if (rows > 1) y = y * rows + c / 4, c %= 4;
+      places.push_back(byte < runs.bytes && y < s.kh && c < channels ? c * taps + y * s.kw + tap % s.kw : -1);
     }
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kTileBlock)

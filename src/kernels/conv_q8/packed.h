@@ -50,6 +50,28 @@ struct DepthRuns {
   return {.count = s.kh * s.kw, .bytes = channels, .each_row = s.kw};
 }
 
+// A first convolution has too few channels to fill the depth of a tile. Its picture is copied in another form: four bytes a
+// pixel, and 2 or 4 neighbouring rows in one, pixel by pixel; 1: as it is. Rows of outputs share such rows where these are as
+// many as the vertical stride; 4 hold all rows of a small kernel.
+[[maybe_unused]] constexpr std::int64_t folded_rows(const ConvShape& s) {
+  if (s.groups != 1 || s.c > 4 || s.dilation_h != 1 || s.dilation_w != 1 || s.kh == 1 || s.kw == 1) return 1;
+  if (s.kh <= 4 && s.kw <= 4) return 4;
+  return s.stride_h == 2 && s.kw <= 8 ? 2 : 1;
+}
+// The convolution over the folded picture: channel 4 * row + c, absent ones have zero weights. Row y of it is rows
+// y * stride_h - pad_top ... of the original.
+[[maybe_unused]] constexpr ConvShape folded(const ConvShape& s) {
+  const std::int64_t rows = folded_rows(s);
+  if (rows == 1) return s;
+  ConvShape result = s;
+  result.c = result.src_stride = 4 * rows;
+  result.kh = (s.kh + rows - 1) / rows;
+  result.h = s.oh + result.kh - 1;
+  result.stride_h = 1;
+  result.pad_top = 0;
+  return result;
+}
+
 // Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
 struct Split {
   Part pixels, blocks;

@@ -11,6 +11,7 @@
 // With a vertical stride, rows are sorted by their number modulo the stride: neighbouring lines of outputs read neighbouring
 // rows. Taps whose bytes are contiguous form one run of the depth; a run is padded to whole steps of 64 bytes by zero weights.
 //
+// Pictures of few channels are folded on the way (packed.h).
 // The accumulators of a block are stored during the first step of the next one, and a block's epilogue runs between the
 // products of the block after that, so that neither waits for the tile unit.
 #include <immintrin.h>
@@ -119,8 +120,10 @@ struct Geometry {
     return round_up(y.stride * plane_bytes(s) + tile_bytes, 64);
   }
   std::int64_t offset_bytes() const { return round_up(steps * 8, 64); }
+  // Four rows of the original and one of border, for folding them.
+  std::int64_t unfolded_bytes(const ConvShape& s) const { return round_up(row_bytes(s) + 128, 64); }
   std::int64_t worker_bytes(const ConvShape& s) const {
-    return picture_bytes(s) + offset_bytes() + kMostTiles * static_cast<std::int64_t>(sizeof(Tile));
+    return picture_bytes(s) + 5 * unfolded_bytes(s) + offset_bytes() + kMostTiles * static_cast<std::int64_t>(sizeof(Tile));
   }
 };
 
@@ -398,8 +401,8 @@ __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* 
 // The part of the picture that lies copied: lines [line, line + lines) of all images' lines and, of these, positions
 // [column, column + columns), which is all of them unless lines are too wide.
 struct Picture {
-  std::uint8_t* bytes;
-  std::int64_t row_bytes, plane_bytes;
+  std::uint8_t *bytes, *unfolded;
+  std::int64_t row_bytes, plane_bytes, unfolded_bytes;
   std::int64_t line = 0, lines = 0, column = 0;
 };
 
@@ -414,31 +417,79 @@ void fill_bytes(std::uint8_t* to, std::uint8_t value, std::int64_t count) {
   if (count > 0) _mm512_mask_storeu_epi8(to, first(count), filler);
 }
 
-void fill_picture(const ConvShape& s, const Geometry& g, const std::uint8_t* src, std::uint8_t zero_point,
-                  const Picture& picture) {
-  const std::int64_t pitch = g.pixel_pitch, row_pixels = picture.row_bytes / pitch;
+// Row y of an image of the tensor, border where it has none, as pixels `pitch` apart.
+void fill_row(const ConvShape& s, const Geometry& g, const std::uint8_t* image, std::int64_t y, std::uint8_t zero_point,
+              const Picture& picture, std::int64_t row_pixels, std::int64_t pitch, std::uint8_t* to) {
   // Pixel i of a row is input column shift + i * skip, for i in [begin, end).
   const std::int64_t shift = (picture.column * g.x.stride - g.x.pad) * g.x.skip - g.x.lead;
   const std::int64_t begin = least(row_pixels, most(0, divide_up(-shift, g.x.skip)));
   const std::int64_t end = most(begin, least(row_pixels, divide_up(s.w - shift, g.x.skip)));
-  const std::int64_t rows = (picture.lines - 1) * g.y.stride + (s.kh - 1) * s.dilation_h + 1;
-  const std::int64_t image_rows = g.lines * g.y.stride, step = g.x.skip * s.src_stride;
-  const bool contiguous = step == g.channels && pitch == g.channels;
+  if (y < 0 || y >= s.h || begin == end) return fill_bytes(to, zero_point, row_pixels * pitch);
+  const std::int64_t step = g.x.skip * s.src_stride, channels = s.c / s.groups;
+  const std::uint8_t* from = image + (y * s.w + shift + begin * g.x.skip) * s.src_stride;
+  fill_bytes(to, zero_point, begin * pitch);
+  if (step == channels && pitch == channels)
+    copy_bytes(to + begin * pitch, from, (end - begin) * pitch);
+  else
+    for (std::int64_t x = begin; x < end; ++x, from += step) copy_bytes(to + x * pitch, from, channels);
+  fill_bytes(to + end * pitch, zero_point, (row_pixels - end) * pitch);
+}
+
+// 2 or 4 rows of `channels` bytes a pixel -> one of 4 bytes a pixel and row.
+template <int kRows>
+void fold_rows(const std::uint8_t* const* rows, std::int64_t channels, std::int64_t bytes, std::uint8_t* to) {
+  alignas(64) std::uint8_t places[64];
+  for (int i = 0; i < 64; ++i) {  // in the first or the second of a pair of rows
+    const int pixel = i / (4 * kRows), row = i / 4 % kRows, c = i % 4;
+    places[i] = static_cast<std::uint8_t>(64 * (row % 2) + (c < channels ? pixel * static_cast<int>(channels) + c : 0));
+  }
+  const __m512i order = _mm512_load_si512(places);
+  constexpr __mmask64 kSecondPair = 0xFF00FF00FF00FF00;
+  const std::int64_t step = 64 / (4 * kRows) * channels;
+  for (std::int64_t i = 0, at = 0; i < bytes; i += 64, at += step) {
+    const auto pair = [&](int first_row) __attribute__((always_inline)) {
+      return _mm512_permutex2var_epi8(_mm512_loadu_si512(rows[first_row] + at), order,
+                                      _mm512_loadu_si512(rows[first_row + 1] + at));
+    };
+    __m512i pixels = pair(0);
+    if constexpr (kRows == 4) pixels = _mm512_mask_mov_epi8(pixels, kSecondPair, pair(2));
+    if (bytes - i >= 64)
+      _mm512_storeu_si512(to + i, pixels);
+    else
+      _mm512_mask_storeu_epi8(to + i, first(bytes - i), pixels);
+  }
+}
+
+// `s` is the tensor's shape, whose picture may be folded.
+void fill_picture(const ConvShape& s, const Geometry& g, const std::uint8_t* src, std::uint8_t zero_point,
+                  const Picture& picture) {
+  const std::int64_t pitch = g.pixel_pitch, row_pixels = picture.row_bytes / pitch, fold = folded_rows(s);
+  const std::int64_t rows = (picture.lines - 1) * g.y.stride + (folded(s).kh - 1) * s.dilation_h + 1;
+  const std::int64_t image_rows = g.lines * g.y.stride, image_bytes = s.h * s.w * s.src_stride;
+  const std::uint8_t* parts[4];
+  std::uint8_t* const border = picture.unfolded + 4 * picture.unfolded_bytes;
+  if (fold > 1) fill_bytes(border, zero_point, row_pixels * s.c);
   for (std::int64_t row = 0; row < rows; ++row) {
     std::uint8_t* to = picture.bytes + row % g.y.stride * picture.plane_bytes + row / g.y.stride * picture.row_bytes;
-    const std::int64_t global = picture.line * g.y.stride + row, image = global / image_rows;
-    const std::int64_t y = (global - image * image_rows - g.y.pad) * g.y.skip - g.y.lead;
-    if (image >= s.n || y < 0 || y >= s.h || begin == end) {
-      fill_bytes(to, zero_point, picture.row_bytes);
+    const std::int64_t global = picture.line * g.y.stride + row, image = global / image_rows, y = global - image * image_rows;
+    const std::uint8_t* from = src + image * image_bytes;
+    if (fold == 1) {
+      const std::int64_t inside = image < s.n ? (y - g.y.pad) * g.y.skip - g.y.lead : -1;
+      fill_row(s, g, from, inside, zero_point, picture, row_pixels, pitch, to);
       continue;
     }
-    const std::uint8_t* from = src + ((image * s.h + y) * s.w + shift + begin * g.x.skip) * s.src_stride;
-    fill_bytes(to, zero_point, begin * pitch);
-    if (contiguous)
-      copy_bytes(to + begin * pitch, from, (end - begin) * pitch);
+    for (std::int64_t part = 0; part < fold; ++part) {
+      const std::int64_t inside = y * s.stride_h - s.pad_top + part;
+      parts[part] = border;
+      if (image >= s.n || inside < 0 || inside >= s.h || (fold == 4 && part >= s.kh)) continue;
+      std::uint8_t* copy = picture.unfolded + part * picture.unfolded_bytes;
+      fill_row(s, g, from, inside, zero_point, picture, row_pixels, s.c, copy);
+      parts[part] = copy;
+    }
+    if (fold == 2)
+      fold_rows<2>(parts, s.c, picture.row_bytes, to);
     else
-      for (std::int64_t x = begin; x < end; ++x, from += step) copy_bytes(to + x * pitch, from, g.channels);
-    fill_bytes(to + end * pitch, zero_point, picture.row_bytes - end * pitch);
+      fold_rows<4>(parts, s.c, picture.row_bytes, to);
   }
   for (std::int64_t plane = 0; plane < g.y.stride; ++plane)  // what the windows of the last row run into
     fill_bytes(picture.bytes + plane * picture.plane_bytes + divide_up(rows - plane, g.y.stride) * picture.row_bytes,
@@ -460,31 +511,32 @@ void list_offsets(const ConvShape& s, const Geometry& g, const Picture& picture,
 // Tiles for outputs from `pixel` on, of which the picture is given the lines; returns the first output that is not among them.
 std::int64_t list_tiles(const ConvShape& s, const Geometry& g, std::int64_t pixel, std::int64_t end, Picture& picture,
                         Geometry::Tile* tiles, std::int64_t& count) {
-  const std::int64_t gap = g.columns - s.ow, image_gap = (g.lines - s.oh) * g.columns, step = g.x.stride * g.pixel_pitch;
-  const auto line_of = [&](std::int64_t p) { return p / (s.oh * s.ow) * g.lines + p / s.ow % s.oh; };
-  picture.line = line_of(pixel);
+  const std::int64_t gap = g.columns - s.ow, image_gap = g.lines - s.oh, step = g.x.stride * g.pixel_pitch;
   const bool parts = g.picture_lines == 0;
-  picture.column = parts ? pixel % s.ow : 0;
-  if (parts) end = least(end, pixel - picture.column + least(s.ow, picture.column + g.part_columns));
-  std::int64_t line = picture.line;
+  std::int64_t x = pixel % s.ow, y = pixel / s.ow % s.oh;
+  picture.line = pixel / (s.oh * s.ow) * g.lines + y;
+  picture.column = parts ? x : 0;
+  if (parts) end = least(end, pixel - x + least(s.ow, x + g.part_columns));
+  std::int64_t line = 0, position = x - picture.column;  // of the next output, within the picture
   for (count = 0; pixel < end && count < kMostTiles; ++count) {
-    line = line_of(pixel);
-    std::int64_t x = pixel % s.ow, y = pixel / s.ow % s.oh, last = line, next = pixel;
-    const std::int64_t position = parts ? x - picture.column : (line - picture.line) * g.columns + x;
+    const Geometry::Tile tile = {.at = position * step, .pixel = pixel, .wanted = 0};
     std::uint32_t wanted = 0;
-    for (std::int64_t i = 0; i < kBlock && next < end;) {
-      const std::int64_t run = least(least(s.ow - x, kBlock - i), end - next);
+    std::int64_t last = line;
+    for (std::int64_t i = 0; i < kBlock && pixel < end;) {
+      const std::int64_t run = least(least(s.ow - x, kBlock - i), end - pixel);
       wanted |= static_cast<std::uint32_t>(((std::uint64_t{1} << run) - 1) << i);
-      next += run, x += run, i += run;
       last = line;
+      pixel += run, position += run, x += run, i += run;
       if (x < s.ow) continue;
-      x = 0, ++line, i += gap;
-      if (++y == s.oh) y = 0, line += g.lines - s.oh, i += image_gap;
+      std::int64_t skipped = gap;
+      x = 0, ++line;
+      if (++y == s.oh) y = 0, line += image_gap, skipped += image_gap * g.columns;
+      position += skipped, i += skipped;
     }
-    if (!parts && count > 0 && last - picture.line >= g.picture_lines) break;
-    picture.lines = last - picture.line + 1;
-    tiles[count] = {.at = position * step, .pixel = pixel, .wanted = wanted};
-    pixel = next;
+    if (!parts && count > 0 && last >= g.picture_lines) return tile.pixel;
+    picture.lines = last + 1;
+    tiles[count] = tile;
+    tiles[count].wanted = wanted;
   }
   return pixel;
 }
@@ -502,14 +554,17 @@ std::int64_t list_rows(const ConvShape& s, std::int64_t pixel, std::int64_t end,
   return pixel;
 }
 
-void sum_rows(const Operands& o, const DepthRuns& runs, std::uint32_t wanted, std::int32_t* sums) {
+// The sums of all inputs under the taps. `s` is the tensor's shape.
+void sum_rows(const ConvShape& s, const Operands& o, const DepthRuns& runs, std::uint32_t wanted, std::int32_t* sums) {
   const __m512i ones = _mm512_set1_epi8(1);
-  const std::int64_t steps = divide_up(runs.bytes, kStepBytes);
+  const std::int64_t steps = divide_up(runs.bytes, kStepBytes), fold = folded_rows(s);
   for (; wanted; wanted = without_lowest(wanted)) {
     const int row = lowest(wanted);
     __m512i acc = _mm512_setzero_si512();
     for (std::int64_t step = 0; step < o.steps; ++step) {
-      const __mmask64 mask = first(runs.bytes - step % steps * kStepBytes);
+      __mmask64 mask = first(runs.bytes - step % steps * kStepBytes);
+      for (std::int64_t i = 0; fold > 1 && i < kStepBytes; ++i)  // a run is one step then
+        if (i % 4 >= s.c || step * fold + i / 4 % fold >= s.kh) mask &= ~(__mmask64{1} << i);
       acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(mask, o.a + row * o.pitch + o.offsets[step]), ones);
     }
     sums[row] = _mm512_reduce_add_epi32(acc);
@@ -590,16 +645,22 @@ class Pipeline {
 };
 
 template <bool kBiased>
-void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
+void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
+  const ConvShape s = folded(tensor);
   const Geometry g(s);
   const bool in_place = reads_in_place(s);
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
   auto* workspace = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes(s) * worker;
-  Picture picture{.bytes = workspace, .row_bytes = g.row_bytes(s), .plane_bytes = g.plane_bytes(s)};
-  auto* offsets = reinterpret_cast<std::int64_t*>(workspace + g.picture_bytes(s));
-  auto* tiles = reinterpret_cast<Geometry::Tile*>(workspace + g.picture_bytes(s) + g.offset_bytes());
+  Picture picture{.bytes = workspace,
+                  .unfolded = workspace + g.picture_bytes(s),
+                  .row_bytes = g.row_bytes(s),
+                  .plane_bytes = g.plane_bytes(s),
+                  .unfolded_bytes = g.unfolded_bytes(s)};
+  std::uint8_t* lists = picture.unfolded + 5 * picture.unfolded_bytes;
+  auto* offsets = reinterpret_cast<std::int64_t*>(lists);
+  auto* tiles = reinterpret_cast<Geometry::Tile*>(lists + g.offset_bytes());
 
   const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
   const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kBlock, worker, workers);
@@ -622,7 +683,7 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
         pixel = list_rows(s, pixel, split.pixels.end, tiles, count);
       } else {
         pixel = list_tiles(s, g, pixel, split.pixels.end, picture, tiles, count);
-        fill_picture(s, g, src, static_cast<std::uint8_t>(a.src_zero_point), picture);
+        fill_picture(tensor, g, src, static_cast<std::uint8_t>(a.src_zero_point), picture);
         finish_stores();
       }
       const std::uint8_t* from = in_place ? src : picture.bytes;
@@ -642,7 +703,7 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
             b.wanted = tile->wanted;
             b.columns = static_cast<int>(least(kBlock, g.outputs - in_group));
             if (header->has_weight_zero_points) {
-              sum_rows(operands, g.runs, tile->wanted, sums);
+              sum_rows(tensor, operands, g.runs, tile->wanted, sums);
               b.weight_zero_points = weight_zero_points + block * kBlock;
               b.sums = sums;
             }
@@ -658,7 +719,8 @@ void run_conv(const ConvShape& s, const ConvArgs& a, const Requantize& requantiz
 }  // namespace
 
 std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(Geometry(s).worker_bytes(s) * workers);
+  const ConvShape shape = folded(s);
+  return static_cast<std::size_t>(Geometry(shape).worker_bytes(shape) * workers);
 }
 
 void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
