@@ -16,9 +16,9 @@ namespace {
 struct Flags {
   CommonFlags common;
   DataFlags data;
-  std::string model, output, recipe = "static_w8a8", target, range, statistics, report;
+  std::string model, output, recipe = "static_w8a8", target, range, statistics, report, save_recipe;
   std::vector<std::string> exclude;
-  bool allow_non_finite = false, external_data = false, resume = false;
+  bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false;
 };
 
 Recipe choose_recipe(const Flags& flags) {
@@ -84,9 +84,18 @@ void run(const Flags& flags) {
   const SessionOptions session = flags.common.session_options();
   const std::filesystem::path checkpoint = flags.output + ".part";
   Quantized result;
+  QuantizeOptions options{.threads = flags.common.threads,
+                          .max_isa = session.max_isa,
+                          .shapes = session.shapes,
+                          .max_memory = flags.common.max_memory,
+                          .allow_non_finite = flags.allow_non_finite,
+                          .interrupt = &interrupted(),
+                          .checkpoint = checkpoint,
+                          .resume = flags.resume,
+                          .folder = std::filesystem::absolute(flags.output).parent_path()};
+  if (flags.speed_aware && flags.data.path.empty()) options.timed_on = random_feeds(model, session.shapes, flags.common.seed);
   if (!needs_samples) {
-    std::filesystem::path folder = std::filesystem::absolute(flags.output).parent_path();
-    result = quantize(model, recipe, {.threads = flags.common.threads, .folder = std::move(folder)});
+    result = quantize(model, recipe, options);
   } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
     const Statistics statistics = load_statistics(flags.statistics);
@@ -94,20 +103,13 @@ void run(const Flags& flags) {
       throw Error(ErrorCode::kMismatch, flags.statistics,
                   fmt::format("holds {} of {} samples; join it with the other shards by zeropoint merge", statistics.samples,
                               statistics.progress->total));
-    result = quantize(model, statistics, recipe);
+    result = quantize(model, statistics, recipe, options);
   } else {
     const ChosenSamples samples = open(flags.data, flags.common, model);
     Progress progress("calibrating", flags.common.quiet);
-    result = quantize(model, samples.get(), recipe,
-                      {.threads = flags.common.threads,
-                       .max_isa = session.max_isa,
-                       .shapes = session.shapes,
-                       .max_memory = flags.common.max_memory,
-                       .allow_non_finite = flags.allow_non_finite,
-                       .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
-                       .interrupt = &interrupted(),
-                       .checkpoint = checkpoint,
-                       .resume = flags.resume});
+    options.progress = [&](std::size_t done, std::size_t total) { progress(done, total); };
+    if (flags.speed_aware) options.timed_on = samples.get().get(0);
+    result = quantize(model, samples.get(), recipe, options);
   }
   SaveOptions how;
   if (flags.external_data) how.external_data = true;
@@ -116,6 +118,7 @@ void run(const Flags& flags) {
   std::filesystem::remove(checkpoint, ignored);
   for (const std::string& note : result.report.notes)
     if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
+  if (!flags.save_recipe.empty()) write_file(flags.save_recipe, result.model.metadata.at(kRecipeKey));
   if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
   if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result.report)));
   print(to_text(result.report));
@@ -135,6 +138,9 @@ void add_quantize(CLI::App& program, int*) {
   verb->add_option("--range", flags->range, "how ranges of activations are chosen, in place of the recipe's method");
   verb->add_option("--exclude", flags->exclude, "keep nodes in float whose name matches this regular expression")
       ->allow_extra_args(false);
+  verb->add_flag("--speed-aware", flags->speed_aware,
+                 "time nodes on this machine, keep in float what integers make slower, and write it into the recipe");
+  verb->add_option("--save-recipe", flags->save_recipe, "write the recipe that made the file: --recipe makes the same again");
   verb->add_option("--statistics", flags->statistics, "use what calibrate wrote, in place of --data");
   verb->add_option("--report", flags->report, "write the report as JSON");
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "binding.h"
+#include "feeds.h"
 #include "samples.h"
 #include "waiting.h"
 #include "zeropoint/bias_correction.h"
@@ -35,7 +36,8 @@ Recipe recipe_from(nb::handle source, const std::optional<std::string>& target) 
 Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle recipe_source,
                              const std::optional<Statistics>& statistics, const std::optional<std::string>& target, int threads,
                              const std::optional<std::string>& max_isa, const Shapes& shapes,
-                             std::optional<std::uint64_t> max_memory, bool allow_non_finite, nb::handle progress) {
+                             std::optional<std::uint64_t> max_memory, bool allow_non_finite, nb::handle timed_on,
+                             nb::handle progress) {
   const Recipe recipe = recipe_from(recipe_source, target);
   if (!samples.is_none() && statistics) throw nb::type_error("give samples or statistics, not both");
   if (samples.is_none() && !statistics && recipe.needs_samples())
@@ -44,20 +46,21 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
   const Model model = model_from(source);
   Watch watch(progress);
   Quantized quantized;
-  if (!recipe.needs_samples()) {
-    watch.run([&] { quantized = quantize(*model.graph, recipe, {.threads = threads, .max_isa = isa_from(max_isa)}); });
-    return quantized;
-  }
-  if (statistics) {
-    watch.run([&] { quantized = quantize(*model.graph, *statistics, recipe); });
-    return quantized;
-  }
   QuantizeOptions options{.threads = threads,
                           .max_isa = isa_from(max_isa),
                           .max_memory = max_memory.value_or(0),
                           .allow_non_finite = allow_non_finite,
                           .interrupt = watch.interrupt()};
   if (shapes) options.shapes = *shapes;
+  if (!timed_on.is_none()) options.timed_on = to_feeds(timed_on, &model.graph->inputs, "timed_on");
+  if (!recipe.needs_samples()) {
+    watch.run([&] { quantized = quantize(*model.graph, recipe, options); });
+    return quantized;
+  }
+  if (statistics) {
+    watch.run([&] { quantized = quantize(*model.graph, *statistics, recipe, options); });
+    return quantized;
+  }
   if (!progress.is_none()) options.progress = [&](std::size_t done, std::size_t total) { watch.report(done, total); };
   SampleSource sample_source(samples, model.graph->inputs);
   sample_source.run(watch, [&] { quantized = quantize(*model.graph, sample_source.get(), recipe, options); });
@@ -103,6 +106,15 @@ std::string repr_error(const ErrorMetrics& self) {
 }
 
 void bind_report(nb::module_& m) {
+  nb::class_<NodeSpeed>(m, "NodeSpeed", "One node, timed on the machine that quantized.")
+      .def_ro("node", &NodeSpeed::node)
+      .def_ro("op_type", &NodeSpeed::op_type)
+      .def_ro("float_seconds", &NodeSpeed::float_seconds)
+      .def_ro("integer_seconds", &NodeSpeed::integer_seconds, "With the conversions around it.");
+  nb::class_<SpeedReport>(m, "SpeedReport", "What speed-aware quantization measured.")
+      .def_ro("float_seconds", &SpeedReport::float_seconds, "Of a run of the float model.")
+      .def_ro("seconds", &SpeedReport::seconds, "Of a run of the model that was chosen.")
+      .def_ro("kept_float", &SpeedReport::kept_float, "Nodes that are slower in integers, the worst first.");
   nb::class_<ErrorMetrics>(m, "ErrorMetrics", "How far quantized values lie from the float ones.")
       .def_ro("count", &ErrorMetrics::count, "Elements.")
       .def_ro("sqnr_db", &ErrorMetrics::sqnr_db, "10 log10(sum x^2 / sum (x - y)^2); infinite when equal.")
@@ -150,6 +162,7 @@ void bind_report(nb::module_& m) {
               "Share of multiply-accumulates in integers, 0 to 1; None where they are not known.")
       .def_ro("left_in_float", &Report::left_in_float)
       .def_ro("notes", &Report::notes)
+      .def_ro("speed", &Report::speed, "Of speed-aware quantization, else None.")
       .def_ro("samples", &Report::samples, "On which both models ran; 0 for a report of quantize().")
       .def_ro("outputs", &Report::outputs)
       .def_ro("values", &Report::values, "In the order of the float model; where asked for.")
@@ -191,20 +204,23 @@ void bind_quantize(nb::module_& m) {
       "quantize", &quantize_in_python, nb::arg("model"), nb::arg("samples") = nb::none(), nb::arg("recipe") = nb::none(),
       nb::kw_only(), nb::arg("statistics") = nb::none(), nb::arg("target") = nb::none(), nb::arg("threads") = 0,
       nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(), nb::arg("max_memory") = nb::none(),
-      nb::arg("allow_non_finite") = false, nb::arg("progress") = nb::none(),
+      nb::arg("allow_non_finite") = false, nb::arg("timed_on") = nb::none(), nb::arg("progress") = nb::none(),
       nb::sig(
           "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource | None = None, "
           "recipe: Recipe | str | None "
           "= None, *, "
           "statistics: Statistics | None = None, target: str | None = None, threads: int = 0, max_isa: str | None = None, "
           "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
-          "allow_non_finite: bool = False, progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
+          "allow_non_finite: bool = False, timed_on: collections.abc.Mapping[str, numpy.typing.ArrayLike] | None = None, "
+          "progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
       "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
       "call.\n\n"
       "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
       "recipe: static_w8a8 when None; a string names a built-in one. Dynamic and weight-only recipes need no samples.\n"
       "target: takes the place of the recipe's.\n"
       "statistics: of an earlier calibrate(fuse(model), samples, recipe), in place of samples.\n"
+      "timed_on: inputs to time models with; nodes that integers make slower on this machine then stay in float, and the\n"
+      "recipe of the result says which (report.speed).\n"
       "max_memory: bytes, of calibration. progress: called with (done, total) by this thread.");
   m.def(
       "compare", &compare_in_python, nb::arg("float_model"), nb::arg("quantized_model"), nb::arg("samples"), nb::kw_only(),

@@ -35,6 +35,9 @@ struct QuantizeOptions {
   const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
   std::filesystem::path checkpoint;                          // where unfinished calibration is kept; empty: nowhere
   bool resume = false;                                       // go on from the checkpoint, when there is one
+  // Inputs to time models with. Not empty: speed-aware, nodes that integers make slower on this machine stay in float, and the
+  // model's recipe says which.
+  Feeds timed_on;
   std::filesystem::path folder;                              // for weights that don't fit into memory; empty: the system's
 };
 
@@ -53,7 +56,8 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
 // qparams stay empty. Throws Error kBadArgument for a recipe that needs samples.
 Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options = {});
 // The same from statistics that calibrate() took of fuse(graph) with at least the values of calibrate_options().
-Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe = recipes::static_w8a8());
+Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe = recipes::static_w8a8(),
+                   const QuantizeOptions& options = {});
 
 // Metadata of quantized files.
 inline constexpr char kRecipeKey[] = "zeropoint.recipe";               // JSON

@@ -50,6 +50,16 @@ struct FloatNode {
   std::string node, op_type, reason;
 };
 
+// One node, timed on the machine that quantized.
+struct NodeSpeed {
+  std::string node, op_type;
+  double float_seconds = 0, integer_seconds = 0;             // integers: with the conversions around it
+};
+struct SpeedReport {
+  double float_seconds = 0, seconds = 0;                     // of a run: of the float model, of the one that was chosen
+  std::vector<NodeSpeed> kept_float;                         // slower in integers, the worst first
+};
+
 struct Report {
   // Of the quantized model.
   std::string recipe;                                        // its name; empty when unknown
@@ -57,6 +67,7 @@ struct Report {
   std::optional<double> integer_coverage;                    // share of multiply-accumulates in integers, 0 ... 1
   std::vector<FloatNode> left_in_float;                      // from quantize(): all nodes; compare(): those that multiply
   std::vector<std::string> notes;
+  std::optional<SpeedReport> speed;                          // of speed-aware quantization
   // Of running both models.
   std::uint64_t samples = 0;
   std::vector<OutputMetrics> outputs;

@@ -172,3 +172,16 @@ def test_recipes_without_samples(tmp_path):
         (actual,) = q.Session(tmp_path / "quantized.onnx", threads=1).run(None, {"images": x})
         assert np.sum(actual * expected) / np.sqrt(np.sum(actual**2) * np.sum(expected**2)) > 0.995
     assert "MatMul" in {node.op_type for node in q.quantize(model, recipe="dynamic_w8a8").report.left_in_float}
+
+
+def test_speed_aware(dscnn: q.Model, samples: list[Sample]):
+    """What stays in float depends on the machine; the recipe says it and makes the same model again."""
+    quantized = q.quantize(dscnn, samples, threads=1, timed_on=samples[0])
+    speed = quantized.report.speed
+    assert speed.seconds > 0 and speed.float_seconds > 0
+    assert all(node.integer_seconds > node.float_seconds for node in speed.kept_float)
+    recipe = q.Recipe.from_json(quantized.model.metadata["zeropoint.recipe"])
+    assert q.quantize(dscnn, statistics=quantized.statistics, recipe=recipe).model == quantized.model
+    assert q.quantize(dscnn, samples, threads=1).report.speed is None
+    with pytest.raises(q.Error, match="images"):
+        q.quantize(dscnn, samples, timed_on={"pictures": samples[0]["images"]})

@@ -66,6 +66,19 @@ void add_left_in_float(std::string& text, const std::vector<FloatNode>& nodes) {
   }
 }
 
+void add_speed(std::string& text, const SpeedReport& speed) {
+  constexpr std::size_t kShown = 10;
+  text += fmt::format("speed {:.3f} ms a run, {:.3f} ms in float; {} nodes are slower in integers and stay in float\n",
+                      1e3 * speed.seconds, 1e3 * speed.float_seconds, speed.kept_float.size());
+  for (std::size_t i = 0; i < std::min(kShown, speed.kept_float.size()); ++i) {
+    const NodeSpeed& node = speed.kept_float[i];
+    text += fmt::format("  {:<20} {:>9.1f} us in integers {:>9.1f} us in float   {}\n", node.op_type,
+                        1e6 * node.integer_seconds, 1e6 * node.float_seconds, node.node);
+  }
+  if (speed.kept_float.size() > kShown)
+    text += fmt::format("  and {} more (--report has all)\n", speed.kept_float.size() - kShown);
+}
+
 }  // namespace
 
 std::string to_text(const Report& report) {
@@ -75,6 +88,7 @@ std::string to_text(const Report& report) {
     text += fmt::format("constants {} -> {} ({:.1f} %)\n", bytes(report.float_bytes), bytes(report.quantized_bytes),
                         100 * static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
   if (report.integer_coverage) text += fmt::format("integers {} of multiply-accumulates\n", percent(*report.integer_coverage));
+  if (report.speed) add_speed(text, *report.speed);
   if (!report.outputs.empty()) text += fmt::format("outputs over {} samples, float against quantized\n", report.samples);
   for (const OutputMetrics& output : report.outputs) {
     text += fmt::format("  {}: SQNR {}, cosine {:.6f}, |error| mean {:.4g} max {:.4g}", output.name,
@@ -139,6 +153,15 @@ std::string to_json(const Report& report) {
   for (const FloatNode& node : report.left_in_float)
     json["left_in_float"].push_back({{"node", node.node}, {"op_type", node.op_type}, {"reason", node.reason}});
   json["notes"] = report.notes;
+  if (report.speed) {
+    json["speed"] = {{"float_seconds", report.speed->float_seconds}, {"seconds", report.speed->seconds}};
+    json["speed"]["kept_float"] = Json::array();
+    for (const NodeSpeed& node : report.speed->kept_float)
+      json["speed"]["kept_float"].push_back({{"node", node.node},
+                                             {"op_type", node.op_type},
+                                             {"float_seconds", node.float_seconds},
+                                             {"integer_seconds", node.integer_seconds}});
+  }
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

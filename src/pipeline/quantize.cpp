@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/operator.h"
+#include "pipeline/speed.h"
 #include "quant/advice.h"
 #include "quant/choose_qparams.h"
 #include "quant/placement.h"
@@ -98,6 +99,63 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   return result;
 }
 
+Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const QuantizeOptions& options) {
+  Quantized result;
+  result.fused = std::move(fused);
+  const int threads = options.threads > 0 ? options.threads : physical_cores();
+  quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads, options.folder);
+  if (made.integer_names.empty() && made.weight_names.empty())
+    throw Error(ErrorCode::kUnsupported, "graph",
+                "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float));
+  result.model = std::move(made.graph);
+  sign(result.model, recipe);
+  Report& report = result.report;
+  report.recipe = recipe.name;
+  report.float_bytes = constant_bytes(result.fused);
+  report.quantized_bytes = constant_bytes(result.model);
+  report.integer_coverage = integer_share(result.fused, made.integer_names);
+  for (quant::LeftInFloat& node : made.left_in_float)
+    report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
+  report.notes = std::move(made.notes);
+  return result;
+}
+
+// What calibrate() would have kept with `options`, of statistics with more values: a recipe that leaves more in float gives the
+// same file from these as from a calibration of its own.
+Statistics restricted(Statistics statistics, const CalibrateOptions& options) {
+  const std::set<std::string> wanted(options.values.begin(), options.values.end());
+  std::erase_if(statistics.values, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  for (auto& [name, value] : statistics.values) {
+    if (options.channel_axes.contains(name)) continue;
+    value.channel_axis = 0;
+    value.channel_max.clear();
+    value.channel_mean_sum.clear();
+  }
+  return statistics;
+}
+
+// Quantizes by the recipe that choose_by_speed() makes of `recipe`.
+template <class Quantize>
+Quantized speed_aware(const Graph& fused, const Recipe& recipe, const QuantizeOptions& options, const Quantize& quantize) {
+  SpeedChoice choice = choose_by_speed(
+      fused, recipe, [&](const Recipe& one) { return quantize(one).model; }, options.timed_on,
+      {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes}, options.interrupt);
+  Quantized result = quantize(choice.recipe);
+  std::set<std::string_view> kept;
+  for (const NodeSpeed& node : choice.report.kept_float) kept.insert(node.node);
+  for (FloatNode& node : result.report.left_in_float)
+    if (kept.contains(node.node)) node.reason = "slower in integers on this machine";
+  result.report.speed = std::move(choice.report);
+  return result;
+}
+
+Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recipe, const QuantizeOptions& options) {
+  if (options.timed_on.empty()) return quantize_fused(std::move(fused), std::move(statistics), recipe);
+  return speed_aware(fused, recipe, options, [&](const Recipe& one) {
+    return quantize_fused(fused, restricted(statistics, calibrate_options(fused, one)), one);
+  });
+}
+
 }  // namespace
 
 CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
@@ -121,7 +179,7 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   if (!recipe.needs_samples()) return quantize(graph, recipe, options);
   Graph fused = fuse(graph);
   CalibrateOptions calibration = calibrate_options(fused, recipe);
-  if (calibration.values.empty()) return quantize_fused(fused, nothing_observed(fused, recipe), recipe);
+  if (calibration.values.empty()) return quantize_fused(fused, nothing_observed(fused, recipe), recipe, options);
   calibration.threads = options.threads;
   calibration.max_isa = options.max_isa;
   calibration.shapes = options.shapes;
@@ -132,7 +190,7 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   calibration.checkpoint = options.checkpoint;
   calibration.resume = options.resume;
   Statistics statistics = calibrate(fused, samples, calibration);
-  return quantize_fused(std::move(fused), std::move(statistics), recipe);
+  return quantize_fused(std::move(fused), std::move(statistics), recipe, options);
 }
 
 Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
@@ -140,28 +198,13 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
     throw Error(
         ErrorCode::kBadArgument, "recipe " + recipe.name,
         "it fixes ranges of activations beforehand and needs samples; dynamic_w8a8 and the weight_only recipes do without");
-  Quantized result;
-  result.fused = fuse(graph);
-  const int threads = options.threads > 0 ? options.threads : physical_cores();
-  quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads, options.folder);
-  if (made.integer_names.empty() && made.weight_names.empty())
-    throw Error(ErrorCode::kUnsupported, "graph",
-                "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float));
-  result.model = std::move(made.graph);
-  sign(result.model, recipe);
-  Report& report = result.report;
-  report.recipe = recipe.name;
-  report.float_bytes = constant_bytes(result.fused);
-  report.quantized_bytes = constant_bytes(result.model);
-  report.integer_coverage = integer_share(result.fused, made.integer_names);
-  for (quant::LeftInFloat& node : made.left_in_float)
-    report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
-  report.notes = std::move(made.notes);
-  return result;
+  Graph fused = fuse(graph);
+  if (options.timed_on.empty()) return quantize_without_samples(std::move(fused), recipe, options);
+  return speed_aware(fused, recipe, options, [&](const Recipe& one) { return quantize_without_samples(fused, one, options); });
 }
 
-Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {
-  return quantize_fused(fuse(graph), statistics, recipe);
+Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
+  return quantize_fused(fuse(graph), statistics, recipe, options);
 }
 
 }  // namespace zeropoint

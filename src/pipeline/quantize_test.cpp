@@ -41,6 +41,39 @@ Graph fashion(const std::string& name) { return load(std::string(ZEROPOINT_SOURC
 const QuantizeOptions kQuick{.threads = 1};
 const CompareOptions kQuickly{.threads = 1};
 
+// The choice depends on the machine; what must hold for every choice is tested.
+TEST(SpeedAwareTest, TheRecipeSaysWhatStaysInFloatAndMakesTheSameFileAgain) {
+  const Graph model = fashion("fmnist_vit");
+  const Noise samples({1, 1, 28, 28}, 8);
+  QuantizeOptions options = kQuick;
+  options.timed_on = samples.get(0);
+  const Quantized quantized = quantize(model, samples, recipes::static_w8a8(), options);
+  ASSERT_TRUE(quantized.report.speed);
+  const SpeedReport& speed = *quantized.report.speed;
+  EXPECT_GT(speed.seconds, 0);
+  EXPECT_GT(speed.float_seconds, 0);
+  const Recipe recipe = parse_recipe(quantized.model.metadata.at(kRecipeKey));
+  EXPECT_EQ(recipe.rules.size(), recipes::static_w8a8().rules.size() + speed.kept_float.size());
+  for (const NodeSpeed& node : speed.kept_float) {
+    EXPECT_GT(node.integer_seconds, node.float_seconds) << node.node;
+    EXPECT_TRUE(std::any_of(quantized.report.left_in_float.begin(), quantized.report.left_in_float.end(),
+                            [&](const FloatNode& left) { return left.node == node.node; }))
+        << node.node;
+  }
+  EXPECT_EQ(serialize(quantize(model, quantized.statistics, recipe).model), serialize(quantized.model));
+  EXPECT_THAT(to_text(quantized.report), HasSubstr("ms in float"));
+  EXPECT_THAT(to_json(quantized.report), HasSubstr("\"kept_float\""));
+}
+
+TEST(SpeedAwareTest, WithoutSamplesToo) {
+  QuantizeOptions options = kQuick;
+  options.timed_on = Noise({1, 1, 28, 28}, 1).get(0);
+  const Quantized quantized = quantize(fashion("fmnist_vit"), recipes::dynamic_w8a8(), options);
+  ASSERT_TRUE(quantized.report.speed);
+  EXPECT_EQ(serialize(quantize(fashion("fmnist_vit"), parse_recipe(quantized.model.metadata.at(kRecipeKey))).model),
+            serialize(quantized.model));
+}
+
 class QuantizeTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(QuantizeTest, FashionNetworks) {
