@@ -38,12 +38,14 @@ demo:  ## quantize a real network on real photographs, run it, compare it with f
 	tools/setup.sh models
 	ZEROPOINT=$(ZEROPOINT) examples/demo.sh
 
-bench: setup build  ## remake the published figures (takes several minutes)
+bench: setup build  ## remake the published figures (takes about an hour)
 	$(PYTHON) bench/fashion_mnist.py
 	$(PYTHON) bench/accuracy.py
 	$(PYTHON) bench/quantizers.py build/models/efficientnet_lite0_bn.onnx --data build/data/photos.npz --out build/bench
 	$(PYTHON) bench/peers.py build/models/efficientnet_lite0_bn.onnx build/bench/efficientnet_lite0_bn.*.onnx \
 	  build/bench/efficientnet_lite0_bn.*.xml --data build/data/photos.npz
+	tools/setup.sh bench
+	$(PYTHON) bench/workloads.py
 
 format:  ## format C++ and Python
 	git ls-files '*.h' '*.cpp' | xargs -r clang-format-19 -i

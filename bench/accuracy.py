@@ -53,8 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             for quantizer in available(args.quantizers.split(",")):
                 quantize, suffix = QUANTIZERS[quantizer]
                 out = Path(folder) / f"{quantizer}{suffix}"
-                quantize(args.model if quantizer == "zeropoint" else args.folded, name, images[calibration], out)
-                for runtime in runs_in[quantizer]:
+                quantize(
+                    args.model if quantizer.startswith("zeropoint") else args.folded,
+                    [{name: images[i : i + 1]} for i in calibration],
+                    out,
+                )
+                for runtime in runs_in[quantizer.partition("_")[0]]:
                     logits = run_in_batches(RUNTIMES[runtime](out, args.threads), name, images[others])
                     agreement = float(np.mean(logits.argmax(1) == reference[others].argmax(1)) * 100)
                     figure = {"seed": seed, "agreement": agreement, "sqnr_db": sqnr_db(reference[others], logits)}

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             files = {"float": model}
             for quantizer in available(["zeropoint", "onnxruntime"]):
                 files[quantizer] = Path(folder) / f"{network}.{quantizer}.onnx"
-                QUANTIZERS[quantizer][0](model, "images", calibration, files[quantizer])
+                QUANTIZERS[quantizer][0](model, [{"images": image[None]} for image in calibration], files[quantizer])
             baseline = accuracy(model, "onnxruntime")
             for quantizer, path in files.items():
                 for runtime in runtimes if quantizer != "onnxruntime" else ["onnxruntime"]:

@@ -7,9 +7,7 @@
 """
 
 import argparse
-import gc
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ def main() -> int:
     if unknown := set(args.names) - {fixture.name for fixture in FIXTURES}:
         parser.error(f"no network {sorted(unknown)[0]!r}; there are {', '.join(fixture.name for fixture in FIXTURES)}")
 
-    gc.disable()
     print(f"{peers.cpu_name()}, {args.threads} threads, {args.blocks} blocks; minimum in ms")
     print(f"{'network':26}  {'zeropoint':>9}  {'ONNX Runtime':>12}  {'ratio':>5}  {'difference':>10}")
     for fixture in FIXTURES:
@@ -40,12 +37,8 @@ def main() -> int:
         sides = [peers.enter(fixture.model, runtime, args.threads, feeds) for runtime in ("zeropoint", "onnxruntime")]
         if None in sides:
             continue
-        for _ in range(args.blocks):
-            for side in sides:
-                side.block(args.block_seconds)
-                time.sleep(peers.PAUSE_S)
-            sides.reverse()
-        ours, theirs = sorted(sides, key=lambda side: side.runtime != "zeropoint")
+        peers.take_turns(sides, args.blocks, args.block_seconds)
+        ours, theirs = sides
         mine, other = (min(side.seconds) * 1e3 for side in (ours, theirs))
         difference = np.abs(ours.output - theirs.output).max() / np.abs(theirs.output).max()
         print(f"{fixture.name:26}  {mine:9.3f}  {other:12.3f}  {other / mine:5.2f}  {difference:10.1e}", flush=True)

@@ -3,7 +3,8 @@
 
     build/venv/bin/python bench/peers.py MODEL... [--threads 1] [--batch 1] [--blocks 10] [--data IMAGES.npz] [--json]
 
-The models are forms of one network: float, int8 of different makers. Every one runs in every runtime that reads it.
+The models are forms of one network: float, int8 of different makers. Every one runs in every runtime that reads it, or
+in those that its name ends in: model.onnx@zeropoint,openvino.
 They take turns in blocks: each runs about 0.4 s without a break, so that caches and clock are its own, then the next;
 the order turns from round to round. Given are minimum and median over all runs of all blocks, and `sqnr`: how near the
 outputs are to those of the first model in the first runtime.
@@ -22,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from runtimes import RUNTIMES, Run, available, inputs, reads, sqnr_db
+from runtimes import GENERAL, RUNTIMES, Run, available, inputs, reads, sqnr_db
 
 PAUSE_S = 0.05  # between blocks: worker threads of the last contender go to sleep
 WARM_UP_RUNS = 2  # at the start of each block, not counted
+SLOW_S = 0.2  # runs longer than this are warmed up once: they fill every cache by themselves
+COMPARED = 1 << 22  # elements of the output that `sqnr` looks at
 
 
 @dataclass
@@ -34,12 +37,15 @@ class Contender:
     runtime: str
     run: Run
     feeds: Mapping[str, np.ndarray]
-    output: np.ndarray
+    output: np.ndarray  # the first COMPARED elements
     seconds: list[float] = field(default_factory=list)
 
     def block(self, duration: float) -> None:
         for _ in range(WARM_UP_RUNS):
+            start = time.perf_counter()
             self.run(self.feeds)
+            if time.perf_counter() - start > SLOW_S:
+                break
         end = time.perf_counter() + duration
         while True:
             start = time.perf_counter()
@@ -71,8 +77,9 @@ def make_feeds(model: Path, batch: int, fixed: Mapping[str, tuple[int, ...]], da
     random = np.random.RandomState(seed)
     feeds = {}
     for name, (element_type, declared) in inputs(model).items():
+        given = arrays[name].shape if name in arrays and arrays[name].ndim == len(declared) else [None] * len(declared)
         shape = fixed.get(name) or tuple(
-            dim if isinstance(dim, int) else batch if axis == 0 else None for axis, dim in enumerate(declared)
+            dim if isinstance(dim, int) else batch if axis == 0 else given[axis] for axis, dim in enumerate(declared)
         )
         if None in shape:
             raise SystemExit(f"{model}: input {name} has the free shape {declared}; add --shape {name}=...")
@@ -90,10 +97,30 @@ def enter(model: Path, runtime: str, threads: int, feeds: Mapping[str, np.ndarra
     """Loads and tries out; says on stderr why not, if not."""
     try:
         run = RUNTIMES[runtime](model, threads, {name: array.shape for name, array in feeds.items()})
-        return Contender(model, runtime, run, feeds, np.array(run(feeds)[0]))
+        # A copy: a runtime may hand out the same memory each time.
+        return Contender(model, runtime, run, feeds, np.array(run(feeds)[0].ravel()[:COMPARED]))
     except Exception as error:  # noqa: BLE001 - whatever a runtime throws, the others still run
         print(f"{model.name} in {runtime}: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return None
+
+
+def parse_model(text: str) -> tuple[Path, list[str]]:
+    """MODEL or MODEL@RUNTIME,..."""
+    path, _, runtimes = text.partition("@")
+    return Path(path), runtimes.split(",") if runtimes else []
+
+
+def take_turns(contenders: list[Contender], blocks: int, block_seconds: float) -> None:
+    """`blocks` blocks of each; the order turns from round to round."""
+    gc.disable()
+    try:
+        for turn in range(blocks):
+            first = turn % len(contenders)
+            for contender in contenders[first:] + contenders[:first]:
+                contender.block(block_seconds)
+                time.sleep(PAUSE_S)
+    finally:
+        gc.enable()
 
 
 def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
@@ -124,12 +151,14 @@ def print_table(results: list[dict]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("models", type=Path, nargs="+", metavar="MODEL", help=".onnx, or .xml for OpenVINO alone")
+    parser.add_argument(
+        "models", type=parse_model, nargs="+", metavar="MODEL[@RUNTIME,...]", help=".onnx, or .xml for OpenVINO alone"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=10, help="of each contender")
     parser.add_argument("--block-seconds", type=float, default=0.4)
-    parser.add_argument("--runtimes", default=",".join(RUNTIMES), help="comma-separated (default: all)")
+    parser.add_argument("--runtimes", default=",".join(GENERAL), help="where MODEL names none (default: %(default)s)")
     parser.add_argument("--data", type=Path, help=".npz with arrays named as the inputs (default: random numbers)")
     parser.add_argument("--shape", type=parse_shape, action="append", default=[], metavar="NAME=1,3,224,224")
     parser.add_argument("--seed", type=int, default=0, help="of random inputs")
@@ -137,12 +166,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     # An .xml has the inputs of the ONNX file that it was made from, which is given too.
-    onnx_models = [model for model in args.models if model.suffix == ".onnx"]
+    onnx_models = [model for model, _ in args.models if model.suffix == ".onnx"]
     if not onnx_models:
         parser.error("needs at least one .onnx file")
     contenders = []
-    runtimes = available(args.runtimes.split(","))
-    for model in args.models:
+    for model, own in args.models:
+        runtimes = available(own or args.runtimes.split(","))
         described = model if model.suffix == ".onnx" else onnx_models[0]
         feeds = make_feeds(described, args.batch, dict(args.shape), args.data, args.seed)
         contenders += [enter(model, runtime, args.threads, feeds) for runtime in runtimes if reads(runtime, model)]
@@ -150,12 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not contenders:
         raise SystemExit("nothing to time")
 
-    gc.disable()
-    for turn in range(args.blocks):
-        first = turn % len(contenders)
-        for contender in contenders[first:] + contenders[:first]:
-            contender.block(args.block_seconds)
-            time.sleep(PAUSE_S)
+    take_turns(contenders, args.blocks, args.block_seconds)
     results = [contender.result(contenders[0].output) for contender in contenders]
     if args.json:
         setting = {"cpu": cpu_name(), "threads": args.threads, "batch": args.batch, "blocks": args.blocks}

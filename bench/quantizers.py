@@ -3,47 +3,71 @@
 
     build/venv/bin/python bench/quantizers.py MODEL.onnx --data IMAGES.npz [--count 64] [--seed 0] [--out build/bench]
 
-writes OUT/MODEL.zeropoint.onnx, OUT/MODEL.onnxruntime.onnx and OUT/MODEL.nncf.xml.
+writes OUT/MODEL.zeropoint.onnx, OUT/MODEL.onnxruntime.onnx and OUT/MODEL.nncf.xml; --by names others too.
 """
 
 import argparse
+import contextlib
+import functools
 import logging
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from runtimes import available, inputs
 
+Samples = Sequence[Mapping[str, np.ndarray]]  # each with its batch axis
 
-def by_zeropoint(model: Path, name: str, images: np.ndarray, out: Path) -> None:
+
+def by_zeropoint(model: Path, samples: Samples, out: Path) -> None:
     """static_w8a8 as it comes."""
     import zeropoint
 
-    samples = [{name: image[None]} for image in images]
-    zeropoint.quantize(zeropoint.load(model), samples, zeropoint.recipes.static_w8a8()).model.save(out)
+    zeropoint.quantize(zeropoint.load(model), list(samples), zeropoint.recipes.static_w8a8()).model.save(out)
 
 
-def by_onnxruntime(model: Path, name: str, images: np.ndarray, out: Path) -> None:
+def by_zeropoint_engine(model: Path, samples: Samples, out: Path) -> None:
+    """static_w8a8 for our own engine."""
+    import zeropoint
+
+    recipe = zeropoint.recipes.static_w8a8()
+    zeropoint.quantize(zeropoint.load(model), list(samples), recipe, target="zeropoint").model.save(out)
+
+
+def by_zeropoint_dynamic(model: Path, samples: Samples, out: Path) -> None:
+    """dynamic_w8a8 for our own engine; looks at no samples."""
+    import zeropoint
+
+    zeropoint.quantize(model, recipe=zeropoint.recipes.dynamic_w8a8(), target="zeropoint").model.save(out)
+
+
+def by_onnxruntime(model: Path, samples: Samples, out: Path) -> None:
     """Q/DQ, u8 activations, s8 weights per channel, min-max, on the model as its own preprocessing leaves it."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(quantization.CalibrationDataReader):
         def __init__(self):
-            self.images = iter(images)
+            self.samples = iter(samples)
 
         def get_next(self):
-            image = next(self.images, None)
-            return None if image is None else {name: image[None]}
+            return next(self.samples, None)
 
     logging.getLogger().setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory() as folder:
+    model, out = model.resolve(), out.resolve()
+    # Its shape inference leaves files in the working directory where it fails, as on transformers of free length.
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(model, prepared)
+        try:
+            quant_pre_process(model, prepared)
+        except Exception as error:  # it raises nothing more particular
+            if "symbolic shape inference" not in str(error):
+                raise
+            quant_pre_process(model, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             out,
@@ -56,22 +80,47 @@ def by_onnxruntime(model: Path, name: str, images: np.ndarray, out: Path) -> Non
         )
 
 
-def by_nncf(model: Path, name: str, images: np.ndarray, out: Path) -> None:
+def by_onnxruntime_dynamic(model: Path, samples: Samples, out: Path) -> None:
+    """Its dynamic quantization as it comes, but s8 weights, for which its kernels are made; looks at no samples."""
+    from onnxruntime import quantization
+
+    logging.getLogger().setLevel(logging.ERROR)
+    quantization.quantize_dynamic(model, out, weight_type=quantization.QuantType.QInt8)
+
+
+def by_nncf(model: Path, samples: Samples, out: Path, transformer: bool = False) -> None:
     """NNCF's post-training quantization as it comes, saved as OpenVINO's own format."""
     import nncf
     import openvino
 
     nncf.set_log_level(logging.ERROR)
-    dataset = nncf.Dataset([{name: image[None]} for image in images])
-    quantized = nncf.quantize(openvino.convert_model(model), dataset, subset_size=len(images))
+    kind = nncf.ModelType.TRANSFORMER if transformer else None
+    dataset = nncf.Dataset([dict(sample) for sample in samples])
+    quantized = nncf.quantize(openvino.convert_model(model), dataset, model_type=kind, subset_size=len(samples))
     openvino.save_model(quantized, out, compress_to_fp16=False)
 
 
 QUANTIZERS = {
     "zeropoint": (by_zeropoint, ".onnx"),
+    "zeropoint_engine": (by_zeropoint_engine, ".onnx"),
+    "zeropoint_dynamic": (by_zeropoint_dynamic, ".onnx"),
     "onnxruntime": (by_onnxruntime, ".onnx"),
+    "onnxruntime_dynamic": (by_onnxruntime_dynamic, ".onnx"),
     "nncf": (by_nncf, ".xml"),
+    "nncf_transformer": (functools.partial(by_nncf, transformer=True), ".xml"),
 }
+BY_DEFAULT = ("zeropoint", "onnxruntime", "nncf")
+
+
+def write(quantizer: str, model: Path, samples: Samples, folder: Path) -> Path:
+    """Quantizes `model` into `folder`, says what that took, and returns the file."""
+    quantize, suffix = QUANTIZERS[quantizer]
+    out = folder / f"{model.stem}.{quantizer}{suffix}"
+    start = time.monotonic()
+    quantize(model, samples, out)
+    size = sum(path.stat().st_size for path in {out, out.with_suffix(".bin")} if path.exists())
+    print(f"{out}: {size / 1e6:.2f} MB, {time.monotonic() - start:.1f} s", file=sys.stderr)
+    return out
 
 
 def draw(count: int, total: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,21 +135,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help=".npz with an array `images` [N,...]")
     parser.add_argument("--count", type=int, default=64, help="samples to calibrate on")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--by", default=",".join(QUANTIZERS), help="comma-separated (default: all)")
+    parser.add_argument("--by", default=",".join(BY_DEFAULT), help=f"of {','.join(QUANTIZERS)} (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     args = parser.parse_args(argv)
 
     (name,) = inputs(args.model)
     images = np.load(args.data)["images"]
-    images = images[draw(args.count, len(images), args.seed)[0]]
+    samples = [{name: images[i : i + 1]} for i in draw(args.count, len(images), args.seed)[0]]
     args.out.mkdir(parents=True, exist_ok=True)
-    for quantizer in available(args.by.split(",")):
-        quantize, suffix = QUANTIZERS[quantizer]
-        out = args.out / f"{args.model.stem}.{quantizer}{suffix}"
-        start = time.monotonic()
-        quantize(args.model, name, images, out)
-        size = sum(path.stat().st_size for path in {out, out.with_suffix(".bin")} if path.exists())
-        print(f"{out}: {size / 1e6:.2f} MB, {time.monotonic() - start:.1f} s")
+    wanted = args.by.split(",")
+    if unknown := set(wanted) - set(QUANTIZERS):
+        parser.error(f"no quantizer {sorted(unknown)[0]!r}; there are {', '.join(QUANTIZERS)}")
+    for quantizer in available(wanted):
+        write(quantizer, args.model, samples, args.out)
     return 0
 
 

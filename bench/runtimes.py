@@ -6,6 +6,7 @@ Each is imported when it is asked for, so that one that is not installed hinders
 import functools
 import importlib.util
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -66,7 +67,45 @@ def load_openvino(path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]
     return run
 
 
-RUNTIMES = {"zeropoint": load_zeropoint, "onnxruntime": load_onnxruntime, "openvino": load_openvino}
+def load_torch(path: Path, threads: int, engine: str | None = None) -> Run:
+    """A model that is one Gemm, as torch.nn.Linear, dynamically quantized by `engine`."""
+    import torch
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    if [node.op_type for node in graph.node] != ["Gemm"]:
+        raise ValueError("torch runs models of one Gemm alone")
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weight, bias = (torch.from_numpy(arrays[name].copy()) for name in graph.node[0].input[1:])
+    linear = torch.nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight, linear.bias = (torch.nn.Parameter(value, requires_grad=False) for value in (weight, bias))
+    torch.set_num_threads(threads)
+    model = torch.nn.Sequential(linear)
+    if engine:
+        torch.backends.quantized.engine = engine
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated in favour of a package of its own
+            model = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8)
+
+    def run(feeds: Feeds) -> list[np.ndarray]:
+        (x,) = feeds.values()
+        if engine:
+            torch.backends.quantized.engine = engine
+        with torch.inference_mode():
+            return [model(torch.from_numpy(x)).numpy()]
+
+    return run
+
+
+RUNTIMES = {
+    "zeropoint": load_zeropoint,
+    "onnxruntime": load_onnxruntime,
+    "openvino": load_openvino,
+    "torch": lambda path, threads, shapes=None: load_torch(path, threads),
+    "torch_onednn": lambda path, threads, shapes=None: load_torch(path, threads, "onednn"),
+    "torch_fbgemm": lambda path, threads, shapes=None: load_torch(path, threads, "fbgemm"),
+}
+GENERAL = ("zeropoint", "onnxruntime", "openvino")  # those that run models of any kind
 
 
 @functools.cache
@@ -78,8 +117,8 @@ def installed(package: str) -> bool:
 
 
 def available(names: list[str]) -> list[str]:
-    """Those of `names` that are installed; says on stderr, once, which are not."""
-    return [name for name in names if installed(name)]
+    """Those of `names` (package, or package_variant) that are installed; says on stderr, once, which are not."""
+    return [name for name in names if installed(name.partition("_")[0])]
 
 
 def reads(runtime: str, path: Path) -> bool:
