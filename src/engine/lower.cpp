@@ -255,9 +255,16 @@ Plan Lowering::run() {
   });
   find_layout_preferences();
   find_row_quantizers();
+  find_attentions();
   bind_inputs();
-  for (std::size_t i = 0; i < graph_.nodes.size(); ++i)
-    if (!done_[i]) lower_node(i);
+  for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
+    if (done_[i]) continue;
+    const auto attention = attentions_.find(i);
+    if (attention == attentions_.end())
+      lower_node(i);
+    else if (attention->second->nodes.back() == i)
+      lower_attention(*attention->second);
+  }
   current_ = nullptr;
   const std::size_t before = plan_.steps.size();
   bind_outputs();

@@ -174,12 +174,15 @@ const Node* Lowering::only_reader(const std::string& value_name, std::string_vie
 
 std::size_t Lowering::index_of(const Node& node) const { return static_cast<std::size_t>(&node - graph_.nodes.data()); }
 
-// Abs -> ReduceMax (last axis) -> Div (127) -> Max (FLT_MIN), or Clip -> Div (x by it) -> QuantizeLinear (1, 128).
+// Abs -> ReduceMax -> Div (127) -> Max (FLT_MIN), or Clip -> Div (x by it) -> QuantizeLinear (1, 128), along the last axis or
+// the one before it. Without Abs, with 255 and zero point 0: shares.
 void Lowering::find_row_quantizers() {
   for (const Node& quantize : graph_.nodes) {
     if (!quantize.is("QuantizeLinear")) continue;
     const auto quantizer = quantizer_of(quantize);
-    if (!quantizer || quantizer->scale != 1.0F || quantizer->zero_point != kMiddle || quantizer->dtype != DType::u8) continue;
+    if (!quantizer || quantizer->scale != 1.0F || quantizer->dtype != DType::u8) continue;
+    const bool shares = quantizer->zero_point == 0;
+    if (!shares && quantizer->zero_point != kMiddle) continue;
     const Node* divide = maker_of(quantize.input(0));
     if (divide == nullptr || !divide->is("Div") || !single_use(quantize.input(0))) continue;
     const std::string& x = divide->input(0);
@@ -190,20 +193,31 @@ void Lowering::find_row_quantizers() {
     const bool first = is_clip || constant_of(scales->input(0)) == nullptr;
     if (scalar_of(scales->input(first ? 1 : 0)) != FLT_MIN) continue;
     const Node* step = maker_of(scales->input(first ? 0 : 1));
-    if (step == nullptr || !step->is("Div") || scalar_of(step->input(1)) != 127.0F) continue;
+    if (step == nullptr || !step->is("Div") || scalar_of(step->input(1)) != (shares ? 255.0F : 127.0F)) continue;
     const Node* most = maker_of(step->input(0));
     if (most == nullptr || !most->is("ReduceMax") || most->get_int("keepdims", 1) != 1) continue;
     std::vector<std::int64_t> axes = most->get_ints("axes");
     if (const Tensor* given = most->input(1).empty() ? nullptr : constant_of(most->input(1)); given != nullptr)
       axes.assign(given->values<std::int64_t>().begin(), given->values<std::int64_t>().end());
-    const auto last = static_cast<std::int64_t>(dims_of(x).size()) - 1;
-    if (axes.size() != 1 || (axes[0] != -1 && axes[0] != last)) continue;
-    const Node* magnitudes = maker_of(most->input(0));
-    if (magnitudes == nullptr || !magnitudes->is("Abs") || magnitudes->input(0) != x) continue;
-    if (!single_use(magnitudes->outputs[0]) || !single_use(most->outputs[0]) || !single_use(step->outputs[0])) continue;
+    const auto rank = static_cast<std::int64_t>(dims_of(x).size());
+    if (axes.size() != 1) continue;
+    const std::int64_t axis = axes[0] < 0 ? axes[0] : axes[0] - rank;
+    if (axis != -1 && (axis != -2 || shares || rank < 2)) continue;
     RowQuantizer found{.x = x, .q = quantize.outputs[0], .scale = scales->outputs[0]};
-    for (const Node* node : {magnitudes, most, step, scales, divide, &quantize}) found.nodes.push_back(index_of(*node));
-    row_quantizers_.emplace(index_of(*magnitudes), std::move(found));
+    found.sets = shares ? RowQuantizer::Sets::shares : axis == -1 ? RowQuantizer::Sets::rows : RowQuantizer::Sets::columns;
+    std::vector<const Node*> nodes = {most, step, scales, divide, &quantize};
+    if (!shares) {
+      const Node* magnitudes = maker_of(most->input(0));
+      if (magnitudes == nullptr || !magnitudes->is("Abs") || magnitudes->input(0) != x) continue;
+      if (!single_use(magnitudes->outputs[0])) continue;
+      nodes.insert(nodes.begin(), magnitudes);
+    } else if (most->input(0) != x) {
+      continue;
+    }
+    if (!single_use(most->outputs[0]) || !single_use(step->outputs[0])) continue;
+    for (const Node* node : nodes) found.nodes.push_back(index_of(*node));
+    if (found.sets == RowQuantizer::Sets::rows) row_quantizers_.emplace(found.nodes.front(), found);
+    set_quantizers_.emplace(found.q, std::move(found));
   }
 }
 
@@ -213,16 +227,33 @@ bool Lowering::row_quantize(std::size_t index) {
   const RowQuantizer& rows = found->second;
   const Dims dims = dims_of(rows.x);
   if (dims.empty() || dtype_of_value(rows.x) != DType::f32 || element_count(dims) == 0) return false;
+  for (const std::size_t node : rows.nodes) done_[node] = true;
+  dims_[rows.q] = dims;
   Dims column = dims;
   column.back() = 1;
+  dims_[rows.scale] = column;
+  // Products that take floats quantize them on the way: the first of them decides for all.
+  const auto all_readers = [&](const std::string& value_name, std::string_view op_type) {
+    const auto readers = uses_.consumers.find(value_name);
+    return readers != uses_.consumers.end() && !outputs_.contains(value_name) && !tapped(value_name) &&
+           std::all_of(readers->second.begin(), readers->second.end(),
+                       [&](std::size_t reader) { return graph_.nodes[reader].is(op_type) || done_[reader]; });
+  };
+  if (all_readers(rows.q, "MatMulInteger") && all_readers(rows.scale, "Mul"))
+    deferred_rows_[rows.q] = rows;
+  else
+    emit_row_quantizer(rows);
+  return true;
+}
+
+void Lowering::emit_row_quantizer(const RowQuantizer& rows) {
+  const Dims dims = dims_of(rows.x), column = dims_of(rows.scale);
   const ValueId from = fetch_float(rows.x, Layout::row_major);
   const ValueId q = define(rows.q, DType::u8, dims, Layout::row_major);
   const ValueId scale = define(rows.scale, DType::f32, column, Layout::row_major);
   const std::int64_t columns = dims.back();
   emit(std::make_unique<RowQuantizeStep>(kernels::select_elementwise_q8(options_.isas), element_count(dims) / columns, columns),
        "quantize rows", {from}, {q, scale});
-  for (const std::size_t node : rows.nodes) done_[node] = true;
-  return true;
 }
 
 bool Lowering::dynamic_quantize(const Node& node) {
@@ -285,11 +316,14 @@ std::optional<Lowering::Rescale> Lowering::find_rescale(const Node& product, std
       }
     if (w_scale && single_use(factor)) result.nodes.push_back(index_of(*scales));
   }
-  if (!w_scale && spatial == 0 && exists(factor) && dtype_of_value(factor) == DType::f32) {  // of rows
+  const bool deferred =
+      std::any_of(deferred_rows_.begin(), deferred_rows_.end(), [&](const auto& rows) { return rows.second.scale == factor; });
+  if (!w_scale && spatial == 0 && (deferred || (exists(factor) && dtype_of_value(factor) == DType::f32))) {  // of rows
     Dims rows = dims_known(product.outputs[0]);
     if (rows.empty()) return std::nullopt;
     rows.back() = 1;
-    if (plan_.values[static_cast<std::size_t>(any_id(factor))].dims != rows) return std::nullopt;
+    if ((deferred ? dims_.at(factor) : plan_.values[static_cast<std::size_t>(any_id(factor))].dims) != rows)
+      return std::nullopt;
     const Node* second = only_reader(multiply->outputs[0], "Mul");
     if (second == nullptr || second->input(0) == second->input(1)) return std::nullopt;
     w_scale = channel_values(other(*second, multiply->outputs[0]));
@@ -331,27 +365,28 @@ Dims Lowering::dims_known(const std::string& value_name) const {
 }
 
 // MatMulInteger and ConvInteger(x, w, x_zero_point, w_zero_point).
-bool Lowering::dynamic_linear(const Node& node) {
+std::optional<Lowering::DynamicProduct> Lowering::dynamic_product(const Node& node, bool& elsewhere) {
   const bool is_conv = node.op_type == "ConvInteger";
   const std::string &x = node.input(0), &w = node.input(1), &zero = node.input(2);
   const Tensor* weights = constant_of(w);
   const Tensor* constant_zero = zero.empty() ? nullptr : constant_of(zero);
-  const DType x_dtype = exists(x) ? dtype_of_value(x) : DType::undefined;
-  const bool dynamic_zero = !zero.empty() && constant_zero == nullptr;
+  DynamicProduct result{.node = &node};
+  result.x_dtype = deferred_rows_.contains(x) ? DType::u8 : exists(x) ? dtype_of_value(x) : DType::undefined;
+  result.dynamic_zero = !zero.empty() && constant_zero == nullptr;
   const auto is_scalar = [&](const std::string& v) {
     return exists(v) && element_count(plan_.values[static_cast<std::size_t>(any_id(v))].dims) == 1;
   };
-  if (weights == nullptr || (x_dtype != DType::u8 && x_dtype != DType::s8) ||
-      (dynamic_zero && (x_dtype != DType::u8 || !is_scalar(zero))) || (constant_zero != nullptr && constant_zero->size() != 1))
-    return quantized_operator(node);
+  elsewhere = weights == nullptr || (result.x_dtype != DType::u8 && result.x_dtype != DType::s8) ||
+              (result.dynamic_zero && (result.x_dtype != DType::u8 || !is_scalar(zero))) ||
+              (constant_zero != nullptr && constant_zero->size() != 1);
+  if (elsewhere) return std::nullopt;
 
-  DynamicLinearStep::Constants constants;
-  if (!dynamic_zero) {
+  if (!result.dynamic_zero) {
+    const bool is_u8 = result.x_dtype == DType::u8;
     if (constant_zero != nullptr)
-      constants.zero_point =
-          x_dtype == DType::u8 ? constant_zero->values<std::uint8_t>()[0] : constant_zero->values<std::int8_t>()[0] + kMiddle;
+      result.zero_point = is_u8 ? constant_zero->values<std::uint8_t>()[0] : constant_zero->values<std::int8_t>()[0] + kMiddle;
     else
-      constants.zero_point = x_dtype == DType::u8 ? 0 : kMiddle;
+      result.zero_point = is_u8 ? 0 : kMiddle;
   }
   QuantizedConstant constant{.values = *weights, .scale = {1.0F}, .zero_point = {0}, .name = w};
   if (const Tensor* zeros = node.input(3).empty() ? nullptr : constant_of(node.input(3)); zeros != nullptr) {
@@ -362,37 +397,53 @@ bool Lowering::dynamic_linear(const Node& node) {
                                         : std::int32_t{zeros->values<std::uint8_t>()[static_cast<std::size_t>(i)]});
     constant.scale.assign(constant.zero_point.size(), 1.0F);
   } else if (!node.input(3).empty()) {
-    return quantized_operator(node);
+    elsewhere = true;
+    return std::nullopt;
   }
-  Linear linear{.name = node.name.empty() ? node.outputs[0] : node.name, .op = node.op_type};
+  Linear& linear = result.linear;
+  linear.name = node.name.empty() ? node.outputs[0] : node.name;
+  linear.op = node.op_type;
   if (is_conv ? !conv_shape(node, weights->dims(), linear) : !matmul_shape(x, weights->dims(), true, node.outputs[0], linear))
-    return false;
+    return std::nullopt;
   const std::int64_t channel_axis = is_conv ? 0 : 1;
   if (constant.scale.size() > 1) constant.axis = channel_axis;
   const auto o = static_cast<std::size_t>(linear.shape.o);
-  const auto packed = integer_weights(constant, linear.shape.o, channel_axis, !is_conv, reason_);
-  if (!packed) return false;
-  const std::int32_t* zero_points = packed->zero_point.empty() ? nullptr : packed->zero_point.data();
+  auto integers = integer_weights(constant, linear.shape.o, channel_axis, !is_conv, reason_);
+  if (!integers) return std::nullopt;
+  result.weights = std::move(*integers);
+  const std::int32_t* zero_points = result.weights.zero_point.empty() ? nullptr : result.weights.zero_point.data();
   // With zero point -1 the folded bias is the sum itself; the bounds at 0 and 255 hold for all between.
-  constants.w_sums.resize(o);
-  std::vector<std::int32_t> unused(o);
-  for (const std::int32_t zero_point : {0, 255})
-    if (!kernels::fold_bias(linear.shape, packed->values.data(), zero_points, zero_point, nullptr, unused.data())) {
+  result.w_sums.resize(o);
+  for (const std::int32_t zero_point : {0, 255, -1})
+    if (!kernels::fold_bias(linear.shape, result.weights.values.data(), zero_points, zero_point, nullptr,
+                            result.w_sums.data())) {
       reason_ = "sums could overflow 32 bits";
-      return false;
+      return std::nullopt;
     }
-  if (!kernels::fold_bias(linear.shape, packed->values.data(), zero_points, -1, nullptr, constants.w_sums.data())) {
-    reason_ = "sums could overflow 32 bits";
-    return false;
-  }
+  result.rescale = find_rescale(node, linear.shape.o, is_conv ? dims_of(x).size() - 2 : 0);
+  return result;
+}
 
-  const std::size_t spatial = is_conv ? dims_of(x).size() - 2 : 0;
-  std::optional<Rescale> rescale = find_rescale(node, linear.shape.o, spatial);
+bool Lowering::dynamic_linear(const Node& node) {
+  const std::string &x = node.input(0), &zero = node.input(2);
+  if (node.op_type == "MatMulInteger" && fused_products(node)) return true;
+  if (const auto rows = deferred_rows_.find(x); rows != deferred_rows_.end()) {
+    emit_row_quantizer(rows->second);
+    deferred_rows_.erase(rows);
+  }
+  bool elsewhere = false;
+  std::optional<DynamicProduct> product = dynamic_product(node, elsewhere);
+  if (elsewhere) return quantized_operator(node);
+  if (!product) return false;
+  Linear& linear = product->linear;
+  const IntegerWeights& packed = product->weights;
+  const std::int32_t* zero_points = packed.zero_point.empty() ? nullptr : packed.zero_point.data();
+  DynamicLinearStep::Constants constants{.w_sums = std::move(product->w_sums), .zero_point = product->zero_point};
   Tail tail{.value = node.outputs[0]};
   kernels::ConvArgs args;
   args.output = kernels::ConvOutput::s32;
   ValueId scale = kNoValue;
-  if (rescale) {
+  if (const auto& rescale = product->rescale) {
     tail = absorb_tail(rescale->value, false);
     tail.nodes.insert(tail.nodes.end(), rescale->nodes.begin(), rescale->nodes.end());
     args.output = kernels::ConvOutput::f32;
@@ -406,15 +457,15 @@ bool Lowering::dynamic_linear(const Node& node) {
   }
   const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
   const auto bytes = cache_.get(fmt::format("{} {} {} {} {} {} {}", kernel->name, linear.shape.c, linear.shape.o,
-                                            linear.shape.kh, linear.shape.kw, linear.shape.groups, packed->key),
+                                            linear.shape.kh, linear.shape.kw, linear.shape.groups, packed.key),
                                 [&] {
                                   std::shared_ptr<std::byte[]> made = allocate_aligned(kernel->packed_bytes(linear.shape));
-                                  kernel->pack(linear.shape, packed->values.data(), zero_points, made.get());
+                                  kernel->pack(linear.shape, packed.values.data(), zero_points, made.get());
                                   return std::shared_ptr<const void>(made, made.get());
                                 });
-  const ValueId in = fetch(x, linear.out_layout, x_dtype == DType::s8);
-  const ValueId zero_id = dynamic_zero ? fetch(zero, Layout::row_major) : kNoValue;
-  const ValueId out = define(tail.value, rescale ? DType::f32 : DType::s32, linear.out_dims, linear.out_layout);
+  const ValueId in = fetch(x, linear.out_layout, product->x_dtype == DType::s8);
+  const ValueId zero_id = product->dynamic_zero ? fetch(zero, Layout::row_major) : kNoValue;
+  const ValueId out = define(tail.value, product->rescale ? DType::f32 : DType::s32, linear.out_dims, linear.out_layout);
   auto step = std::make_unique<DynamicLinearStep>(*kernel, linear.shape, bytes, std::move(constants), args);
   step->info.macs = linear.macs;
   step->info.name = linear.name;

@@ -399,29 +399,44 @@ const Node* Lowering::next_only(const std::string& value_name, const char* op, s
   return &node;
 }
 
-bool Lowering::gelu_chain(const Node& node) {
+std::optional<Lowering::GeluChain> Lowering::find_gelu(const std::string& x) const {
   constexpr float kRootOfTwo = 1.4142135623730951F;
-  const std::string& x = node.input(0);
-  if (node.op_type != "Div" || scalar_of(node.input(1)) != kRootOfTwo || lazy_.contains(x) || !exists(x)) return false;
   const auto with = [](const Node& pair, const std::string& operand) -> std::string {  // the other operand
     return pair.inputs.size() != 2 ? std::string() : pair.input(pair.input(0) == operand ? 1 : 0);
   };
-  std::vector<std::size_t> nodes;
-  const Node* erf = next_only(node.outputs[0], "Erf", nodes);
-  const Node* add = erf == nullptr ? nullptr : next_only(erf->outputs[0], "Add", nodes);
-  if (add == nullptr || scalar_of(with(*add, erf->outputs[0])) != 1.0F) return false;
-  const Node* product = next_only(add->outputs[0], "Mul", nodes);
-  if (product == nullptr || with(*product, add->outputs[0]) != x) return false;
-  const Node* half = next_only(product->outputs[0], "Mul", nodes);
-  if (half == nullptr || scalar_of(with(*half, product->outputs[0])) != 0.5F || dims_of(half->outputs[0]) != dims_of(x))
-    return false;
-  for (const std::size_t index : nodes) done_[index] = true;
+  const auto readers = uses_.consumers.find(x);
+  if (readers == uses_.consumers.end()) return std::nullopt;
+  for (const std::size_t index : readers->second) {
+    const Node& node = graph_.nodes[index];
+    if (!node.is("Div") || node.input(0) != x || scalar_of(node.input(1)) != kRootOfTwo) continue;
+    GeluChain chain{.nodes = {index}, .output = {}};
+    const Node* erf = next_only(node.outputs[0], "Erf", chain.nodes);
+    const Node* add = erf == nullptr ? nullptr : next_only(erf->outputs[0], "Add", chain.nodes);
+    if (add == nullptr || scalar_of(with(*add, erf->outputs[0])) != 1.0F) continue;
+    const Node* product = next_only(add->outputs[0], "Mul", chain.nodes);
+    if (product == nullptr || with(*product, add->outputs[0]) != x) continue;
+    const Node* half = next_only(product->outputs[0], "Mul", chain.nodes);
+    if (half == nullptr || scalar_of(with(*half, product->outputs[0])) != 0.5F || dims_known(half->outputs[0]) != dims_known(x))
+      continue;
+    chain.output = half->outputs[0];
+    return chain;
+  }
+  return std::nullopt;
+}
+
+bool Lowering::gelu_chain(const Node& node) {
+  constexpr float kRootOfTwo = 1.4142135623730951F;
+  const std::string& x = node.input(0);
+  if (node.op_type != "Div" || lazy_.contains(x) || !exists(x)) return false;
+  const auto chain = find_gelu(x);
+  if (!chain || chain->nodes.front() != index_of(node)) return false;
+  for (const std::size_t index : chain->nodes) done_[index] = true;
   const Layout layout = layout_held(x);
-  const ValueId from = fetch(x, layout), to = define(half->outputs[0], DType::f32, dims_of(x), layout);
+  const ValueId from = fetch(x, layout), to = define(chain->output, DType::f32, dims_of(x), layout);
   const kernels::UnaryF32 params{.op = kernels::UnaryOp::gelu, .alpha = kRootOfTwo};
   emit(std::make_unique<UnaryStep>(kernels::select_elementwise_f32(options_.isas), params, element_count(dims_of(x))),
        "Div+Erf+Add+Mul+Mul", {from}, {to});
-  materialize_tap(half->outputs[0]);
+  materialize_tap(chain->output);
   return true;
 }
 

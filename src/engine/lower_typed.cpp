@@ -86,9 +86,18 @@ bool typed_shape(const Dims& dims, const std::vector<View>& views, kernels::Type
 bool Lowering::typed_elementwise(const Node& node) {
   const Dims dims = dims_of(node.outputs[0]);
   if (element_count(dims) == 0) return false;
+  const DType first = dtype_of_value(node.input(0)), out = graph_.type_of(node.outputs[0]).dtype;
+  if (node.op_type == "Cast" && out == DType::f32 && (first == DType::u8 || first == DType::s8) && exists(node.input(0))) {
+    // Dequantization by 1, made at once: what follows is arithmetic of floats.
+    const std::string& y = node.outputs[0];
+    set_lazy_affine(y, node.input(0), {.scale = 1, .zero_point = first == DType::s8 ? 128 : 0, .dtype = first});
+    dims_[y] = dims;
+    fetch_float(y, Layout::row_major);
+    lazy_.erase(y);
+    return true;
+  }
   for (const auto& input : node.inputs)
     if (!viewable(input)) return false;
-  const DType first = dtype_of_value(node.input(0)), out = graph_.type_of(node.outputs[0]).dtype;
   kernels::TypedFunction function = nullptr;
   if (node.op_type == "Where" && node.inputs.size() == 3) {
     if (first == DType::b8 && out != DType::s8) function = kernels::typed_where(element_bytes(out));

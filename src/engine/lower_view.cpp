@@ -353,7 +353,8 @@ bool Lowering::gather(const Node& node) {
   std::int64_t outer = 1, part = element_bytes(dtype);
   for (std::size_t i = 0; i < at; ++i) outer *= x_dims[i];
   for (std::size_t i = at + 1; i < x_dims.size(); ++i) part *= x_dims[i];
-  const bool flipped = dtype == DType::s8;
+  // Whole rows of bytes move: a constant stays as the file has it.
+  const bool flipped = dtype == DType::s8 && constant_of(node.input(0)) == nullptr;
   const ValueId table = fetch(node.input(0), Layout::row_major, flipped), indices = fetch(node.input(1), Layout::row_major);
   const ValueId to = define(node.outputs[0], dtype, dims, Layout::row_major, flipped);
   auto step = std::make_unique<GatherStep>(describe(node), outer, x_dims[at], element_count(dims_of(node.input(1))),

@@ -155,8 +155,12 @@ class Lowering {
                                                         const std::vector<float>& w_scale) const;
 
   // lower_dynamic.cpp
-  struct RowQuantizer {  // the nodes that quantize each row of a value by itself
+  // The nodes that quantize sets of numbers by themselves. Rows lie along the last axis, columns along the one before it;
+  // shares are rows of numbers that are not negative.
+  struct RowQuantizer {
+    enum class Sets : std::uint8_t { rows, columns, shares };
     std::string x, q, scale;
+    Sets sets = Sets::rows;
     std::vector<std::size_t> nodes;
   };
   struct Rescale {  // what turns integer sums into real numbers
@@ -166,8 +170,21 @@ class Lowering {
     std::string operators;
     std::vector<std::size_t> nodes;
   };
+  struct DynamicProduct {  // MatMulInteger or ConvInteger with constant weights, and what stands behind it
+    const Node* node = nullptr;
+    Linear linear;
+    IntegerWeights weights;
+    std::vector<std::int32_t> w_sums;  // [o], of (w - its zero point)
+    std::int32_t zero_point = 0;       // of the inputs, where it is constant
+    bool dynamic_zero = false;
+    DType x_dtype = DType::u8;
+    std::optional<Rescale> rescale;
+  };
   void find_row_quantizers();
   bool row_quantize(std::size_t index);
+  void emit_row_quantizer(const RowQuantizer& rows);
+  // `elsewhere`: it is another function's.
+  std::optional<DynamicProduct> dynamic_product(const Node& node, bool& elsewhere);
   bool dynamic_quantize(const Node& node);
   bool dynamic_linear(const Node& node);
   std::optional<Rescale> find_rescale(const Node& product, std::int64_t channels, std::size_t spatial) const;
@@ -176,6 +193,34 @@ class Lowering {
   std::size_t index_of(const Node& node) const;
   ValueId any_id(const std::string& value) const;   // in whatever form it is held; kNoValue when in none
   Dims dims_known(const std::string& value) const;  // as the graph has them; empty when it doesn't
+
+  // lower_fused_products.cpp: kernels of matmul_q8, which do what stands around a product too
+  bool fused_products(const Node& node);
+  // What the epilogue does behind `value`: ReLU or Clip, GELU, the sum with another value of the same shape.
+  struct FloatTail {
+    Tail tail;
+    bool gelu = false;
+    std::string residual;  // empty: none
+  };
+  FloatTail absorb_float_tail(const std::string& value);
+  // The nodes of a GELU written as a chain that starts at `value`, and what they make.
+  struct GeluChain {
+    std::vector<std::size_t> nodes;
+    std::string output;
+  };
+  std::optional<GeluChain> find_gelu(const std::string& value) const;
+
+  // lower_attention.cpp: both products of an attention and the softmax between them as one step
+  struct Attention {
+    std::string q, k, v, mask, output;  // k as [.., depth, columns]; mask may be empty
+    std::string factor_op;              // Mul or Div by `factor`; empty: none
+    float factor = 1;
+    std::vector<std::size_t> nodes;  // in order; the step stands at the last
+  };
+  void find_attentions();
+  std::optional<Attention> attention_behind(const Node& values) const;
+  void lower_attention(const Attention& attention);
+  bool fused_attention(const Attention& attention);
 
   // lower_weight_only.cpp
   struct StoredWeights {  // a matrix of integers as the kernels of weight-only products take it
@@ -342,7 +387,11 @@ class Lowering {
   std::map<std::string, Folded, std::less<>> folded_;           // constants made when the plan is made
   std::map<std::string, Dims, std::less<>> dims_;
   std::map<std::string, const Node*, std::less<>> deferred_constants_;  // of a DequantizeLinear; real when somebody asks
-  std::map<std::size_t, RowQuantizer> row_quantizers_;                  // by their first node
+  std::map<std::size_t, RowQuantizer> row_quantizers_;                  // of rows, by their first node
+  std::map<std::string, RowQuantizer, std::less<>> set_quantizers_;     // of all kinds, by the name of the integers
+  std::map<std::size_t, std::shared_ptr<const Attention>> attentions_;  // by each of their nodes
+  // Left to the products that read them: by the name of the integers.
+  std::map<std::string, RowQuantizer, std::less<>> deferred_rows_;
   int fresh_ = 0;
 };
 

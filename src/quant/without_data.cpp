@@ -45,7 +45,8 @@ const WeightedOperator* weighted(const Node& node) {
 bool is_recurrent(const Node& node) { return node.is("LSTM") || node.is("GRU") || node.is("RNN"); }
 
 // What becomes of a node.
-enum class Form : std::uint8_t { none, left, product, convolution, lstm, weights, rows };  // left: in float, weights too
+// left: in float, weights too; scores and values: the two products of an attention
+enum class Form : std::uint8_t { none, left, product, convolution, lstm, weights, rows, scores, values };
 struct Plan {
   Form form = Form::none;
   std::string reason;  // why not, or why not more
@@ -116,9 +117,52 @@ class Rewriter {
       plans_.push_back(plan(node));
       if (plans_.back().form == Form::left) plans_.back().form = Form::none;
     }
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) plan_attention(i);
+  }
+  // MatMul -> (Mul or Div by a number) -> (Add) -> Softmax -> MatMul of activations: both products in integers, where the
+  // runtime has one kernel for all of it.
+  void plan_attention(std::size_t index) {
+    const Node& values = graph_.nodes[index];
+    const auto dynamic = [&](const Node& node) {
+      const Rule* rule = rule_of(node);
+      return rule && rule->weight && rule->activation && rule->activation->dynamic;
+    };
+    const auto computed = [&](const std::string& value) {
+      const auto producer = uses_.producer.find(value);
+      return !graph_.constant(value) && is_f32(value) &&
+             (producer == uses_.producer.end() || !graph_.nodes[producer->second].is("Constant"));
+    };
+    const auto product = [&](const Node& node) {
+      return node.is("MatMul") && dynamic(node) && computed(node.input(0)) && computed(node.input(1));
+    };
+    const auto alone = [&](const std::string& value) {  // its maker, when nobody else reads it
+      const auto producer = uses_.producer.find(value);
+      const auto readers = uses_.consumers.find(value);
+      const bool output =
+          std::any_of(graph_.outputs.begin(), graph_.outputs.end(), [&](const auto& o) { return o.name == value; });
+      return producer == uses_.producer.end() || output || readers->second.size() != 1 ? nullptr
+                                                                                       : &graph_.nodes[producer->second];
+    };
+    if (recipe_.target != Target::zeropoint || !product(values)) return;
+    const Node* node = alone(values.input(0));
+    const std::optional<Shape> shape = type_of(values.input(0)).shape;
+    if (!node || !node->is("Softmax") || !shape || shape->size() < 3) return;
+    const std::int64_t axis = node->get_int("axis", graph_.opset() < 13 ? 1 : -1);
+    if (axis != -1 && axis != static_cast<std::int64_t>(shape->size()) - 1) return;
+    node = alone(node->input(0));
+    if (node && node->is("Add")) {
+      const Node* other = alone(node->input(1));
+      node = alone(node->input(0));  // the mask stands on either side
+      if (!node || !(node->is("MatMul") || node->is("Mul") || node->is("Div"))) node = other;
+    }
+    if (node && (node->is("Mul") || node->is("Div"))) node = alone(node->input(computed(node->input(0)) ? 0 : 1));
+    if (!node || !product(*node)) return;
+    plans_[static_cast<std::size_t>(node - graph_.nodes.data())] = {Form::scores, ""};
+    plans_[index] = {Form::values, ""};
   }
   void tell(const Node& node, const Plan& plan, WithoutData& result) const {
-    if (plan.form == Form::product || plan.form == Form::convolution || plan.form == Form::lstm)
+    if (plan.form == Form::product || plan.form == Form::convolution || plan.form == Form::lstm || plan.form == Form::scores ||
+        plan.form == Form::values)
       result.integer_names.insert(name_of(node));
     if (plan.form == Form::weights || plan.form == Form::rows) result.weight_names.insert(name_of(node));
     if (plan.form == Form::none || !plan.reason.empty())
@@ -286,7 +330,7 @@ class Rewriter {
     std::int64_t opset = 0;
     for (std::size_t i = 0; i < plans_.size(); ++i) {
       const Form form = plans_[i].form;
-      if (form == Form::product || form == Form::convolution) opset = std::max(opset, kOpsetOfDynamic);
+      if (form == Form::product || form == Form::convolution || form == Form::scores) opset = std::max(opset, kOpsetOfDynamic);
       if (form != Form::weights) continue;
       const Scheme& scheme = *rule_of(graph_.nodes[i])->weight;
       const bool groups = bits(scheme.dtype) < 8 || std::holds_alternative<PerGroup>(scheme.granularity);
@@ -396,6 +440,7 @@ class Rewriter {
   }
   bool by_rows(const std::string& x, Rows rows) const {
     if (rows != Rows::gated) return rows == Rows::all;
+    if (recipe_.target == Target::zeropoint) return true;  // products quantize the rows they read
     // Through scalar factors and movements, up to a product of two computed values.
     std::string value = x;
     for (int depth = 0; depth < 6; ++depth) {
@@ -415,40 +460,52 @@ class Rewriter {
     const auto found = uses_.producer.find(value);
     return found != uses_.producer.end() && original_[found->second].is("Constant");
   }
-  // Rows (along the last axis) by themselves, in standard operators: scale = max(max |x| / 127, tiny),
-  // q = saturate(round(x / scale) + 128).
-  const Activation& quantized_rows(const std::string& x) {
-    const auto found = row_activations_.find(x);
+  // Numbers that share a scale, in standard operators. Rows lie along the last axis, columns along the one before it:
+  // scale = max(max |x| / 127, tiny), q = saturate(round(x / scale) + 128). Shares are rows of a softmax, which are not
+  // negative: scale = max(max x / 255, tiny), q = saturate(round(x / scale)).
+  enum class Sets : std::uint8_t { rows, columns, shares };
+  const Activation& quantized_rows(const std::string& x, Sets sets = Sets::rows) {
+    const auto found = row_activations_.find({x, sets});
     if (found != row_activations_.end()) return found->second;
     const std::optional<Shape> shape = type_of(x).shape;
-    std::optional<Shape> column = shape;
-    if (column && !column->empty()) column->back() = 1;
+    std::optional<Shape> ones = shape;
+    const std::size_t from_end = sets == Sets::columns ? 2 : 1;
+    if (ones && ones->size() >= from_end) (*ones)[ones->size() - from_end] = 1;
+    const std::string kind = sets == Sets::columns ? "_column" : "_row";
     Activation made;
-    const std::string magnitude = fresh(x + "_magnitude", DType::f32, shape), most = fresh(x + "_most", DType::f32, column),
-                      step = fresh(x + "_step", DType::f32, column), steps = fresh(x + "_steps", DType::f32, shape);
-    made.scale = fresh(x + "_row_scale", DType::f32, column);
-    made.q = fresh(x + "_row_quantized", DType::u8, shape);
-    if (levels_.empty()) {
-      levels_ = add_constant("row_levels", Tensor::scalar(127.0F));
-      least_scale_ = add_constant("row_least_scale", Tensor::scalar(1.17549435e-38F));
-      unit_ = add_constant("row_unit", Tensor::scalar(1.0F));
-      middle_ = add_constant("row_zero_point", Tensor::scalar(std::uint8_t{128}));
+    const std::string most = fresh(x + kind + "_largest", DType::f32, ones), step = fresh(x + kind + "_step", DType::f32, ones),
+                      steps = fresh(x + kind + "_steps", DType::f32, shape);
+    made.scale = fresh(x + kind + "_scale", DType::f32, ones);
+    made.q = fresh(x + kind + "_quantized", DType::u8, shape);
+    const auto constant = [&](const std::string& base, Tensor tensor) {
+      std::string& name = row_constants_[base];
+      if (name.empty()) name = add_constant(base, std::move(tensor));
+      return name;
+    };
+    const bool shares = sets == Sets::shares;
+    const std::string levels =
+        shares ? constant("share_levels", Tensor::scalar(255.0F)) : constant("row_levels", Tensor::scalar(127.0F));
+    const std::string least = constant("row_least_scale", Tensor::scalar(1.17549435e-38F)),
+                      unit = constant("row_unit", Tensor::scalar(1.0F));
+    made.zero_point = shares ? constant("share_zero_point", Tensor::scalar(std::uint8_t{0}))
+                             : constant("row_zero_point", Tensor::scalar(std::uint8_t{128}));
+    std::string magnitude = x;
+    if (!shares) {
+      magnitude = fresh(x + kind + "_magnitude", DType::f32, shape);
+      add_node("Abs", x + kind + "_magnitudes", {x}, {magnitude});
     }
-    made.zero_point = middle_;
-    add_node("Abs", x + "_magnitudes", {x}, {magnitude});
-    Node& reduce = add_node("ReduceMax", x + "_row_most", {magnitude}, {most});
+    Node& reduce = add_node("ReduceMax", x + kind + "_most", {magnitude}, {most});
     reduce.attributes["keepdims"] = std::int64_t{1};
-    if (graph_.opset() >= 18) {
-      if (last_axis_.empty()) last_axis_ = add_constant("last_axis", Tensor::of_ints({-1}));
-      reduce.inputs.push_back(last_axis_);
-    } else {
-      reduce.attributes["axes"] = std::vector<std::int64_t>{-1};
-    }
-    add_node("Div", x + "_row_step", {most, levels_}, {step});
-    add_node("Max", x + "_row_scales", {step, least_scale_}, {made.scale});
-    add_node("Div", x + "_row_divide", {x, made.scale}, {steps});
-    add_node("QuantizeLinear", x + "_row_quantize", {steps, unit_, middle_}, {made.q});
-    return row_activations_[x] = made;
+    const std::int64_t axis = -static_cast<std::int64_t>(from_end);
+    if (graph_.opset() >= 18)
+      reduce.inputs.push_back(constant(axis == -1 ? "last_axis" : "axis_before_last", Tensor::of_ints({axis})));
+    else
+      reduce.attributes["axes"] = std::vector<std::int64_t>{axis};
+    add_node("Div", x + kind + "_step", {most, levels}, {step});
+    add_node("Max", x + kind + "_scales", {step, least}, {made.scale});
+    add_node("Div", x + kind + "_divide", {x, made.scale}, {steps});
+    add_node("QuantizeLinear", x + kind + "_quantize", {steps, unit, made.zero_point}, {made.q});
+    return row_activations_[{x, sets}] = made;
   }
 
   // --- forms ---
@@ -472,6 +529,12 @@ class Rewriter {
         break;
       case Form::rows:
         write_rows(node);
+        break;
+      case Form::scores:
+        write_activations(node, Sets::rows);
+        break;
+      case Form::values:
+        write_activations(node, Sets::shares);
         break;
     }
   }
@@ -512,6 +575,16 @@ class Rewriter {
     add_node("MatMulInteger", base, std::move(inputs), {acc});
     write_rescale(base, acc, x.scale, w, product, shape, rows);
     if (biased) add_node("Add", base + "_bias", {product, scaled(node.input(2), beta)}, {y});
+  }
+  // A product of two activations: (sums * left row's scale) * right column's scale.
+  void write_activations(const Node& node, Sets left) {
+    const Activation a = quantized_rows(node.input(0), left), b = quantized_rows(node.input(1), Sets::columns);
+    const std::string &y = node.outputs[0], base = name_of(node);
+    const std::optional<Shape> shape = type_of(y).shape;
+    const std::string acc = fresh(y + "_integers", DType::s32, shape);
+    node_names_.erase(node.name);
+    add_node("MatMulInteger", base, {a.q, b.q, a.zero_point, b.zero_point}, {acc});
+    write_rescale(base, acc, a.scale, {.q = b.q, .scale = b.scale, .zero_point = b.zero_point}, y, shape, true);
   }
   std::string scaled(const std::string& c, float beta) {
     if (beta == 1) return c;
@@ -686,13 +759,14 @@ class Rewriter {
   Spill spill_;
   std::map<std::string, TensorType> types_;
   std::vector<Plan> plans_;
-  std::set<std::string> names_, node_names_;                         // all in use
-  std::vector<Node> original_, nodes_;                               // before and after
-  std::map<std::string, Stored> stored_;                             // by initializer and form
-  std::map<std::string, std::string> dequantized_;                   // by the name of the integers
-  std::map<std::string, Activation> activations_, row_activations_;  // by value
-  std::string levels_, least_scale_, unit_, middle_, last_axis_;     // constants of quantized_rows
-  std::vector<std::string> depthwise_, gated_, dense_, left_;        // convolutions that dynamic ranges harm
+  std::set<std::string> names_, node_names_;        // all in use
+  std::vector<Node> original_, nodes_;              // before and after
+  std::map<std::string, Stored> stored_;            // by initializer and form
+  std::map<std::string, std::string> dequantized_;  // by the name of the integers
+  std::map<std::string, Activation> activations_;   // by value
+  std::map<std::pair<std::string, Sets>, Activation> row_activations_;
+  std::map<std::string, std::string> row_constants_;           // of quantized_rows
+  std::vector<std::string> depthwise_, gated_, dense_, left_;  // convolutions that dynamic ranges harm
   bool uses_microsoft_ = false;
 };
 

@@ -1,0 +1,365 @@
+// Matrix products by AMX: tiles of 16 x 64 bytes, tdpbusd.
+//
+// A block is 32 rows x 32 columns in four accumulator tiles. The weights of a block of columns stay in L1 while all rows pass
+// by from L2; those of the next block are prefetched meanwhile, a few lines a step, since a transformer's weights are met once
+// a run and come from far away. The accumulators of a block are stored during the first step of the next one, and its epilogue
+// runs, row by row, between the products of the block after that.
+// Rows of floats are quantized into the workspace first, all of them: the columns that follow pay for it.
+#include <float.h>
+#include <immintrin.h>
+
+#include "kernels/matmul_q8/entries.h"
+#include "kernels/vector.h"
+#include "kernels/vector_elementary.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
+constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 beside the weights
+constexpr int64_t kStreamBytes = 8 << 20;   // results larger than that bypass the caches
+
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+struct Geometry {
+  int64_t steps, blocks, block_bytes, pitch, chunk;  // chunk: rows at once
+
+  explicit Geometry(const MatmulQ8Shape& s)
+      : steps((s.k + kStepBytes - 1) / kStepBytes),
+        blocks((s.n + kBlock - 1) / kBlock),
+        block_bytes(steps * kStepWeights),
+        // Rows at a large power of two would all map to a few sets of L1.
+        pitch(steps * kStepBytes + kStepBytes) {
+    const int64_t chunks = (s.m * pitch + kRowsBytes - 1) / kRowsBytes;
+    chunk = round_up((s.m + chunks - 1) / chunks, kBlock);
+  }
+  int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64); }
+};
+
+// The quotient as the division rounds it, then to the nearest integer: x * inverse is within 2^-16 of it (|x / scale| < 128),
+// so that both round to the same integer unless it lies within kDoubt of half way between two. Those few are divided.
+constexpr float kDoubt = 0x1p-14F, kTiny = 0x1p-100F, kHuge = 0x1p100F;
+
+inline __m512i quotient(__m512 x, __m512 scale, __m512 inverse, bool certain) {
+  const __m512 t = _mm512_mul_ps(x, inverse);
+  const __m512i rounded = _mm512_cvtps_epi32(t);
+  const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(t, _mm512_cvtepi32_ps(rounded)));
+  const __mmask16 doubtful = _mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.5F - kDoubt), _CMP_NLE_UQ);
+  if (__builtin_expect(certain && doubtful == 0, 1)) return rounded;
+  // As numerics::quantize: limits before the conversion; what is below them, and NaN, saturates in the pack.
+  return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale)));
+}
+
+// Returns the scale. q has room for whole steps of 64.
+float quantize_row(const float* x, int64_t count, uint8_t* q) {
+  __m512 most0 = _mm512_setzero_ps(), most1 = most0, most2 = most0, most3 = most0;
+  int64_t i = 0;
+  for (; i + 64 <= count; i += 64) {
+    most0 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i)), most0);  // NaN is left out
+    most1 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 16)), most1);
+    most2 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 32)), most2);
+    most3 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 48)), most3);
+  }
+  for (; i < count; i += 16) {
+    const auto mask = static_cast<__mmask16>(count - i < 16 ? (1U << (count - i)) - 1 : 0xFFFFU);
+    most0 = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(mask, x + i)), most0);
+  }
+  const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(most0, most1), _mm512_max_ps(most2, most3)));
+  const float ratio = most / 127.0F, scale = ratio > FLT_MIN ? ratio : FLT_MIN;
+  const bool certain = scale > kTiny && scale < kHuge;
+  const __m512 by = _mm512_set1_ps(scale), inverse = _mm512_set1_ps(1.0F / scale);
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m512i middle = _mm512_set1_epi8(static_cast<char>(128));
+  const auto sixty_four = [&](__m512 a, __m512 b, __m512 c, __m512 d) {
+    const __m512i low = _mm512_packs_epi32(quotient(a, by, inverse, certain), quotient(b, by, inverse, certain));
+    const __m512i high = _mm512_packs_epi32(quotient(c, by, inverse, certain), quotient(d, by, inverse, certain));
+    return _mm512_xor_si512(_mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high)), middle);
+  };
+  for (i = 0; i + 64 <= count; i += 64)
+    _mm512_storeu_si512(q + i, sixty_four(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i + 32),
+                                          _mm512_loadu_ps(x + i + 48)));
+  if (i < count) {
+    const uint64_t mask = (uint64_t{1} << (count - i)) - 1;
+    const auto part = [&](int v) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> (16 * v)), x + i + 16 * v); };
+    _mm512_storeu_si512(q + i, sixty_four(part(0), part(1), part(2), part(3)));
+  }
+  return scale;
+}
+
+enum class Finish { plain, clamp, gelu };
+
+// x / sqrt(2), rounded as the division rounds it, for every float: the reciprocal as a sum of two (kernels_test tries them
+// all).
+inline F32 by_root_of_two(F32 x) { return fma(x, broadcast(0.707106769F), mul(x, broadcast(2.4203235e-08F))); }
+inline F32 gelu(F32 x) { return mul(mul(broadcast(0.5F), x), add(broadcast(1.0F), erf(by_root_of_two(x)))); }
+
+// A computed block: sums [32][32] at c, of which rows [begin, end) are wanted.
+struct Block {
+  const int32_t* c = nullptr;
+  float* out = nullptr;             // row 0
+  const float* residual = nullptr;  // row 0, or null
+  const float* row_scale = nullptr;
+  int64_t column = 0;
+  int begin = 0, end = 0, columns = 0;
+};
+
+// The epilogue of one block, a row a step.
+template <Finish kFinish>
+struct Finisher {
+  int64_t dst_stride, residual_stride;
+  bool stream;
+  __m512 low, high;
+  const int32_t* sums = nullptr;  // next row
+  const float* row_scale = nullptr;
+  const float* residual = nullptr;
+  float* to = nullptr;
+  int left = 0;  // rows
+  __mmask16 mask0 = 0, mask1 = 0;
+  bool whole = false;
+  __m512i comp0, comp1;
+  __m512 scale0, scale1, bias0, bias1;
+
+  Finisher(const MatmulQ8Shape& s, const MatmulQ8Args& a)
+      : dst_stride(s.dst_stride),
+        residual_stride(s.residual_stride),
+        stream(s.m * s.n * 4 >= kStreamBytes && reinterpret_cast<uintptr_t>(a.dst) % 64 == 0 && s.dst_stride % 16 == 0),
+        low(_mm512_set1_ps(a.low)),
+        high(_mm512_set1_ps(a.high)) {}
+
+  void start(const Block& block, const MatmulQ8Args& a) {
+    sums = block.c + block.begin * kBlock;
+    to = block.out + block.begin * dst_stride;
+    residual = block.residual ? block.residual + block.begin * residual_stride : nullptr;
+    row_scale = block.row_scale + block.begin;
+    left = block.end - block.begin;
+    whole = block.columns == kBlock;
+    const auto mask = block.columns < 32 ? (1U << block.columns) - 1 : ~0U;
+    mask0 = static_cast<__mmask16>(mask), mask1 = static_cast<__mmask16>(mask >> 16);
+    comp0 = _mm512_maskz_loadu_epi32(mask0, a.comp + block.column);
+    comp1 = _mm512_maskz_loadu_epi32(mask1, a.comp + block.column + 16);
+    scale0 = _mm512_maskz_loadu_ps(mask0, a.scale + block.column);
+    scale1 = _mm512_maskz_loadu_ps(mask1, a.scale + block.column + 16);
+    bias0 = bias1 = _mm512_set1_ps(-0.0F);  // changes nothing when it is added
+    if (a.bias) {
+      bias0 = _mm512_maskz_loadu_ps(mask0, a.bias + block.column);
+      bias1 = _mm512_maskz_loadu_ps(mask1, a.bias + block.column + 16);
+    }
+  }
+  bool done() const { return left <= 0; }
+
+  __attribute__((always_inline)) __m512 value(__m512i sum, __m512 factor, __m512 scale, __m512 bias) const {
+    __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), scale), bias);
+    v = _mm512_max_ps(v, low);  // NaN turns into the limit
+    if constexpr (kFinish != Finish::plain) v = _mm512_min_ps(v, high);
+    if constexpr (kFinish == Finish::gelu) v = gelu(v);
+    return v;
+  }
+
+  __attribute__((always_inline)) void step() {
+    if (done()) return;
+    const __m512 factor = _mm512_set1_ps(*row_scale);
+    __m512 v0 = value(_mm512_add_epi32(_mm512_load_si512(sums), comp0), factor, scale0, bias0);
+    __m512 v1 = value(_mm512_add_epi32(_mm512_load_si512(sums + 16), comp1), factor, scale1, bias1);
+    if (residual) {
+      v0 = _mm512_add_ps(v0, _mm512_maskz_loadu_ps(mask0, residual));
+      v1 = _mm512_add_ps(v1, _mm512_maskz_loadu_ps(mask1, residual + 16));
+      residual += residual_stride;
+    }
+    if (!whole) {
+      _mm512_mask_storeu_ps(to, mask0, v0);
+      if (mask1) _mm512_mask_storeu_ps(to + 16, mask1, v1);
+    } else if (stream) {
+      _mm512_stream_ps(to, v0), _mm512_stream_ps(to + 16, v1);
+    } else {
+      _mm512_storeu_ps(to, v0), _mm512_storeu_ps(to + 16, v1);
+    }
+    --left, ++row_scale;
+    sums += kBlock;
+    to += dst_stride;
+  }
+};
+
+// GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
+inline void finish_stores() { asm volatile("" ::: "memory"); }
+
+// Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
+// finisher works off its own block, `pace` rows a product, and `lines` cache lines a step of `next` are prefetched.
+template <Finish kFinish>
+__attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const int8_t* b, int64_t steps, int32_t* previous,
+                                        const Finisher<kFinish>& other_block, int pace, const int8_t* next, int lines) {
+  Finisher<kFinish> finisher = other_block;  // a copy that stays in registers
+  const uint8_t* a1 = a + 16 * pitch;
+  const auto finish = [&]() __attribute__((always_inline)) {
+    for (int i = 0; i < pace; ++i) finisher.step();
+  };
+  const auto fetch = [&]() __attribute__((always_inline)) {
+    for (int i = 0; i < lines; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+  };
+  fetch();
+  _tile_loadd(6, b, 64);
+  _tile_stream_loadd(4, a, pitch);
+  _tile_stored(0, previous, kSumsPitch);
+  _tile_zero(0);
+  _tile_dpbusd(0, 4, 6);
+  finish();
+  _tile_stored(2, previous + 16 * kBlock, kSumsPitch);
+  _tile_stream_loadd(5, a1, pitch);
+  _tile_zero(2);
+  _tile_dpbusd(2, 5, 6);
+  finish();
+  _tile_stored(1, previous + 16, kSumsPitch);
+  _tile_loadd(7, b + 1024, 64);
+  _tile_zero(1);
+  _tile_dpbusd(1, 4, 7);
+  finish();
+  _tile_stored(3, previous + 16 * kBlock + 16, kSumsPitch);
+  _tile_zero(3);
+  _tile_dpbusd(3, 5, 7);
+  finish();
+  for (int64_t step = 1; step < steps; ++step) {
+    a += kStepBytes, a1 += kStepBytes, b += kStepWeights;
+    fetch();
+    _tile_loadd(6, b, 64);
+    _tile_stream_loadd(4, a, pitch);
+    _tile_dpbusd(0, 4, 6);
+    finish();
+    _tile_stream_loadd(5, a1, pitch);
+    _tile_dpbusd(2, 5, 6);
+    finish();
+    _tile_loadd(7, b + 1024, 64);
+    _tile_dpbusd(1, 4, 7);
+    finish();
+    _tile_dpbusd(3, 5, 7);
+    finish();
+  }
+  while (!finisher.done()) finisher.step();
+}
+
+// The blocks of one worker, in order, through the three stages: multiply, store, finish.
+template <Finish kFinish>
+class Pipeline {
+ public:
+  Pipeline(const MatmulQ8Shape& s, const MatmulQ8Args& a, const Geometry& g)
+      : args_(a), steps_(g.steps), pace_(static_cast<int>((kBlock + 4 * g.steps - 1) / (4 * g.steps))), finisher_(s, a) {}
+
+  void add(const uint8_t* rows, int64_t pitch, const int8_t* weights, const Block& block, const int8_t* next, int lines) {
+    int32_t* previous = sums_[count_ & 1];
+    if (stored_.c) finisher_.start(stored_, args_);
+    multiply<kFinish>(rows, pitch, weights, steps_, previous, finisher_, pace_, next, lines);
+    finish_stores();
+    stored_ = multiplied_;
+    stored_.c = count_ == 0 ? nullptr : previous;
+    multiplied_ = block;
+    ++count_;
+  }
+
+  void finish() {
+    if (count_ == 0) return;
+    if (stored_.c) finish_block(stored_);
+    int32_t* c = sums_[count_ & 1];
+    _tile_stored(0, c, kSumsPitch);
+    _tile_stored(1, c + 16, kSumsPitch);
+    _tile_stored(2, c + 16 * kBlock, kSumsPitch);
+    _tile_stored(3, c + 16 * kBlock + 16, kSumsPitch);
+    finish_stores();
+    multiplied_.c = c;
+    finish_block(multiplied_);
+    stored_ = {}, multiplied_ = {}, count_ = 0;
+  }
+
+ private:
+  void finish_block(const Block& block) {
+    finisher_.start(block, args_);
+    while (!finisher_.done()) finisher_.step();
+  }
+
+  const MatmulQ8Args& args_;
+  const int64_t steps_;
+  const int pace_;
+  Finisher<kFinish> finisher_;
+  int64_t count_ = 0;
+  Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
+  alignas(64) int32_t sums_[2][kBlock * kBlock];
+};
+
+template <Finish kFinish>
+void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) {
+  const Geometry g(s);
+  // By columns, so that each worker reads only its own weights; by rows where columns are few.
+  const bool by_columns = workers == 1 || g.blocks >= 4 * workers;
+  const int64_t first_block = by_columns ? g.blocks * worker / workers : 0;
+  const int64_t last_block = by_columns ? g.blocks * (worker + 1) / workers : g.blocks;
+  const int64_t panels = (s.m + kBlock - 1) / kBlock;
+  const int64_t first_row = by_columns ? 0 : panels * worker / workers * kBlock;
+  const int64_t last_row = by_columns ? s.m : least(s.m, panels * (worker + 1) / workers * kBlock);
+  if (first_block == last_block || first_row >= last_row) return;
+  auto* rows = static_cast<uint8_t*>(a.workspace) + g.worker_bytes() * worker;
+  auto* scales = reinterpret_cast<float*>(rows + g.chunk * g.pitch);
+  const auto* weights = static_cast<const int8_t*>(a.packed);
+  static const TileConfig config;
+  asm volatile("ldtilecfg %0" ::"m"(config));
+  Pipeline<kFinish> pipeline(s, a, g);
+  for (int64_t row0 = first_row; row0 < last_row; row0 += g.chunk) {
+    const int64_t count = least(g.chunk, last_row - row0);
+    const bool direct = a.source == MatmulQ8Source::u8 && count >= kBlock;
+    if (a.source == MatmulQ8Source::f32) {
+      const auto* src = static_cast<const float*>(a.src) + row0 * s.src_stride;
+      for (int64_t r = 0; r < count; ++r) scales[r] = quantize_row(src + r * s.src_stride, s.k, rows + r * g.pitch);
+    } else {
+      for (int64_t r = 0; r < count; ++r) scales[r] = a.row_scale ? a.row_scale[row0 + r] : 1.0F;
+      if (!direct)
+        for (int64_t r = 0; r < count; ++r)
+          __builtin_memcpy(rows + r * g.pitch, static_cast<const uint8_t*>(a.src) + (row0 + r) * s.src_stride,
+                           static_cast<size_t>(s.k));
+    }
+    finish_stores();
+    const uint8_t* from = direct ? static_cast<const uint8_t*>(a.src) + row0 * s.src_stride : rows;
+    const int64_t pitch = direct ? s.src_stride : g.pitch, tiles = (count + kBlock - 1) / kBlock;
+    const int64_t lines = (g.block_bytes / 64 + tiles * g.steps - 1) / (tiles * g.steps);
+    for (int64_t block = first_block; block < last_block; ++block) {
+      const int8_t* b = weights + block * g.block_bytes;
+      const int64_t column = block * kBlock;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        // The last tile of rows that are read where they lie moves back to stay within them; only its new rows are kept.
+        const int64_t left = count - tile * kBlock, back = direct && left < kBlock ? kBlock - left : 0;
+        const int64_t row = tile * kBlock - back;
+        const Block output{.c = nullptr,
+                           .out = a.dst + (row0 + row) * s.dst_stride + column,
+                           .residual = a.residual ? a.residual + (row0 + row) * s.residual_stride + column : nullptr,
+                           .row_scale = scales + row,
+                           .column = column,
+                           .begin = static_cast<int>(back),
+                           .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
+                           .columns = static_cast<int>(least(kBlock, s.n - column))};
+        const bool ahead = block + 1 < last_block;
+        pipeline.add(from + row * pitch, pitch, b, output, b + g.block_bytes + tile * g.steps * lines * 64,
+                     ahead ? static_cast<int>(lines) : 0);
+      }
+    }
+    pipeline.finish();
+  }
+  _tile_release();
+  _mm_sfence();
+}
+
+}  // namespace
+
+size_t matmul_workspace_32x32x64_amxint8(const MatmulQ8Shape& s, int workers) {
+  return static_cast<size_t>(Geometry(s).worker_bytes() * workers);
+}
+
+void matmul_u8s8f32_32x32x64_amxint8(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) noexcept {
+  const bool limited = a.low != -__builtin_inff() || a.high != __builtin_inff();
+  if (a.function == MatmulQ8Function::gelu) return run_product<Finish::gelu>(s, a, worker, workers);
+  if (limited) return run_product<Finish::clamp>(s, a, worker, workers);
+  return run_product<Finish::plain>(s, a, worker, workers);
+}
+
+}  // namespace zeropoint::kernels
