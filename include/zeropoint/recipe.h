@@ -47,6 +47,7 @@ enum class Target : std::uint8_t { onnxruntime, openvino, zeropoint };
 std::string_view name(Target target);
 std::optional<Target> parse_target(std::string_view text);
 const std::vector<std::string>& target_names();
+std::int64_t newest_opset(Target target);  // of the standard operators that its runtime takes
 
 struct Recipe {
   std::string name = "custom";

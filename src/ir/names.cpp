@@ -33,6 +33,12 @@ NamePool::NamePool(const Graph& graph) {
   visit_names(graph, [&](const std::string& value) { next_.emplace(value, 1); });
 }
 
+NamePool NamePool::of_nodes(const Graph& graph) {
+  NamePool pool;
+  for (const Node& node : graph.nodes) pool.next_.emplace(node.name, 1);
+  return pool;
+}
+
 std::string NamePool::take(const std::string& base) {
   if (next_.emplace(base, 1).second) return base;
   for (;;) {

@@ -14,9 +14,13 @@ namespace zeropoint {
 class NamePool {
  public:
   explicit NamePool(const Graph& graph);
-  std::string take(const std::string& base);  // `base`, or `base_1`, ...
+  static NamePool of_nodes(const Graph& graph);  // names of its own nodes instead
+  std::string take(const std::string& base);     // `base`, or `base_1`, ...
+  void give_back(const std::string& name) { next_.erase(name); }
+  bool has(const std::string& name) const { return next_.contains(name); }
 
  private:
+  NamePool() = default;
   std::unordered_map<std::string, std::size_t> next_;  // taken name -> suffix to try next
 };
 

@@ -4,11 +4,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "ir/names.h"
 #include "passes/raise_opset.h"
 #include "zeropoint/error.h"
 #include "zeropoint/quantize_tensor.h"
@@ -44,17 +44,12 @@ Tensor of_dtype(DType dtype, const Dims& dims, const std::vector<std::int32_t>& 
 
 class Inserter {
  public:
-  Inserter(Graph graph, const QParamsMap& qparams) : graph_(std::move(graph)), qparams_(qparams), uses_(find_uses(graph_)) {
-    for (const ValueInfo& info : graph_.inputs) names_.insert(info.name);
-    for (const auto& [name, tensor] : graph_.initializers) names_.insert(name);
-    for (const Node& node : graph_.nodes) {
-      node_names_.insert(node.name);
-      names_.insert(node.outputs.begin(), node.outputs.end());
-      for (const auto& [key, attribute] : node.attributes)
-        if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph && *subgraph)
-          for (const std::string& name : outer_names(**subgraph)) names_.insert(name);
-    }
-  }
+  Inserter(Graph graph, const QParamsMap& qparams)
+      : graph_(std::move(graph)),
+        qparams_(qparams),
+        uses_(find_uses(graph_)),
+        names_(graph_),
+        node_names_(NamePool::of_nodes(graph_)) {}
 
   Graph run() {
     for (const auto& [value, parameters] : qparams_) check(value, parameters);
@@ -76,7 +71,7 @@ class Inserter {
       for (std::string& output : node.outputs)
         if (!output.empty() && qparams_.contains(output)) {
           const std::string value = output;
-          if (graph_.is_output(value)) output = fresh(value + "_float");
+          if (graph_.is_output(value)) output = names_.take(value + "_float");
           quantized.emplace_back(value, output);
         }
       nodes_.push_back(std::move(node));
@@ -91,7 +86,7 @@ class Inserter {
  private:
   void check(const std::string& value, const QParams& parameters) const {
     const std::string where = "value '" + value + "'";
-    if (!names_.contains(value)) throw Error(ErrorCode::kBadArgument, where, "the graph has no such value");
+    if (!names_.has(value)) throw Error(ErrorCode::kBadArgument, where, "the graph has no such value");
     if (const Tensor* constant = graph_.constant(value)) {
       if (constant->dtype() != DType::f32)
         throw Error(ErrorCode::kBadArgument, where, "is " + std::string(name(constant->dtype())) + ", only f32 is quantized");
@@ -105,14 +100,8 @@ class Inserter {
       throw Error(ErrorCode::kBadShape, where, "activations have one scale and one zero point");
   }
 
-  static std::string unique(const std::string& base, std::set<std::string>& taken) {
-    std::string name = base;
-    for (int i = 1; !taken.insert(name).second; ++i) name = base + "_" + std::to_string(i);
-    return name;
-  }
-  std::string fresh(const std::string& base) { return unique(base, names_); }
   std::string add_constant(const std::string& base, Tensor tensor) {
-    std::string name = fresh(base);
+    std::string name = names_.take(base);
     graph_.initializers.emplace(name, std::move(tensor));
     return name;
   }
@@ -131,8 +120,8 @@ class Inserter {
     const QParams& parameters = qparams_.at(value);
     const std::string scale = add_constant(value + "_scale", Tensor::scalar(parameters.scale[0]));
     const std::string zero_point = add_constant(value + "_zero_point", of_dtype(parameters.dtype, {}, parameters.zero_point));
-    const std::string q = fresh(value + "_quantized");
-    const std::string back = unquantized == value ? fresh(value + "_dequantized") : value;
+    const std::string q = names_.take(value + "_quantized");
+    const std::string back = unquantized == value ? names_.take(value + "_dequantized") : value;
     TensorType type = graph_.type_of(value);
     type.dtype = DType::f32;
     if (back != value) graph_.types[back] = type;
@@ -149,7 +138,7 @@ class Inserter {
                 const std::string& output, int axis) {
     Node node;
     node.op_type = op_type;
-    node.name = unique(node_name, node_names_);
+    node.name = node_names_.take(node_name);
     node.inputs = std::move(inputs);
     node.outputs = {output};
     if (axis >= 0) node.attributes["axis"] = static_cast<std::int64_t>(axis);
@@ -174,7 +163,7 @@ class Inserter {
     const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits_of_weight(parameters)));
     const std::string scale = add_constant(w + "_scale", Tensor::of<float>(dims, parameters.scale));
     const std::string zero_point = add_constant(w + "_zero_point", of_dtype(parameters.dtype, dims, parameters.zero_point));
-    const std::string back = fresh(w + "_dequantized");
+    const std::string back = names_.take(w + "_dequantized");
     graph_.types[back] = {DType::f32, to_shape(values.dims())};
     add_node("DequantizeLinear", w + "_dequantize", {q, scale, zero_point}, back, channel ? channel->axis : -1);
     dequantized_[w] = back;
@@ -200,7 +189,8 @@ class Inserter {
       tables_[w] = {q, add_constant(w + "_scale", Tensor::of<float>({values.dim(0), 1}, parameters.scale))};
     }
     const auto& [q, scale] = tables_.at(w);
-    const std::string rows = fresh(y + "_quantized"), row_scales = fresh(y + "_scale"), cast = fresh(y + "_integer");
+    const std::string rows = names_.take(y + "_quantized"), row_scales = names_.take(y + "_scale"),
+                      cast = names_.take(y + "_integer");
     TensorType type = graph_.type_of(y);
     type.dtype = DType::f32;
     graph_.types[cast] = type;
@@ -217,7 +207,7 @@ class Inserter {
     add_node("Cast", y + "_cast", {rows}, cast, -1);
     nodes_.back().attributes["to"] = kOnnxFloat;
     add_node("Mul", y + "_scale_rows", {cast, row_scales},
-             qparams_.contains(y) && graph_.is_output(y) ? fresh(y + "_float") : y, -1);
+             qparams_.contains(y) && graph_.is_output(y) ? names_.take(y + "_float") : y, -1);
     if (qparams_.contains(y)) quantize_value(y, nodes_.back().outputs[0]);
   }
 
@@ -265,7 +255,7 @@ class Inserter {
     const std::string quantized = add_constant(bias + "_quantized", std::move(q));
     const Dims dims = per_channel ? Dims{static_cast<std::int64_t>(scale.size())} : Dims{};
     const std::string scales = add_constant(bias + "_scale", Tensor::of<float>(dims, scale));
-    const std::string back = fresh(bias + "_dequantized");
+    const std::string back = names_.take(bias + "_dequantized");
     graph_.types[back] = {DType::f32, Shape{Dim(static_cast<std::int64_t>(channels))}};
     add_node("DequantizeLinear", bias + "_dequantize", {quantized, scales}, back, per_channel ? 0 : -1);
     return back;
@@ -274,7 +264,7 @@ class Inserter {
   Graph graph_;
   const QParamsMap& qparams_;
   Uses uses_;
-  std::set<std::string> names_, node_names_;  // all in use
+  NamePool names_, node_names_;
   std::vector<Node> nodes_;
   std::map<std::string, std::string> quantized_, dequantized_;            // value -> what holds it now
   std::map<std::string, std::pair<std::string, std::string>> tables_;     // of Gather -> its integers, their scales
@@ -283,9 +273,9 @@ class Inserter {
 
 }  // namespace
 
-Graph insert_qdq(Graph graph, const QParamsMap& qparams) {
+Graph insert_qdq(Graph graph, const QParamsMap& qparams, const OpsetLimit& limit) {
   if (qparams.empty()) return graph;
-  passes::raise_opset(graph, passes::opset_of_quantizers(qparams));
+  passes::raise_opset(graph, passes::opset_of_quantizers(qparams), limit);
   return Inserter(std::move(graph), qparams).run();
 }
 

@@ -147,5 +147,45 @@ graph g(x: f32[1,2,4]) -> (y: f32[1,2,1,3], z: f32[1,2,3]) {
   EXPECT_EQ(insert_qdq(graph, {{"x", u8(0.01F, 100)}}).opset(), 11) << "per tensor, opset 11 will do";
 }
 
+// What a limit does with parameters that need a newer opset.
+void expect_refused(const Graph& graph, const QParamsMap& qparams, std::int64_t newest, const std::string& what,
+                    const std::string& instead) {
+  try {
+    insert_qdq(graph, qparams, {newest, "oldruntime"});
+    ADD_FAILURE() << "opset raised above " << newest;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kUnsupported);
+    const std::string text = error.what();
+    for (const std::string& part : {std::string("value 'w'"), what, std::string("target oldruntime takes opsets up to "),
+                                    instead, std::string("another target")})
+      EXPECT_NE(text.find(part), std::string::npos) << text << "\nlacks " << part;
+  }
+}
+
+TEST(InsertQdqTest, NeverRaisesTheOpsetAboveWhatTheTargetTakes) {
+  Graph graph = parse_graph(R"(ir_version 6
+opset 11
+graph g(x: f32[1,4]) -> (m: f32[1,3]) {
+  w = f32[4,3]{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+  m = MatMul(x, w)
+}
+)");
+  const QParams channels = s8({1, 1, 1}, 1);
+  expect_refused(graph, {{"w", channels}}, 12, "its scales of channels need opset 13", "per tensor");
+  EXPECT_EQ(insert_qdq(graph, {{"w", channels}}, {13, "oldruntime"}).opset(), 13);
+  QParams groups = channels;
+  groups.granularity = PerGroup{0, 2};
+  expect_refused(graph, {{"w", groups}}, 20, "its scales of groups need opset 21", "per channel");
+  for (const auto& [dtype, opset, instead] :
+       {std::tuple(DType::u16, 21, "8 bits"), std::tuple(DType::s4, 21, "8 bits"), std::tuple(DType::u2, 25, "4 or 8 bits")}) {
+    QParams narrow = channels;
+    narrow.dtype = dtype;
+    expect_refused(graph, {{"w", narrow}}, opset - 1,
+                   std::to_string(bits(dtype)) + "-bit integers need opset " + std::to_string(opset), instead);
+  }
+  graph.opsets[""] = 13;  // the model's own is none of ours
+  EXPECT_EQ(insert_qdq(graph, {{"w", channels}}, {12, "oldruntime"}).opset(), 13);
+}
+
 }  // namespace
 }  // namespace zeropoint

@@ -1,5 +1,7 @@
 #include "zeropoint/quantize.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <map>
@@ -57,6 +59,16 @@ Statistics nothing_observed(const Graph& fused, const Recipe& recipe) {
   return statistics;
 }
 
+// Of a model that is newer than what the recipe's target takes.
+void tell_opset(const Graph& graph, const Recipe& recipe, std::vector<std::string>& notes) {
+  if (graph.opset() > newest_opset(recipe.target))
+    notes.insert(
+        notes.begin(),
+        fmt::format("warning: the model has opset {}, {} is known to take opsets up to {}: if it refuses the file, export "
+                    "the model with an older opset",
+                    graph.opset(), name(recipe.target), newest_opset(recipe.target)));
+}
+
 void sign(Graph& model, const Recipe& recipe) {
   model.metadata[kRecipeKey] = to_json(recipe);
   model.metadata[kVersionKey] = ZEROPOINT_VERSION;
@@ -66,7 +78,8 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   const Recipe fixed = recipe.has_data_free_rules() ? quant::static_part(recipe) : recipe;
   quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, fixed);
   Quantized result;
-  result.model = insert_qdq(apply_steps(fused, choice.qparams, statistics, recipe), choice.qparams);
+  result.model = insert_qdq(apply_steps(fused, choice.qparams, statistics, recipe), choice.qparams,
+                            {newest_opset(recipe.target), std::string(name(recipe.target))});
 
   Report& report = result.report;
   report.recipe = recipe.name;
@@ -90,6 +103,7 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   if (report.integer_coverage == 0.0)
     report.notes.insert(report.notes.begin(),
                         "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float));
+  tell_opset(result.model, recipe, report.notes);
   sign(result.model, recipe);
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
   verify(result.model);
@@ -117,6 +131,7 @@ Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const Quan
   for (quant::LeftInFloat& node : made.left_in_float)
     report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
   report.notes = std::move(made.notes);
+  tell_opset(result.model, recipe, report.notes);
   return result;
 }
 

@@ -142,6 +142,18 @@ TEST(QuantizeRecipeTest, EveryRangeMethodWorks) {
   }
 }
 
+TEST(QuantizeRecipeTest, TellsOfModelsThatTheTargetMayRefuse) {
+  Graph model = fashion("fmnist_resnet8");
+  const auto warning = [&] {
+    for (const std::string& note : quantize(model, recipes::named("weight_only_w8")).report.notes)
+      if (note.find("opset") != std::string::npos) return note;
+    return std::string();
+  };
+  EXPECT_EQ(warning(), "");
+  model.opsets[""] = 27;
+  EXPECT_THAT(warning(), HasSubstr("warning: the model has opset 27, onnxruntime is known to take opsets up to 26"));
+}
+
 TEST(QuantizeRecipeTest, Errors) {
   const Graph model = fashion("fmnist_resnet8");
   const Noise samples({1, 1, 28, 28}, 2);

@@ -230,6 +230,18 @@ const std::vector<std::string>& target_names() {
   return names;
 }
 
+std::int64_t newest_opset(Target target) {
+  switch (target) {
+    case Target::onnxruntime:
+      return 26;  // 1.32 has kernels for 27, not for 28
+    case Target::openvino:
+      return 24;  // 2026.4 reads newer files, but no 2-bit integers, which opset 25 is raised for
+    case Target::zeropoint:
+      return 26;
+  }
+  return 0;
+}
+
 std::optional<Target> parse_target(std::string_view text) {
   for (const Target target : {Target::onnxruntime, Target::openvino, Target::zeropoint})
     if (name(target) == text) return target;

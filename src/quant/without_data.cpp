@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/spill.h"
+#include "ir/names.h"
 #include "ops/operator.h"
 #include "passes/raise_opset.h"
 #include "quant/quantize_weight.h"
@@ -22,7 +23,7 @@ namespace zeropoint::quant {
 namespace {
 
 constexpr char kMicrosoft[] = "com.microsoft";
-constexpr std::int64_t kOpsetOfDynamic = 11, kOpsetOfChannels = 13, kOpsetOfGroups = 21;
+constexpr std::int64_t kOpsetOfDynamic = 11, kOpsetOfChannels = 13;
 constexpr std::int64_t kDeepestSum = 2147483647 / (255 * 128);  // products of u8 and s8 that surely fit into s32
 constexpr std::size_t kInMemory = std::size_t{256} << 20;       // bytes of integers before a file is used
 constexpr std::int64_t kLeastTable = 4096;                      // elements; smaller embeddings save nothing
@@ -62,17 +63,7 @@ class Rewriter {
         matcher_(recipe),
         uses_(find_uses(graph_)),
         threads_(threads),
-        spill_(kInMemory, folder) {
-    for (const ValueInfo& info : graph_.inputs) names_.insert(info.name);
-    for (const auto& [name, tensor] : graph_.initializers) names_.insert(name);
-    for (const Node& node : graph_.nodes) {
-      node_names_.insert(node.name);
-      names_.insert(node.outputs.begin(), node.outputs.end());
-      for (const auto& [key, attribute] : node.attributes)
-        if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph && *subgraph)
-          for (const std::string& name : outer_names(**subgraph)) names_.insert(name);
-    }
-  }
+        spill_(kInMemory, folder) {}
 
   // What run() would do, without doing it.
   WithoutData forecast() {
@@ -86,6 +77,8 @@ class Rewriter {
   WithoutData run() {
     make_plans();
     raise_opset();
+    names_.emplace(graph_);
+    node_names_.emplace(NamePool::of_nodes(graph_));
     WithoutData result;
     original_ = std::move(graph_.nodes);
     const std::vector<Node>& nodes = original_;
@@ -327,31 +320,31 @@ class Rewriter {
   }
 
   void raise_opset() {
-    std::int64_t opset = 0;
+    passes::OpsetNeed most;
     for (std::size_t i = 0; i < plans_.size(); ++i) {
       const Form form = plans_[i].form;
-      if (form == Form::product || form == Form::convolution || form == Form::scores) opset = std::max(opset, kOpsetOfDynamic);
-      if (form != Form::weights) continue;
-      const Scheme& scheme = *rule_of(graph_.nodes[i])->weight;
-      const bool groups = bits(scheme.dtype) < 8 || std::holds_alternative<PerGroup>(scheme.granularity);
-      opset = std::max(opset, groups ? kOpsetOfGroups : kOpsetOfChannels);
+      passes::OpsetNeed need;
+      if (form == Form::product || form == Form::convolution || form == Form::scores) {
+        need = {kOpsetOfDynamic, describe(graph_.nodes[i]), "quantizers with ranges at run time", "leave it in float"};
+      } else if (form == Form::weights) {
+        const Scheme& scheme = *rule_of(graph_.nodes[i])->weight;
+        need = passes::opset_of_quantizer("", scheme.dtype, scheme.granularity);
+        need.opset = std::max(need.opset, kOpsetOfChannels);
+        need.where = describe(graph_.nodes[i]);
+      }
+      if (need.opset > most.opset) most = std::move(need);
     }
-    if (opset > 0) passes::raise_opset(graph_, opset);
+    if (most.opset > 0) passes::raise_opset(graph_, most, {newest_opset(recipe_.target), std::string(name(recipe_.target))});
   }
 
   // --- names ---
-  static std::string unique(const std::string& base, std::set<std::string>& taken) {
-    std::string name = base;
-    for (int i = 1; !taken.insert(name).second; ++i) name = base + "_" + std::to_string(i);
-    return name;
-  }
   std::string fresh(const std::string& base, DType dtype = DType::undefined, std::optional<Shape> shape = std::nullopt) {
-    const std::string name = unique(base, names_);
+    const std::string name = names_->take(base);
     if (dtype != DType::undefined) graph_.types[name] = {dtype, std::move(shape)};
     return name;
   }
   std::string add_constant(const std::string& base, Tensor tensor) {
-    std::string name = unique(base, names_);
+    std::string name = names_->take(base);
     graph_.initializers.emplace(name, std::move(tensor));
     return name;
   }
@@ -359,7 +352,7 @@ class Rewriter {
                  std::vector<std::string> outputs) {
     Node node;
     node.op_type = op_type;
-    node.name = unique(node_name, node_names_);
+    node.name = node_names_->take(node_name);
     node.inputs = std::move(inputs);
     node.outputs = std::move(outputs);
     nodes_.push_back(std::move(node));
@@ -571,7 +564,7 @@ class Rewriter {
     const std::string acc = fresh(y + "_integers", DType::s32, shape);
     std::vector<std::string> inputs = {x.q, w.q, x.zero_point, w.zero_point};
     while (inputs.back().empty()) inputs.pop_back();
-    node_names_.erase(node.name);
+    node_names_->give_back(node.name);
     add_node("MatMulInteger", base, std::move(inputs), {acc});
     write_rescale(base, acc, x.scale, w, product, shape, rows);
     if (biased) add_node("Add", base + "_bias", {product, scaled(node.input(2), beta)}, {y});
@@ -582,7 +575,7 @@ class Rewriter {
     const std::string &y = node.outputs[0], base = name_of(node);
     const std::optional<Shape> shape = type_of(y).shape;
     const std::string acc = fresh(y + "_integers", DType::s32, shape);
-    node_names_.erase(node.name);
+    node_names_->give_back(node.name);
     add_node("MatMulInteger", base, {a.q, b.q, a.zero_point, b.zero_point}, {acc});
     write_rescale(base, acc, a.scale, {.q = b.q, .scale = b.scale, .zero_point = b.zero_point}, y, shape, true);
   }
@@ -614,7 +607,7 @@ class Rewriter {
     const std::string acc = fresh(y + "_integers", DType::s32, shape);
     std::vector<std::string> inputs = {x.q, w.q, x.zero_point, w.zero_point};
     while (inputs.back().empty()) inputs.pop_back();
-    node_names_.erase(node.name);
+    node_names_->give_back(node.name);
     add_node("ConvInteger", base, std::move(inputs), {acc}).attributes = node.attributes;
     write_rescale(base, acc, x.scale, w, product, shape, false);
     if (!biased) return;
@@ -725,7 +718,7 @@ class Rewriter {
     const std::int64_t rows = graph_.constant(table)->dim(0);
     const Stored w = store(table, scheme, 0, Order::as_is, 1, per_tensor ? Dims{} : Dims{rows, 1});
     const std::string q = fresh(y + "_integers", scheme.dtype, shape);
-    node_names_.erase(node.name);
+    node_names_->give_back(node.name);
     add_node("Gather", base, {w.q, ids}, {q}).attributes = node.attributes;
     if (per_tensor) {
       std::vector<std::string> inputs = {q, w.scale};
@@ -759,7 +752,7 @@ class Rewriter {
   Spill spill_;
   std::map<std::string, TensorType> types_;
   std::vector<Plan> plans_;
-  std::set<std::string> names_, node_names_;        // all in use
+  std::optional<NamePool> names_, node_names_;      // once the opset is what it has to be
   std::vector<Node> original_, nodes_;              // before and after
   std::map<std::string, Stored> stored_;            // by initializer and form
   std::map<std::string, std::string> dequantized_;  // by the name of the integers
