@@ -494,7 +494,10 @@ bool Lowering::convolution(const Node& node) {
                        reason_))
       return true;
   } else if (quantized != constants_.end()) {
-    reason_ = "the weights are quantized, the activations are not";
+    const Node* maker = maker_of(x);
+    reason_ = maker != nullptr && maker->op_type == "DequantizeLinear"
+                  ? "the activations have a scale for each channel, integer kernels take one for all"
+                  : "the weights are quantized, the activations are not";
   } else if (lazy != lazy_.end()) {
     reason_ = "the activations are quantized, the weights are not";
   }

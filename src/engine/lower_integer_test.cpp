@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <random>
+#include <set>
 
 #include "numerics/quantize.h"
 #include "ops/operator.h"
@@ -302,6 +303,36 @@ TEST(LowerIntegerTest, ProductsOfTwoActivationsEqualTheirDefinition) {
     for (const bool quantized : {true, false}) check_product(a, b, quantized, seed++);
 }
 
+// What other quantizers write around depthwise convolutions: a scale for each channel of the activations.
+TEST(LowerIntegerTest, ActivationsWithAScalePerChannelAreComputedInFloatWithAReason) {
+  Model model(650);
+  const Dims dims = {1, 4, 5, 5};
+  model.graph_.inputs.push_back({.name = "x", .type = {DType::f32, to_shape(dims)}});
+  const std::vector<float> scale = {0.01F, 0.03F, 0.02F, 0.5F};
+  model.constant("x_s", Tensor::of<float>({4}, scale));
+  model.constant("x_z", Tensor::of<std::uint8_t>({4}, std::vector<std::uint8_t>{0, 128, 77, 255}));
+  model.node("QuantizeLinear", {"x", "x_s", "x_z"}, "x_q", {{"axis", std::int64_t{1}}});
+  model.node("DequantizeLinear", {"x_q", "x_s", "x_z"}, "x_real", {{"axis", std::int64_t{1}}});
+  const Case c{.x = dims, .w = {4, 1, 3, 3}, .group = 4};
+  weights(model, c, 0, 4, [](std::int64_t o) { return static_cast<std::size_t>(o); });
+  model.node("Conv", {"x_real", "w"}, "conv", window(c));
+  model.finish("conv", false, false);
+  std::vector<float> values;
+  for (int i = 0; i < 100; ++i) values.push_back(0.01F * static_cast<float>(model.uniform(-300, 300)));
+  const Feeds feeds = {{"x", Tensor::of<float>(dims, values)}};
+  const Tensor expected = ops::evaluate(model.graph_, feeds).front();
+  Session session(model.graph_, {.threads = 1});
+  const Tensor y = session.run(feeds).front();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(y.size()); ++i)
+    EXPECT_NEAR(y.values<float>()[i], expected.values<float>()[i], 1e-5F);
+  bool told = false;
+  for (const StepInfo& step : session.steps()) {
+    if (step.op.starts_with("Conv")) told = step.reason.find("a scale for each channel") != std::string::npos;
+    EXPECT_TRUE(step.integer || !step.reason.empty()) << session.explain();
+  }
+  EXPECT_TRUE(told) << session.explain();
+}
+
 TEST(LowerIntegerTest, PReluByChannelIsATable) {
   Model model(600);
   const Dims dims = {2, 3, 4, 5};
@@ -314,6 +345,75 @@ TEST(LowerIntegerTest, PReluByChannelIsATable) {
   Session session(model.graph_, {.threads = 2});
   EXPECT_TRUE(session.run({{"x", x}}).front() == expected.front());
   for (const StepInfo& step : session.steps()) EXPECT_NE(step.kernel, "reference");
+}
+
+// Biases near 2^31 in channels that the weights still move: their sums need 64 bits.
+TEST(LowerIntegerTest, ChannelsWhoseSumsDoNotFitAreSummedIn64Bits) {
+  for (const bool quantized : {true, false})
+    for (const std::int64_t group : {1, 2}) {
+      SCOPED_TRACE(group);
+      constexpr std::int64_t kChannels = 4, kPixels = 5 * 6;
+      const std::int64_t per_group = 6 / group, taps = per_group * 9;
+      Model model(700);
+      const Dims dims = {2, 6, 5, 6};
+      model.input("x", dims, kX, kXZero);
+      Tensor w(DType::s8, {kChannels, per_group, 3, 3});
+      for (auto& value : w.mutable_values<std::int8_t>()) value = static_cast<std::int8_t>(model.uniform(-127, 127));
+      // Channels 1 and 2 pass 2^31 for some inputs, in either direction.
+      const std::vector<std::int32_t> bias = {77, 2147483647 - 1000, -2147483647 + 1000, -50};
+      const float w_scale = 0.5F / 127;
+      const float unit = kX * w_scale;
+      model.constant("w_q", w);
+      model.constant("w_s", Tensor::scalar(w_scale));
+      model.node("DequantizeLinear", {"w_q", "w_s"}, "w");
+      model.constant("b_q", Tensor::of<std::int32_t>({kChannels}, bias));
+      model.constant("b_s", Tensor::scalar(unit));
+      model.node("DequantizeLinear", {"b_q", "b_s"}, "b");
+      model.node("Conv", {"x_real", "w", "b"}, "conv", {{"group", group}, {"pads", Dims{1, 1, 1, 1}}});
+      // The bias of channel 1 lies in the middle between two steps, that of channel 2 below the lowest: a constant.
+      const float y_scale = unit * (2147483647.0F - 1000) / 126.5F;
+      std::string last = "conv";
+      if (quantized) {
+        model.constant("y_s", Tensor::scalar(y_scale));
+        model.constant("y_z", Tensor::scalar(static_cast<std::uint8_t>(kYZero)));
+        model.node("QuantizeLinear", {"conv", "y_s", "y_z"}, last = "y");
+      }
+      model.graph_.outputs.push_back({.name = last, .type = {quantized ? DType::u8 : DType::f32, std::nullopt}});
+      ops::infer_shapes(model.graph_);
+      model.graph_.outputs[0].type = model.graph_.type_of(last);
+      const Tensor x = model.bytes(dims);
+      for (const int threads : {1, 3}) {
+        Session session(model.graph_, {.threads = threads});
+        const Tensor y = session.run({{"x", x}}).front();
+        EXPECT_NE(session.explain().find("sums in 64 bits"), std::string::npos) << session.explain();
+        std::set<int> seen;  // of channel 1
+        std::size_t e = 0;
+        for (std::int64_t n = 0; n < 2; ++n)
+          for (std::int64_t o = 0; o < kChannels; ++o)
+            for (std::int64_t p = 0; p < kPixels; ++p, ++e) {
+              std::int64_t sum = bias[static_cast<std::size_t>(o)];
+              for (std::int64_t t = 0; t < taps; ++t) {
+                const std::int64_t row = p / 6 + t % 9 / 3 - 1, column = p % 6 + t % 3 - 1;
+                if (row < 0 || row >= 5 || column < 0 || column >= 6) continue;
+                const std::int64_t c = o / (kChannels / group) * per_group + t / 9;
+                sum += (x.values<std::uint8_t>()[static_cast<std::size_t>(((n * 6 + c) * 5 + row) * 6 + column)] -
+                        std::int64_t{kXZero}) *
+                       w.values<std::int8_t>()[static_cast<std::size_t>(o * taps + t)];
+              }
+              if (quantized) {
+                const float v = static_cast<float>(sum) * numerics::requantize_scale(kX, w_scale, y_scale);
+                const float t = std::min(std::max(v, static_cast<float>(-kYZero)), static_cast<float>(255 - kYZero));
+                if (o == 1) seen.insert(y.values<std::uint8_t>()[e]);
+                ASSERT_EQ(y.values<std::uint8_t>()[e], static_cast<std::int32_t>(numerics::round_half_even(t)) + kYZero) << e;
+              } else {
+                ASSERT_EQ(y.values<float>()[e], static_cast<float>(sum) * unit) << e;
+              }
+            }
+        if (quantized) {
+          EXPECT_EQ(seen, (std::set<int>{126 + kYZero, 127 + kYZero}));
+        }
+      }
+    }
 }
 
 }  // namespace
