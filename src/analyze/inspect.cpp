@@ -188,7 +188,8 @@ PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, 
     return plan;
   }
   for (const quant::LeftInFloat& node : left) plan.left_in_float.push_back({node.node, node.op_type, node.reason});
-  if (integer.empty() && storing.empty()) plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, left);
+  if (integer.empty() && storing.empty())
+    plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, left, recipe.target);
   for (const Node& node : fused.nodes) {
     if (integer.contains(quant::name_of(node))) ++plan.integer_operators[node.op_type];
     if (storing.contains(quant::name_of(node))) ++plan.weight_operators[node.op_type];
@@ -200,7 +201,7 @@ PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, 
   }
   std::int64_t all = 0, in_integers = 0;
   for (const Node& node : fused.nodes) {
-    const std::int64_t macs = ops::macs(fused, node);
+    const std::int64_t macs = quant::macs_with_bodies(fused, node);
     all += macs;
     if (integer.contains(quant::name_of(node))) in_integers += macs;
   }

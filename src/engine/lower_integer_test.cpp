@@ -416,5 +416,41 @@ TEST(LowerIntegerTest, ChannelsWhoseSumsDoNotFitAreSummedIn64Bits) {
     }
 }
 
+// The QOperator format: sums beyond 32 bits saturate, in the engine and in the reference alike.
+TEST(LowerIntegerTest, QLinearOperatorsDoNotWrapAround) {
+  for (const char* op : {"QLinearConv", "QGemm"}) {
+    SCOPED_TRACE(op);
+    Model model(720);
+    const bool conv = std::string(op) == "QLinearConv";
+    const Dims dims = conv ? Dims{1, 8, 1, 5} : Dims{5, 8};
+    model.graph_.opsets["com.microsoft"] = 1;
+    model.graph_.inputs.push_back({.name = "x", .type = {DType::u8, to_shape(dims)}});
+    model.constant("x_s", Tensor::scalar(kX));
+    model.constant("x_z", Tensor::scalar(std::uint8_t{3}));
+    model.constant("w", Tensor::of<std::int8_t>(conv ? Dims{2, 8, 1, 1} : Dims{8, 2}, std::vector<std::int8_t>(16, 100)));
+    model.constant("w_s", Tensor::scalar(0.004F));
+    model.constant("w_z", Tensor::scalar(std::int8_t{0}));
+    model.constant("b", Tensor::of<std::int32_t>({2}, std::vector<std::int32_t>{2147483647 - 500, 77}));
+    const float y_scale = kX * 0.004F * 2147483647.0F / 100.5F;  // the bias alone gives 100 or 101
+    model.constant("y_s", Tensor::scalar(y_scale));
+    model.constant("y_z", Tensor::scalar(std::uint8_t{20}));
+    if (conv)
+      model.node(op, {"x", "x_s", "x_z", "w", "w_s", "w_z", "y_s", "y_z", "b"}, "y");
+    else
+      model.node(op, {"x", "x_s", "x_z", "w", "w_s", "w_z", "b", "y_s", "y_z"}, "y");
+    if (!conv) model.graph_.nodes.back().domain = "com.microsoft";
+    model.graph_.outputs.push_back({.name = "y", .type = {DType::u8, std::nullopt}});
+    ops::infer_shapes(model.graph_);
+    model.graph_.outputs[0].type = model.graph_.type_of("y");
+    const Feeds feeds = {{"x", model.bytes(dims)}};
+    const Tensor expected = ops::evaluate(model.graph_, feeds).front();
+    EXPECT_TRUE(Session(model.graph_, {.threads = 1}).run(feeds).front() == expected);
+    for (std::size_t i = 0; i < 5; ++i) {
+      const std::uint8_t first = expected.values<std::uint8_t>()[conv ? i : 2 * i];
+      EXPECT_TRUE(first == 120 || first == 121) << "a sum that wraps around gives 0, not " << int{first};
+    }
+  }
+}
+
 }  // namespace
 }  // namespace zeropoint

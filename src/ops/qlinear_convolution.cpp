@@ -1,5 +1,6 @@
-// QLinearConv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias): exact s32 sums with the bias at
-// x_scale * w_scale[o], then numerics::requantize. Equals ONNX Runtime bit for bit.
+// QLinearConv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, bias): exact sums with the bias at
+// x_scale * w_scale[o], then requantization. Equals ONNX Runtime bit for bit where its
+// sums of 32 bits do not wrap around.
 #include "ops/convolution.h"
 #include "ops/families.h"
 #include "ops/quantized.h"
@@ -39,8 +40,7 @@ std::vector<Tensor> qlinear_conv(const ComputeArgs& args) {
   for (std::size_t i = 0; i < q.size(); ++i) {
     const std::int64_t o = static_cast<std::int64_t>(i) / plane % O;
     const std::int64_t sum = sums[i] + (bias.defined() ? bias.values<std::int32_t>()[o] : 0);
-    q[i] = numerics::requantize(static_cast<std::int32_t>(sum), numerics::requantize_scale(x_scale, w_scale[o], y_scale),
-                                y_zero, limits_of(dtype));
+    q[i] = requantize(sum, numerics::requantize_scale(x_scale, w_scale[o], y_scale), y_zero, limits_of(dtype));
   }
   return one(write_integers(q, dtype, dims));
 }

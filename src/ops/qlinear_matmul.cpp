@@ -1,4 +1,5 @@
-// QLinearMatMul and com.microsoft's QGemm: exact s32 sums, then numerics::requantize. Equal ONNX Runtime bit for bit.
+// QLinearMatMul and com.microsoft's QGemm: exact sums, then requantization. Equal ONNX Runtime bit for bit where its
+// sums of 32 bits do not wrap around.
 #include <fmt/format.h>
 
 #include "ops/families.h"
@@ -36,7 +37,7 @@ std::vector<Tensor> qlinear_matmul(const ComputeArgs& args) {
   std::vector<std::int32_t> q(sums.size());
   for (std::size_t i = 0; i < q.size(); ++i) {
     const float scale = numerics::requantize_scale(a_scale, b_scale[static_cast<std::int64_t>(i) % geometry.N], y_scale);
-    q[i] = numerics::requantize(static_cast<std::int32_t>(sums[i]), scale, y_zero, limits_of(dtype));
+    q[i] = requantize(sums[i], scale, y_zero, limits_of(dtype));
   }
   return one(write_integers(q, dtype, dims));
 }
@@ -102,8 +103,7 @@ std::vector<Tensor> qgemm(const ComputeArgs& args) {
     Tensor y(DType::f32, dims);
     const auto dst = y.mutable_values<float>();
     for (std::size_t i = 0; i < dst.size(); ++i)
-      dst[i] = static_cast<float>(static_cast<std::int32_t>(sums[i])) *
-               (alpha * a_scale * b_scale[static_cast<std::int64_t>(i) % N]);
+      dst[i] = static_cast<float>(sums[i]) * (alpha * a_scale * b_scale[static_cast<std::int64_t>(i) % N]);
     return one(std::move(y));
   }
   const float y_scale = scalar_scale(node, args.inputs[7]);
@@ -111,7 +111,7 @@ std::vector<Tensor> qgemm(const ComputeArgs& args) {
   std::vector<std::int32_t> q(sums.size());
   for (std::size_t i = 0; i < q.size(); ++i) {
     const float scale = numerics::requantize_scale(alpha * a_scale, b_scale[static_cast<std::int64_t>(i) % N], y_scale);
-    q[i] = numerics::requantize(static_cast<std::int32_t>(sums[i]), scale, y_zero, limits_of(dtype));
+    q[i] = requantize(sums[i], scale, y_zero, limits_of(dtype));
   }
   return one(write_integers(q, dtype, dims));
 }

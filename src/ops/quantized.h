@@ -43,6 +43,13 @@ struct DynamicQuantization {
 };
 DynamicQuantization dynamic_quantization(std::span<const float> x);
 
+// numerics::requantize for sums that may need 64 bits: rule (a) of docs/arithmetic.md knows no overflow.
+inline std::int32_t requantize(std::int64_t sum, float scale, std::int32_t zero_point, numerics::Limits limits) {
+  const float low = static_cast<float>(limits.low - zero_point), high = static_cast<float>(limits.high - zero_point);
+  const float v = static_cast<float>(sum) * scale;
+  return static_cast<std::int32_t>(numerics::round_half_even(v > low ? (v < high ? v : high) : low)) + zero_point;
+}
+
 inline numerics::Limits limits_of(DType dtype) {
   return {static_cast<std::int32_t>(lowest(dtype)), static_cast<std::int32_t>(highest(dtype))};
 }

@@ -163,7 +163,7 @@ std::vector<Tensor> quantized_product(const ComputeArgs& args) {
   const auto out = y.mutable_values<float>();
   for (std::size_t i = 0; i < out.size(); ++i) {
     const std::int64_t n = static_cast<std::int64_t>(i) % N;
-    out[i] = static_cast<float>(static_cast<std::int32_t>(sums[i])) * (a_scale * b_scale[n]);
+    out[i] = static_cast<float>(sums[i]) * (a_scale * b_scale[n]);
     if (in[at.bias].defined()) out[i] += in[at.bias].values<float>()[n];
   }
   return one(std::move(y));

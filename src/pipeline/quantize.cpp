@@ -21,6 +21,7 @@
 namespace zeropoint {
 namespace {
 
+constexpr double kLittleInIntegers = 0.1;                               // a share of the work that calls for a warning
 constexpr std::int64_t kConvolutionChannels = 1, kMatrixChannels = -1;  // axes of an input
 
 // Share of the multiply-accumulates that integer nodes (by name) do, at one sample. Nothing where a shape stays unknown.
@@ -39,7 +40,7 @@ std::optional<double> integer_share(const Graph& graph, const std::set<std::stri
   ops::infer_shapes(shaped, input_shapes);
   std::int64_t all = 0, integer = 0;
   for (const Node& node : shaped.nodes) {
-    const std::int64_t macs = ops::macs(shaped, node);
+    const std::int64_t macs = quant::macs_with_bodies(shaped, node);
     all += macs;
     if (integer_nodes.contains(quant::name_of(node))) integer += macs;
   }
@@ -51,9 +52,9 @@ std::optional<double> integer_share(const Graph& graph, const std::set<std::stri
 Statistics nothing_observed(const Graph& fused, const Recipe& recipe) {
   const quant::Placement placement = quant::place(fused, quant::static_part(recipe));
   if (placement.weights.empty())
-    throw Error(
-        ErrorCode::kUnsupported, "graph",
-        "the recipe finds nothing in it to quantize: " + quant::advice_without_integers(fused, placement.left_in_float));
+    throw Error(ErrorCode::kUnsupported, "graph",
+                "the recipe finds nothing in it to quantize: " +
+                    quant::advice_without_integers(fused, placement.left_in_float, recipe.target));
   Statistics statistics;
   statistics.model_hash = graph_hash(fused);
   return statistics;
@@ -100,9 +101,10 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
   report.float_bytes = constant_bytes(fused);
   report.quantized_bytes = constant_bytes(result.model);
   report.integer_coverage = integer_share(fused, integer_names);
-  if (report.integer_coverage == 0.0)
+  if (report.integer_coverage && *report.integer_coverage < kLittleInIntegers)
     report.notes.insert(report.notes.begin(),
-                        "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float));
+                        "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float, recipe.target,
+                                                                     *report.integer_coverage));
   tell_opset(result.model, recipe, report.notes);
   sign(result.model, recipe);
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
@@ -120,7 +122,8 @@ Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const Quan
   quant::WithoutData made = quant::quantize_without_data(result.fused, recipe, threads, options.folder);
   if (made.integer_names.empty() && made.weight_names.empty())
     throw Error(ErrorCode::kUnsupported, "graph",
-                "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float));
+                "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float) +
+                    quant::way_out(fused, recipe.target));
   result.model = std::move(made.graph);
   sign(result.model, recipe);
   Report& report = result.report;

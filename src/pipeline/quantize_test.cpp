@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <random>
+#include <set>
 #include <string>
 
 #include "ops/operator.h"
@@ -142,16 +143,80 @@ TEST(QuantizeRecipeTest, EveryRangeMethodWorks) {
   }
 }
 
+// The first note with `part` in it.
+std::string note_with(const Quantized& quantized, const std::string& part) {
+  for (const std::string& note : quantized.report.notes)
+    if (note.find(part) != std::string::npos) return note;
+  return "";
+}
+
 TEST(QuantizeRecipeTest, TellsOfModelsThatTheTargetMayRefuse) {
   Graph model = fashion("fmnist_resnet8");
-  const auto warning = [&] {
-    for (const std::string& note : quantize(model, recipes::named("weight_only_w8")).report.notes)
-      if (note.find("opset") != std::string::npos) return note;
-    return std::string();
-  };
+  const auto warning = [&] { return note_with(quantize(model, recipes::named("weight_only_w8")), "opset"); };
   EXPECT_EQ(warning(), "");
   model.opsets[""] = 27;
   EXPECT_THAT(warning(), HasSubstr("warning: the model has opset 27, onnxruntime is known to take opsets up to 26"));
+}
+
+TEST(QuantizeRecipeTest, WarnsWhereARecipeServesAModelBadly) {
+  const Quantized recurrent = quantize(fashion("fmnist_lstm"), Noise({1, 1, 28, 28}, 2), recipes::static_w8a8(), kQuick);
+  EXPECT_LT(*recurrent.report.integer_coverage, 0.01);
+  const std::string little = note_with(recurrent, "of its multiply-accumulates become integers");
+  EXPECT_THAT(little, HasSubstr("warning: only 0.0"));
+  EXPECT_THAT(little, HasSubstr("What to do: the recipe dynamic_w8a8"));
+  EXPECT_EQ(note_with(quantize(fashion("fmnist_lstm"), recipes::dynamic_w8a8()), "multiply-accumulates"), "");
+
+  Recipe weights = recipes::named("weight_only_w8");
+  EXPECT_THAT(
+      note_with(quantize(fashion("fmnist_resnet8"), weights), "warning: onnxruntime makes the weights of 9 convolutions"),
+      HasSubstr("static_w8a8"));
+  EXPECT_EQ(note_with(quantize(fashion("fmnist_lstm"), weights), "convolutions"), "");
+  weights.target = Target::zeropoint;
+  EXPECT_EQ(note_with(quantize(fashion("fmnist_resnet8"), weights), "convolutions"), "");
+}
+
+TEST(QuantizeRecipeTest, BodiesOfControlFlowAreListed) {
+  const Graph model = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[1,4], c: b8[]) -> (y: f32[1,2]) {
+  w = f32[4,4]{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+  h = MatMul(x, w) # first
+  y = If(c) {else_branch=graph e() -> (b: f32[1,2]) {
+    v = f32[4,2]{1, 2, 3, 4, 5, 6, 7, 8}
+    b = MatMul(h, v) # second
+  }, then_branch=graph t() -> (a: f32[1,2]) {
+    u = f32[4,2]{1, 2, 3, 4, 5, 6, 7, 8}
+    a = MatMul(h, u) # third
+  }} # choose
+}
+)");
+  for (const char* recipe : {"dynamic_w8a8", "weight_only_w8"}) {
+    const Report report = quantize(model, recipes::named(recipe)).report;
+    std::set<std::string> nodes;
+    for (const FloatNode& node : report.left_in_float) nodes.insert(node.op_type + ": " + node.reason);
+    EXPECT_THAT(nodes, ::testing::Contains(HasSubstr("MatMul: inside a body of")));
+    EXPECT_THAT(nodes, ::testing::Contains("If: control flow: bodies stay in float"));
+    EXPECT_DOUBLE_EQ(*report.integer_coverage, std::string(recipe) == "dynamic_w8a8" ? 16.0 / 24 : 0);
+  }
+}
+
+TEST(QuantizeRecipeTest, ModelsOfHalfPrecisionAreToldHowToGoOn) {
+  const Graph model = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f16[1,4]) -> (y: f16[1,2]) {
+  w = f16[4,2]{1, 2, 3, 4, 5, 6, 7, 8}
+  y = MatMul(x, w)
+}
+)");
+  for (const char* recipe : {"dynamic_w8a8", "weight_only_w8", "weight_only_w4_g32"}) {
+    try {
+      quantize(model, recipes::named(recipe));
+      ADD_FAILURE() << recipe;
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), HasSubstr("its weights are f16"));
+      EXPECT_THAT(error.what(), HasSubstr("export the model in float32"));
+    }
+  }
 }
 
 TEST(QuantizeRecipeTest, Errors) {

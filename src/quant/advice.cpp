@@ -53,16 +53,40 @@ std::string reasons_in_brief(std::span<const LeftInFloat> nodes, std::size_t mos
   return text;
 }
 
-std::string advice_without_integers(const Graph& graph, std::span<const LeftInFloat> nodes) {
-  std::string text = "none of its multiply-accumulates become integers";
-  if (const std::string why = reasons_in_brief(nodes); !why.empty()) text += " (" + why + ")";
+std::string way_out(const Graph& graph, Target target) {
   if (has_constant_of(graph, {DType::f16, DType::bf16, DType::f64}))
-    return text + ". What to do: export the model in float32 and quantize that";
-  if (has(graph, {"LSTM", "GRU", "RNN"}))
-    return text + ". What to do: the recipe dynamic_w8a8 multiplies recurrent weights in integers";
+    return ". What to do: export the model in float32 (in PyTorch model.float() before the export) and quantize that";
+  if (has(graph, {"LSTM"}))
+    return std::string(". What to do: the recipe dynamic_w8a8 multiplies the weights of LSTM in integers") +
+           (target == Target::onnxruntime ? "" : " for target onnxruntime");
+  if (has(graph, {"GRU", "RNN"}))
+    return ". What to do: nothing makes GRU and RNN faster, standard ONNX has no integer form of them; weight_only_w8 stores "
+           "their weights in 8 bits";
   if (has(graph, {"If", "Loop", "Scan"}))
-    return text + ". What to do: export the model without control flow around its layers, or quantize the bodies by themselves";
-  return text + ". What to do: `zeropoint inspect MODEL` tells what each operator lacks";
+    return ". What to do: export the model without control flow around its layers, or quantize the bodies by themselves";
+  return ". What to do: `zeropoint inspect MODEL` tells what each operator lacks";
+}
+
+std::string advice_without_integers(const Graph& graph, std::span<const LeftInFloat> nodes, Target target, double share) {
+  std::string text = share > 0 ? fmt::format("only {:.2g} % of its multiply-accumulates become integers", 100 * share)
+                               : "none of its multiply-accumulates become integers";
+  if (const std::string why = reasons_in_brief(nodes); !why.empty()) text += " (" + why + ")";
+  return text + way_out(graph, target);
+}
+
+std::int64_t macs_with_bodies(const Graph& graph, const Node& node) {
+  std::int64_t most = 0;
+  for (const auto& [attribute, content] : node.attributes)
+    if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content); body && *body) {
+      Graph typed = **body;  // with the types of outer values that it reads
+      for (const Node& inner : typed.nodes)
+        for (const std::string& value : inner.inputs)
+          if (typed.type_of(value).dtype == DType::undefined) typed.types[value] = graph.type_of(value);
+      std::int64_t macs = 0;
+      for (const Node& inner : typed.nodes) macs += macs_with_bodies(typed, inner);
+      most = std::max(most, macs);
+    }
+  return ops::macs(graph, node) + most;
 }
 
 }  // namespace zeropoint::quant

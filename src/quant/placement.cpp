@@ -471,24 +471,9 @@ class Placer {
       const Node& node = graph_.nodes[i];
       if (std::string reason = why_in_float(i, node); !reason.empty())
         result.push_back({name_of(node), node.op_type, std::move(reason)});
-      add_bodies(node, fmt::format("inside a body of {}: bodies stay in float", describe(node)), result);
+      add_bodies(node, result);
     }
     return result;
-  }
-  // The nodes on real values in the subgraphs of a node.
-  static void add_bodies(const Node& node, const std::string& reason, std::vector<LeftInFloat>& result) {
-    for (const auto& [attribute, content] : node.attributes) {
-      const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content);
-      if (!body || !*body) continue;
-      for (const Node& inner : (*body)->nodes) {
-        const bool unreal = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](const std::string& value) {
-          const DType dtype = (*body)->type_of(value).dtype;
-          return value.empty() || (dtype != DType::undefined && !is_float(dtype));
-        });
-        if (!unreal && !inner.inputs.empty()) result.push_back({name_of(inner), inner.op_type, reason});
-        add_bodies(inner, reason, result);
-      }
-    }
   }
   std::string why_in_float(std::size_t i, const Node& node) const {
     if (weighted_.contains(i) || tied_.contains(i)) return "";
@@ -497,8 +482,8 @@ class Placer {
     const Role role = rule.role;
     if (role == Role::lookup) return "";
     if (role == Role::recurrent)
-      return fmt::format("{}; its weights are stored in 8 bits (the recipe dynamic_w8a8 multiplies them in integers)",
-                         rule.in_float);
+      return fmt::format("{}; its weights are stored in 8 bits{}", rule.in_float,
+                         node.is("LSTM") ? " (the recipe dynamic_w8a8 multiplies them in integers)" : "");
     if (node.inputs.empty()) return "";  // a constant
     const std::string* real = nullptr;
     for (const std::string& value : node.outputs)
@@ -604,6 +589,29 @@ std::string to_text(const Placement& placement, const Graph& graph) {
   for (const LeftInFloat& node : placement.left_in_float)
     text += fmt::format("float {} ({}): {}\n", node.node, node.op_type, node.reason);
   return text;
+}
+
+namespace {
+
+void add_body_nodes(const Node& node, const std::string& reason, std::vector<LeftInFloat>& result) {
+  for (const auto& [attribute, content] : node.attributes) {
+    const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content);
+    if (!body || !*body) continue;
+    for (const Node& inner : (*body)->nodes) {
+      const bool unreal = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](const std::string& value) {
+        const DType dtype = (*body)->type_of(value).dtype;
+        return value.empty() || (dtype != DType::undefined && !is_float(dtype));
+      });
+      if (!unreal && !inner.inputs.empty()) result.push_back({name_of(inner), inner.op_type, reason});
+      add_body_nodes(inner, reason, result);
+    }
+  }
+}
+
+}  // namespace
+
+void add_bodies(const Node& node, std::vector<LeftInFloat>& result) {
+  add_body_nodes(node, fmt::format("inside a body of {}: bodies stay in float", describe(node)), result);
 }
 
 }  // namespace zeropoint::quant

@@ -41,6 +41,9 @@ struct LeftInFloat {
   std::string reason;
 };
 
+// The nodes on real values in the subgraphs of a node, which nothing quantizes.
+void add_bodies(const Node& node, std::vector<LeftInFloat>& result);
+
 struct Placement {
   std::vector<TieGroup> groups;                    // by their first value
   std::map<std::string, QuantizedWeight> weights;  // by initializer

@@ -36,7 +36,7 @@ TEST(PlacementTest, Golden) {
     if (std::getenv("ZEROPOINT_UPDATE_GOLDEN")) write_file(expected, text);
     EXPECT_EQ(text, read_file(expected));
   }
-  EXPECT_GE(cases, 5);
+  EXPECT_GE(cases, 8);
 }
 
 TEST(PlacementTest, RefusesQuantizedModels) {

@@ -161,6 +161,7 @@ class Rewriter {
     if (plan.form == Form::none || !plan.reason.empty())
       if (const std::string why = why_in_float(node, plan); !why.empty())
         result.left_in_float.push_back({name_of(node), node.op_type, why});
+    add_bodies(node, result.left_in_float);
   }
   void infer_types() {
     Graph typed = graph_;
@@ -203,7 +204,11 @@ class Rewriter {
   }
   std::string why_no_weight(const Node& node, std::size_t input) const {
     const std::string& w = node.input(input);
-    if (const Tensor* constant = graph_.constant(w)) return fmt::format("its weights are {}, not f32", name(constant->dtype()));
+    if (const Tensor* constant = graph_.constant(w)) {
+      const bool real = is_float(constant->dtype());
+      return fmt::format("its weights are {}, not f32{}", name(constant->dtype()),
+                         real ? ": export the model in float32 to quantize it" : "");
+    }
     if (node.is("MatMul")) return "a product of two activations: its operands change with each input";
     return "its weights are computed, not constant";
   }
@@ -291,7 +296,8 @@ class Rewriter {
     if (node.inputs.empty()) return "";
     const bool makes_f32 = std::any_of(node.outputs.begin(), node.outputs.end(),
                                        [&](const std::string& value) { return !value.empty() && is_f32(value); });
-    return makes_f32 && !weighted(node) ? "has no weights" : "";
+    if (!makes_f32 || weighted(node)) return "";
+    return node.is("If") || node.is("Loop") || node.is("Scan") ? "control flow: bodies stay in float" : "has no weights";
   }
   std::vector<std::string> notes() const {
     std::vector<std::string> notes;
@@ -299,6 +305,17 @@ class Rewriter {
       return fmt::format("{}{}", fmt::join(names.begin(), names.begin() + std::min<std::ptrdiff_t>(2, std::ssize(names)), ", "),
                          names.size() > 2 ? ", ..." : "");
     };
+    std::vector<std::string> slow;  // convolutions with stored weights
+    for (std::size_t i = 0; i < plans_.size(); ++i) {
+      const Node& node = original_.empty() ? graph_.nodes[i] : original_[i];
+      if (plans_[i].form == Form::weights && (node.is("Conv") || node.is("ConvTranspose"))) slow.push_back(name_of(node));
+    }
+    if (!slow.empty() && recipe_.target == Target::onnxruntime)
+      notes.push_back(
+          fmt::format("warning: onnxruntime makes the weights of {} convolutions ({}) real at every run: the file is smaller, "
+                      "but takes 1.5 to "
+                      "3.5 times as long as the float model; static_w8a8 with a few samples (--data) is smaller and faster",
+                      slow.size(), some(slow)));
     constexpr char kInstead[] = "static_w8a8 with a few samples (--data) serves this model better";
     const std::size_t harmed = depthwise_.size() + gated_.size(), all = harmed + dense_.size();
     // A patch embedding in front of a transformer is no reason to worry.

@@ -304,9 +304,7 @@ def mean(keepdims: int) -> Callable[[Net], tuple[str, ...]]:
     return build
 
 
-# Operators that this version cannot run yet, and the oldest opset that it can raise: to shrink.
-PENDING = {"DepthToSpace", "SpaceToDepth", "Mish"}
-OLDEST = 7
+OLDEST = 7  # opset that can be raised
 OLD, NEW = (7, 8, 9, 10, 11, 12), (13, 17, 21, 23, 25)
 ALL = OLD + NEW
 CASES: dict[str, Case] = {
@@ -455,8 +453,6 @@ def run_ours(path: Path, inputs: dict[str, np.ndarray], folder: Path) -> list[np
 
 def check(model: onnx.ModelProto, folder: Path, case: Case, *more: str) -> dict:
     """The whole promise for one model; returns the report."""
-    if missing := PENDING & {node.op_type for node in model.graph.node}:
-        pytest.skip(f"not in this version yet: {missing}")
     original = folder / "float.onnx"
     onnx.save(model, original)
     quantized, report = quantize(original, folder, model, *more)
@@ -665,8 +661,6 @@ def test_half_models_are_refused_with_a_way_out(tmp_path: Path):
 
 
 def test_nothing_in_integers_is_said(tmp_path: Path):
-    if "GRU" in PENDING:
-        pytest.skip("not in this version yet")
     net = Net(17)
     model = net.model(*recurrent("GRU", 3)(net))
     path = tmp_path / "float.onnx"
