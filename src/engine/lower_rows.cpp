@@ -1,4 +1,6 @@
 // Functions of rows: softmax, normalization, reductions.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/thread_pool.h"
@@ -130,6 +132,9 @@ bool Lowering::softmax(const Node& node) {
 
 bool Lowering::normalization(const Node& node) {
   const std::string& x = node.input(0);
+  if (const std::int64_t type = node.get_int("stash_type", 1); type != 1)
+    throw Error(ErrorCode::kUnsupported, describe(node),
+                fmt::format("stash_type {}: statistics are computed in float32 (1) only", type));
   for (std::size_t i = 1; i < node.outputs.size(); ++i)
     if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || outputs_.contains(node.outputs[i]))) {
       reason_ = "the statistics are asked for";

@@ -1,6 +1,8 @@
 // LayerNormalization over the axes from `axis` on: d = x - mean, inverse = 1 / sqrt(mean(d^2) + epsilon),
-// y = d * inverse * scale + bias, in fp32 as stash_type says; sums in the order of numerics/lane_sum.h. Further outputs: the
-// mean and the inverse.
+// y = d * inverse * scale + bias, in fp32 (f64 for f64 values); a stash_type that asks for less is refused; sums in the order
+// of numerics/lane_sum.h. Further outputs: the mean and the inverse.
+#include <fmt/format.h>
+
 #include <cmath>
 
 #include "numerics/lane_sum.h"
@@ -25,8 +27,16 @@ std::vector<TensorType> layer_normalization_shape(const ShapeArgs& args) {
   return {x, statistic, statistic};
 }
 
+// The type of the statistics. ONNX Runtime knows fp32 alone, too.
+void check_stash_type(const Node& node) {
+  constexpr std::int64_t kFloat = 1;  // TensorProto.FLOAT
+  if (const std::int64_t type = node.get_int("stash_type", kFloat); type != kFloat)
+    fail(ErrorCode::kUnsupported, node, fmt::format("stash_type {}: statistics are computed in float32 (1) only", type));
+}
+
 std::vector<Tensor> layer_normalization(const ComputeArgs& args) {
   const Tensor &x = args.inputs[0], &scale = args.inputs[1], &bias = args.inputs[2];
+  check_stash_type(args.node);
   Tensor y = make_output(args, 0), means = make_output(args, 1), inverses = make_output(args, 2);
   const auto rows = static_cast<std::size_t>(means.size());
   const std::size_t width = rows == 0 ? 0 : static_cast<std::size_t>(x.size()) / rows;

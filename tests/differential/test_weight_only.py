@@ -57,13 +57,15 @@ def test_our_files(tmp_path: Path, name: str, recipe: str, least_db: float) -> N
         np.testing.assert_allclose(ours, literal, rtol=2e-4, atol=2e-4 * float(np.abs(literal).max()))
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("zero_points", ["none", "integers", "reals"])
 def test_matmul_nbits_of_onnxruntime(tmp_path: Path, bits: int, zero_points: str) -> None:
     generator = np.random.default_rng(bits)
     for k, n, block, rows in [(64, 33, 32, 1), (100, 17, 16, 5), (200, 40, 64, 30), (96, 8, 128, 3)]:
         blocks = -(-k // block)
         integers = generator.integers(0, 256, (n, blocks, block * bits // 8), dtype=np.uint8)
+        if bits == 2 and block < 32:
+            continue  # ONNX Runtime's shortest
         tensors = [
             numpy_helper.from_array(integers, "b"),
             numpy_helper.from_array(generator.random((n * blocks,), dtype=np.float32) / 50, "s"),
@@ -74,8 +76,8 @@ def test_matmul_nbits_of_onnxruntime(tmp_path: Path, bits: int, zero_points: str
             tensors.append(numpy_helper.from_array(packed, "z"))
             inputs.append("z")
         if zero_points == "reals":
-            if bits == 8:
-                pytest.skip("ONNX Runtime has no real zero points of 8 bits")
+            if bits != 4:
+                pytest.skip("ONNX Runtime has real zero points of 4 bits only")
             tensors.append(numpy_helper.from_array(generator.random((n * blocks,), dtype=np.float32) * 15, "z"))
             inputs.append("z")
         node = helper.make_node(
