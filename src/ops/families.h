@@ -1,11 +1,24 @@
 // Each file of operators gives its rows of the registry; registry.cpp joins them.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "ops/operator.h"
 
 namespace zeropoint::ops {
+
+// A row of ONNX Runtime's own domain.
+inline Operator microsoft(std::string_view type, std::size_t least_inputs, std::size_t most_inputs, ShapeRule shape,
+                          Reference reference, CountMacs macs = nullptr) {
+  return {.domain = "com.microsoft",
+          .op_type = type,
+          .min_inputs = least_inputs,
+          .max_inputs = most_inputs,
+          .shape = shape,
+          .reference = reference,
+          .macs = macs};
+}
 
 std::vector<Operator> arithmetic_operators();
 std::vector<Operator> attention_microsoft_operators();

@@ -389,17 +389,6 @@ std::int64_t fused_gemm_macs(const Node& node, std::span<const TensorType> input
   return find("", "Gemm")->macs(node, inputs, outputs);
 }
 
-Operator microsoft(std::string_view type, std::size_t least, std::size_t most, ShapeRule shape, Reference reference,
-                   CountMacs macs = nullptr) {
-  return {.domain = "com.microsoft",
-          .op_type = type,
-          .min_inputs = least,
-          .max_inputs = most,
-          .shape = shape,
-          .reference = reference,
-          .macs = macs};
-}
-
 }  // namespace
 
 std::vector<Operator> fused_operators() {

@@ -170,15 +170,6 @@ std::vector<Tensor> qlinear_concat(const ComputeArgs& args) {
   return find("", "Concat")->reference({args.node, 13, parts, args.outputs});
 }
 
-Operator microsoft(std::string_view type, std::size_t least, std::size_t most, ShapeRule shape, Reference reference) {
-  return {.domain = "com.microsoft",
-          .op_type = type,
-          .min_inputs = least,
-          .max_inputs = most,
-          .shape = shape,
-          .reference = reference};
-}
-
 }  // namespace
 
 std::vector<Operator> qlinear_elementwise_operators() {

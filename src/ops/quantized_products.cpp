@@ -282,17 +282,6 @@ std::vector<Tensor> qlinear_where(const ComputeArgs& args) {
   return one(write_integers(result, dtype, dims));
 }
 
-Operator microsoft(std::string_view type, std::size_t least, std::size_t most, ShapeRule shape, Reference reference,
-                   CountMacs macs = nullptr) {
-  return {.domain = "com.microsoft",
-          .op_type = type,
-          .min_inputs = least,
-          .max_inputs = most,
-          .shape = shape,
-          .reference = reference,
-          .macs = macs};
-}
-
 }  // namespace
 
 std::vector<Operator> quantized_product_operators() {
