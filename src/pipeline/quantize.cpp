@@ -123,7 +123,7 @@ Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const Quan
   if (made.integer_names.empty() && made.weight_names.empty())
     throw Error(ErrorCode::kUnsupported, "graph",
                 "the recipe finds nothing in it to quantize: " + quant::reasons_in_brief(made.left_in_float) +
-                    quant::way_out(fused, recipe.target));
+                    quant::way_out(result.fused, recipe.target));
   result.model = std::move(made.graph);
   sign(result.model, recipe);
   Report& report = result.report;
