@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,13 @@ class IntegerConvStep : public Step {
     args_.scale = scale_.data();
     info.kernel = kernel.name;
     info.integer = true;
+  }
+  std::span<const std::byte> weights() const override {
+    return {static_cast<const std::byte*>(packed_.get()), kernel_.packed_bytes(shape_)};
+  }
+  void runs_before(std::span<const std::byte> next) override {
+    args_.next = next.data();
+    args_.next_bytes = static_cast<std::int64_t>(next.size());
   }
   std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
   void run(const RunContext& context) const override {

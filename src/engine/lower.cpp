@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "engine/lowering.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
@@ -14,6 +15,7 @@
 namespace zeropoint::engine {
 namespace {
 
+constexpr std::size_t kMostAhead = 1 << 20;  // of the next step's weights: what L2 holds beside those at work
 // Waking a sleeping worker and waiting for it costs tens of microseconds, on virtual machines more.
 constexpr double kWorthSharing = 50;
 
@@ -248,6 +250,24 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
   return table;
 }
 
+std::shared_ptr<std::byte> PackCache::allocate(std::size_t bytes) {
+  constexpr std::size_t kHugePage = std::size_t{2} << 20, kSmallPagesReach = std::size_t{8} << 20;
+  const std::size_t rounded = (bytes + 63) / 64 * 64;
+  allocated_ += rounded;
+  if (allocated_ < kSmallPagesReach || rounded >= kHugePage) {
+    std::shared_ptr<std::byte[]> own = allocate_aligned(bytes);
+    return {own, own.get()};
+  }
+  if (rounded > region_left_) {
+    std::shared_ptr<std::byte[]> region = allocate_aligned(kHugePage);
+    region_ = {region, region.get()};
+    region_left_ = kHugePage;
+  }
+  std::byte* at = region_.get() + (kHugePage - region_left_);
+  region_left_ -= rounded;
+  return {region_, at};
+}
+
 Plan Lowering::run() {
   quantized_file_ = std::any_of(graph_.nodes.begin(), graph_.nodes.end(), [](const Node& node) {
     return node.op_type == "DequantizeLinear" || node.op_type == "MatMulNBits" || node.op_type.starts_with("QLinear") ||
@@ -278,6 +298,11 @@ Plan Lowering::run() {
   }
   if (options_.threads > 1)
     for (const auto& step : plan_.steps) step->shared = microseconds(*step) >= kWorthSharing;
+  std::span<const std::byte> next;
+  for (auto step = plan_.steps.rbegin(); step != plan_.steps.rend(); ++step) {
+    (*step)->runs_before(next.first(std::min(next.size(), kMostAhead)));
+    if (const auto weights = (*step)->weights(); !weights.empty()) next = weights;
+  }
   plan_memory(plan_);
   return std::move(plan_);
 }

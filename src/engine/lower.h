@@ -26,7 +26,13 @@ class PackCache {
     return entry;
   }
 
+  // 64-byte aligned memory for packed weights, kept as long as any of it. What goes beyond the reach of a TLB with small pages
+  // lies together in huge ones.
+  std::shared_ptr<std::byte> allocate(std::size_t bytes);
+
  private:
+  std::shared_ptr<std::byte> region_;
+  std::size_t region_left_ = 0, allocated_ = 0;
   std::map<std::string, std::shared_ptr<const void>> entries_;
 };
 

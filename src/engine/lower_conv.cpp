@@ -253,9 +253,9 @@ std::optional<std::vector<std::int64_t>> Lowering::integer_bias(const std::strin
 std::shared_ptr<const void> Lowering::packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
                                                      const IntegerWeights& weights) {
   return cache_.get(fmt::format("{} {} {}", kernel.name, shape_key(shape), weights.key), [&] {
-    std::shared_ptr<std::byte[]> bytes = allocate_aligned(kernel.packed_bytes(shape));
+    std::shared_ptr<std::byte> bytes = cache_.allocate(kernel.packed_bytes(shape));
     kernel.pack(shape, weights.values.data(), weights.zero_point.empty() ? nullptr : weights.zero_point.data(), bytes.get());
-    return std::shared_ptr<const void>(bytes, bytes.get());
+    return std::shared_ptr<const void>(std::move(bytes));
   });
 }
 

@@ -39,8 +39,11 @@ struct ConvArgs {
   void* workspace = nullptr;  // ConvKernel::workspace_bytes, 64-byte aligned, one for all workers; contents don't matter
   const std::int32_t* comp = nullptr;  // [o], from fold_bias
   const float* scale = nullptr;        // [o]
-  const float* row_scale = nullptr;    // f32 output: one for each pixel (row of a matrix), or null
-  const float* bias = nullptr;         // f32 output: [o] or null
+  // What whoever runs next will read first, its packed weights: kernels that leave memory idle fetch it into L2 meanwhile.
+  const void* next = nullptr;
+  std::int64_t next_bytes = 0;
+  const float* row_scale = nullptr;  // f32 output: one for each pixel (row of a matrix), or null
+  const float* bias = nullptr;       // f32 output: [o] or null
   float low = 0, high = 0;
   std::int32_t src_zero_point = 0;  // what padding reads as, 0 ... 255
   std::int32_t dst_zero_point = 0;

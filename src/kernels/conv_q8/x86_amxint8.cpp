@@ -27,7 +27,8 @@ constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeight
 constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
 constexpr std::int64_t kPassBytes = 24 << 10;       // input of 1x1 convolutions that all weights meet while it is in L1
 constexpr std::int64_t kPictureBytes = 512 << 10;   // input that is copied at once, or stays in L2 while large weights pass by
-constexpr std::int64_t kMostTiles = 256;            // that are listed at once
+constexpr std::int64_t kMostFetches = 8;
+constexpr std::int64_t kMostTiles = 256;  // that are listed at once
 
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -291,6 +292,8 @@ struct Operands {
   const std::int64_t* offsets;
   const std::int8_t* b;
   std::int64_t steps;
+  const char* ahead;     // fetched into L2 meanwhile,
+  std::int64_t fetches;  // so many lines of 64 bytes a step
 };
 
 // How deep a product is: 1, 2 or 3, up to 8 steps, or more. A block's epilogue is spread over the products of another, since
@@ -314,6 +317,12 @@ __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* 
   const std::int64_t *offset = operands.offsets, *end = offset + operands.steps;
   const std::int8_t* b = operands.b;
   const std::uint8_t *a0 = operands.a, *a1 = a0 + 16 * pitch;
+  const char* ahead = operands.ahead;
+  const std::int64_t fetch_bytes = kStepBytes * operands.fetches;
+  const auto fetch = [&]() __attribute__((always_inline)) {
+    for (const char* end_of_step = ahead + fetch_bytes; ahead < end_of_step; ahead += kStepBytes)
+      _mm_prefetch(ahead, _MM_HINT_T1);
+  };
   const auto load_b0 = [&]() __attribute__((always_inline)) {
     if constexpr (kStream)
       _tile_stream_loadd(6, b, 64);
@@ -357,6 +366,7 @@ __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* 
     _tile_dpbusd(3, 5, 7);
     finish(true);
   }
+  fetch();
   if (kDepth == Depth::one) return finisher.finish();
   for (++offset; offset < end && !finisher.done(); ++offset) {
     finisher.next_run();
@@ -379,6 +389,7 @@ __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* 
       _tile_dpbusd(3, 5, 7);
       finish(true);
     }
+    fetch();
   }
   for (; offset < end; ++offset) {
     b += kStepWeights;
@@ -394,6 +405,7 @@ __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* 
       _tile_dpbusd(1, 4, 7);
     }
     if (kTwoRows && kTwoColumns) _tile_dpbusd(3, 5, 7);
+    fetch();
   }
   finisher.finish();
 }
@@ -672,13 +684,16 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
                     .pitch = in_place ? s.src_stride : g.x.stride * g.pixel_pitch,
                     .offsets = offsets,
                     .b = nullptr,
-                    .steps = g.steps};
+                    .steps = g.steps,
+                    .ahead = nullptr,
+                    .fetches = 0};
   Pipeline<kBiased> pipeline(s, a, g, requantize, overlapped);
   for (std::int64_t group = split.blocks.begin / g.blocks; group * g.blocks < split.blocks.end; ++group) {
     const std::int64_t group_begin = group * g.blocks;
     const std::int64_t begin = most(split.blocks.begin, group_begin), end = least(split.blocks.end, group_begin + g.blocks);
     const std::uint8_t* src = a.src + group * g.channels;
-    for (std::int64_t pixel = split.pixels.begin, count; pixel < split.pixels.end;) {
+    bool first = true;
+    for (std::int64_t pixel = split.pixels.begin, count; pixel < split.pixels.end; first = false) {
       if (in_place) {
         pixel = list_rows(s, pixel, split.pixels.end, tiles, count);
       } else {
@@ -692,6 +707,19 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
         for (std::int64_t block = begin; block < end; ++block) {
           const std::int64_t in_group = (block - group_begin) * kBlock, channel = group * g.outputs + in_group;
           operands.b = weights + block * g.block_bytes;
+          // While a block is at work, the one that follows is fetched: of the next step's weights a part in the last pass.
+          const std::int64_t products = (pass_end - pass) * g.steps;
+          const bool first_pass = first && pass == 0, last_pass = pixel == split.pixels.end && pass_end == count;
+          std::int64_t ahead_bytes = 0;
+          if (first_pass && block + 1 < end) {
+            operands.ahead = reinterpret_cast<const char*>(operands.b) + g.block_bytes;
+            ahead_bytes = g.block_bytes;
+          } else if (last_pass) {
+            const std::int64_t parts = first_pass ? 1 : end - begin;
+            ahead_bytes = a.next_bytes / parts;
+            operands.ahead = static_cast<const char*>(a.next) + (first_pass ? 0 : block - begin) * ahead_bytes;
+          }
+          operands.fetches = least(kMostFetches, divide_up(ahead_bytes, kStepBytes * products));
           for (const Geometry::Tile* tile = tiles + pass; tile < tiles + pass_end; ++tile) {
             operands.a = from + tile->at;
             Block& b = pipeline.block();
@@ -708,6 +736,7 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
               b.sums = sums;
             }
             pipeline.add(operands);
+            operands.ahead += operands.fetches * kStepBytes * g.steps;
           }
         }
       }
