@@ -231,20 +231,26 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
   const Layout layout = per_channel || layout_held(a) == Layout::channel_last || layout_held(b) == Layout::channel_last
                             ? (full.size() >= 3 ? Layout::channel_last : Layout::row_major)
                             : Layout::row_major;
-  const std::string& first = swap ? b : a;
-  const std::string& second = swap ? a : b;
-  const Quantizer& first_quantizer = swap ? b_quantizer : a_quantizer;
-  const Quantizer& second_quantizer = swap ? a_quantizer : b_quantizer;
+  // Sums of equal shapes are the same either way round; a second zero point of 0 saves the kernel an operation.
+  const bool turn = swap || (same && op != "Mul" && a_quantizer.zero_point == 0);
+  const std::string& first = turn ? b : a;
+  const std::string& second = turn ? a : b;
+  const Quantizer& first_quantizer = turn ? b_quantizer : a_quantizer;
+  const Quantizer& second_quantizer = turn ? a_quantizer : b_quantizer;
   const ValueId x = fetch(first, layout, first_quantizer.dtype == DType::s8);
   const ValueId y = fetch(second, layout, second_quantizer.dtype == DType::s8);
   const Quantizer& out_quantizer = *tail.quantizer;
   const auto limit = [&](float bound) {
     return numerics::quantize(bound, out_quantizer.scale, out_quantizer.zero_point, {0, 255});
   };
-  const kernels::BinaryQ8 params{
-      .a = {first_quantizer.scale, first_quantizer.zero_point},
-      .b = {second_quantizer.scale, second_quantizer.zero_point},
-      .y = kernels::quantize_params(out_quantizer.scale, out_quantizer.zero_point, {limit(tail.low), limit(tail.high)})};
+  const auto params = [&] {
+    const kernels::DequantizeParams real_x{first_quantizer.scale, first_quantizer.zero_point},
+        real_y{second_quantizer.scale, second_quantizer.zero_point};
+    const auto sum =
+        kernels::quantize_params(out_quantizer.scale, out_quantizer.zero_point, {limit(tail.low), limit(tail.high)});
+    return op == "Mul" || per_channel ? kernels::BinaryQ8{.a = real_x, .b = real_y, .y = sum}
+                                      : kernels::add_params(real_x, real_y, sum);
+  }();
   const ValueId out = define(tail.same.front(), out_quantizer.dtype, full, layout, out_quantizer.dtype == DType::s8);
   const Planes shape = planes(full);
   const auto& kernels = kernels::select_elementwise_q8(options_.isas);

@@ -27,6 +27,9 @@ QuantizeParams quantize_params(float scale, std::int32_t zero_point, numerics::L
 // scale = (high - low) / 255 (1 if that is 0), zero_point = clamp(round_half_even(0 - low / scale), 0, 255).
 QuantizeParams dynamic_quantize_params(float low, float high);
 
+// Of y = a + b; decides whether `short_sum` gives the same result for all 65,536 pairs, by trying them.
+BinaryQ8 add_params(const DequantizeParams& a, const DequantizeParams& b, const QuantizeParams& y);
+
 // table[q] = quantize(dequantize(q)): u8 -> u8 between two sets of parameters.
 void requantize_table(const DequantizeParams& x, const QuantizeParams& y, std::uint8_t table[256]);
 

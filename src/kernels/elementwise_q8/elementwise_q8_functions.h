@@ -27,10 +27,13 @@ struct DequantizeParams {
   std::int32_t zero_point = 0;
 };
 
-// y = quantize(real(a) OP real(b)): three roundings, then the quantizer's.
+// y = quantize(real(a) OP real(b)): three roundings, then the quantizer's. A sum is computed in fewer operations, as
+// round(fma(qa - za, a_factor, (qb - zb) * b_factor)), only if `short_sum`: made by add_params(), which has tried all pairs.
 struct BinaryQ8 {
   DequantizeParams a, b;
   QuantizeParams y;
+  bool short_sum = false;
+  float a_factor = 0, b_factor = 0;
 };
 
 // The end of an integer product: rows x channels, dense. v = float(acc[r][c] + comp[c]) * scale[c].

@@ -104,7 +104,8 @@ class ElementwiseQ8Entry : public testing::TestWithParam<const ElementwiseQ8Kern
     if (round % 4 == 0) params.b.scale = params.a.scale;  // many exact ties
     params.y = quantize_params(round % 7 == 0 ? scale * 1e-5F : scale, zero_point, {round % 2 == 0 ? 0 : zero_point, 255});
     if (round % 5 == 0) params.y.exact_inverse = false;
-    return params;
+    if (round % 3 == 2) params.b.zero_point = 0;
+    return round % 2 == 0 ? add_params(params.a, params.b, params.y) : params;
   }
 
   std::mt19937 random_{kSeed};
@@ -173,6 +174,14 @@ TEST_P(ElementwiseQ8Entry, AddAndMulAllPairs) {
     reference().mul_u8(params, a.data(), b.data(), expected.data(), 65536);
     expect_same(actual, expected);
   }
+}
+
+TEST(AddParams, ShortFormWhereItIsExact) {
+  const QuantizeParams y = quantize_params(0.03F, 0, {0, 255});
+  EXPECT_TRUE(add_params({0.0131237F, 120}, {0.0172919F, 0}, y).short_sum);
+  EXPECT_FALSE(add_params({0.013F, 120}, {0.017F, 0}, y).short_sum);  // 13 a + 17 b = 15 (mod 30): next to ties everywhere
+  EXPECT_TRUE(add_params({0.25F, 128}, {0.25F, 3}, quantize_params(0.5F, 7, {0, 255})).short_sum);  // ties everywhere
+  EXPECT_FALSE(add_params({1e-30F, 0}, {1.0F, 0}, y).short_sum);
 }
 
 TEST_P(ElementwiseQ8Entry, AddAndMulCounts) {

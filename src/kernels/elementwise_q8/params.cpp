@@ -1,3 +1,4 @@
+#include <array>
 #include <bit>
 #include <cmath>
 
@@ -32,7 +33,49 @@ bool rounds_as_division(float scale, float inverse, std::int32_t lowest, std::in
   return true;
 }
 
+// All results of an addition, [qa][qb].
+std::array<std::uint8_t, 65536> sums(const BinaryQ8& p) {
+  std::array<float, 256> a, b;
+  for (std::int32_t q = 0; q < 256; ++q) {
+    a[static_cast<std::size_t>(q)] = static_cast<float>(q - p.a.zero_point) * p.a.scale;
+    b[static_cast<std::size_t>(q)] = static_cast<float>(q - p.b.zero_point) * p.b.scale;
+  }
+  std::array<std::uint8_t, 65536> result;
+  for (std::size_t i = 0; i < result.size(); ++i)
+    result[i] =
+        static_cast<std::uint8_t>(numerics::quantize(a[i / 256] + b[i % 256], p.y.scale, p.y.zero_point, {p.y.low, p.y.high}));
+  return result;
+}
+
+bool equals(const BinaryQ8& p, const std::array<std::uint8_t, 65536>& wanted) {
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    const auto a = static_cast<float>(static_cast<std::int32_t>(i / 256) - p.a.zero_point);
+    const auto b = static_cast<float>(static_cast<std::int32_t>(i % 256) - p.b.zero_point);
+    const float v = std::nearbyint(std::fma(a, p.a_factor, b * p.b_factor)) + static_cast<float>(p.y.zero_point);
+    const auto low = static_cast<float>(p.y.low), high = static_cast<float>(p.y.high);
+    if (static_cast<float>(wanted[i]) != (v > low ? (v < high ? v : high) : low)) return false;
+  }
+  return true;
+}
+
 }  // namespace
+
+// The quotients of the scales are a few roundings away from the definition; where some pair falls on the other side of a tie,
+// neighbouring floats are tried.
+BinaryQ8 add_params(const DequantizeParams& a, const DequantizeParams& b, const QuantizeParams& y) {
+  BinaryQ8 params{.a = a, .b = b, .y = y};
+  const float a_factor = a.scale / y.scale, b_factor = b.scale / y.scale;
+  constexpr float kMost = 0x1p16F;  // sums must stay far from 2^31
+  if (!(a_factor > 1 / kMost && a_factor < kMost && b_factor > 1 / kMost && b_factor < kMost)) return params;
+  const auto wanted = sums(params);
+  for (const int a_ulps : {0, 1, -1, 2, -2})
+    for (const int b_ulps : {0, 1, -1, 2, -2}) {
+      params.a_factor = step(a_factor, a_ulps), params.b_factor = step(b_factor, b_ulps);
+      params.short_sum = equals(params, wanted);
+      if (params.short_sum) return params;
+    }
+  return params;
+}
 
 QuantizeParams quantize_params(float scale, std::int32_t zero_point, numerics::Limits limits) {
   QuantizeParams params{.scale = scale, .zero_point = zero_point, .low = limits.low, .high = limits.high, .inverse = 1 / scale};

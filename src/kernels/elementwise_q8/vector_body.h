@@ -187,16 +187,22 @@ struct Quad {  // kByteLanes values as floats, in the order of in-lane unpacking
   F32 a, b, c, d;
 };
 
+// The 16 bits 0x4B00 over a byte q make the float 2^23 + q.
+inline Quad biased_floats(U8 q) {
+  const S32 exponent = broadcast_16(0x4B00), low = unpack_low_8(q, zero_u8()), high = unpack_high_8(q, zero_u8());
+  return {as_float(unpack_low_16(low, exponent)), as_float(unpack_high_16(low, exponent)),
+          as_float(unpack_low_16(high, exponent)), as_float(unpack_high_16(high, exponent))};
+}
+
 struct LaneDequantizer {
-  // The 16 bits 0x4B00 over a byte q make the float 2^23 + q; taking away 2^23 + zero_point leaves q - zero_point, exactly.
+  // Taking away 2^23 + zero_point leaves q - zero_point, exactly.
   explicit LaneDequantizer(const DequantizeParams& params)
       : offset(broadcast(8388608.0F + static_cast<float>(params.zero_point))), scale(broadcast(params.scale)) {}
   Quad operator()(U8 q) const {
-    const S32 exponent = broadcast_16(0x4B00), low = unpack_low_8(q, zero_u8()), high = unpack_high_8(q, zero_u8());
-    return {real(unpack_low_16(low, exponent)), real(unpack_high_16(low, exponent)), real(unpack_low_16(high, exponent)),
-            real(unpack_high_16(high, exponent))};
+    const Quad biased = biased_floats(q);
+    return {real(biased.a), real(biased.b), real(biased.c), real(biased.d)};
   }
-  F32 real(S32 q) const { return mul(sub(as_float(q), offset), scale); }
+  F32 real(F32 biased) const { return mul(sub(biased, offset), scale); }
   F32 offset, scale;
 };
 
@@ -212,6 +218,36 @@ struct LaneRounder {
   S32 zero_point;
   U8 low, high;
 };
+
+// The short form of a sum. Where the second zero point is 0, one operation less: 2^23 * factor is exact, so the product below
+// rounds once, as q * factor does.
+struct ShortSum {
+  explicit ShortSum(const BinaryQ8& params)
+      : a_offset(broadcast(8388608.0F + static_cast<float>(params.a.zero_point))),
+        a_factor(broadcast(params.a_factor)),
+        b_offset(broadcast(params.b.zero_point == 0 ? -8388608.0F * params.b_factor
+                                                    : 8388608.0F + static_cast<float>(params.b.zero_point))),
+        b_factor(broadcast(params.b_factor)) {}
+  template <bool kZero>
+  F32 one(F32 a, F32 b) const {
+    const F32 product = kZero ? fma(b, b_factor, b_offset) : mul(sub(b, b_offset), b_factor);
+    return fma(sub(a, a_offset), a_factor, product);
+  }
+  template <bool kZero>
+  Quad sum(const Quad& a, const Quad& b) const {
+    return {one<kZero>(a.a, b.a), one<kZero>(a.b, b.b), one<kZero>(a.c, b.c), one<kZero>(a.d, b.d)};
+  }
+  F32 a_offset, a_factor, b_offset, b_factor;
+};
+
+template <bool kZero>
+inline void short_sums(const BinaryQ8& params, const uint8_t* a, const uint8_t* b, uint8_t* dst, int64_t count) {
+  const ShortSum form(params);
+  const LaneRounder rounder(params.y);
+  for_each_vector<kByteLanes>(0, count, [&](int64_t i, auto part) {
+    store_u8(dst + i, rounder(form.sum<kZero>(biased_floats(load_u8(a + i, part)), biased_floats(load_u8(b + i, part)))), part);
+  });
+}
 
 // b goes on by b_stride from row to row: channels, or 0 for one row used again and again.
 template <class Op>
@@ -251,6 +287,18 @@ inline void binary_rows(const BinaryQ8& params, const uint8_t* a, const uint8_t*
   });
 }
 
+#endif
+
+#if defined(__x86_64__)
+void add_u8(const BinaryQ8& params, const uint8_t* a, const uint8_t* b, uint8_t* dst, int64_t count) noexcept {
+  if (!params.short_sum) return binary_rows<Add>(params, a, b, 0, dst, 1, count);
+  if (params.b.zero_point == 0) return short_sums<true>(params, a, b, dst, count);
+  short_sums<false>(params, a, b, dst, count);
+}
+#else
+void add_u8(const BinaryQ8& params, const uint8_t* a, const uint8_t* b, uint8_t* dst, int64_t count) noexcept {
+  binary_rows<Add>(params, a, b, 0, dst, 1, count);
+}
 #endif
 
 template <class Op>
