@@ -16,7 +16,7 @@ void attention_q8_avx512vnni(const AttentionShape& shape, const AttentionArgs& a
 void attention_q8_avx2(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
 void attention_q8_neon(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
 
-bool supports_tiled_attention(const AttentionShape& shape);
+bool supports_attention_amxint8(const AttentionShape& shape);
 std::size_t attention_workspace_amxint8(const AttentionShape& shape, int workers);
 void attention_q8_amxint8(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
 

@@ -8,7 +8,7 @@ constexpr AttentionKernel kKernels[] = {
 #if defined(__x86_64__)
     {.name = "attention_q8_amxint8",
      .needs = Isa::amxint8,
-     .supports = &supports_tiled_attention,
+     .supports = &supports_attention_amxint8,
      .workspace_bytes = &attention_workspace_amxint8,
      .run = &attention_q8_amxint8},
     {.name = "attention_q8_avx512vnni",

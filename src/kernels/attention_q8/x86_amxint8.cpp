@@ -340,7 +340,7 @@ class Head {
 }  // namespace
 
 // Sums of values stay within s32: 255 * 128 * columns.
-bool supports_tiled_attention(const AttentionShape& s) { return s.rows >= 4 && s.columns >= 1 && s.columns < 65000; }
+bool supports_attention_amxint8(const AttentionShape& s) { return s.rows >= 4 && s.columns >= 1 && s.columns < 65000; }
 
 size_t attention_workspace_amxint8(const AttentionShape& s, int workers) {
   return static_cast<size_t>(Workspace(s).bytes * workers);
