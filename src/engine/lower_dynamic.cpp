@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/aligned_buffer.h"
 #include "base/thread_pool.h"
 #include "engine/lowering.h"
 #include "kernels/conv_q8/conv_q8.h"
@@ -459,7 +458,7 @@ bool Lowering::dynamic_linear(const Node& node) {
   const auto bytes = cache_.get(fmt::format("{} {} {} {} {} {} {}", kernel->name, linear.shape.c, linear.shape.o,
                                             linear.shape.kh, linear.shape.kw, linear.shape.groups, packed.key),
                                 [&] {
-                                  std::shared_ptr<std::byte[]> made = allocate_aligned(kernel->packed_bytes(linear.shape));
+                                  std::shared_ptr<std::byte> made = cache_.allocate(kernel->packed_bytes(linear.shape));
                                   kernel->pack(linear.shape, packed.values.data(), zero_points, made.get());
                                   return std::shared_ptr<const void>(made, made.get());
                                 });

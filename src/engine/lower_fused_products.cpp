@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "base/aligned_buffer.h"
 #include "engine/lowering.h"
 #include "kernels/matmul_q8/matmul_q8.h"
 
@@ -156,7 +155,7 @@ bool Lowering::fused_products(const Node& node) {
     std::vector<std::int8_t> weights;
     for (const DynamicProduct& each : products)
       weights.insert(weights.end(), each.weights.values.begin(), each.weights.values.end());
-    std::shared_ptr<std::byte[]> made = allocate_aligned(kernel->packed_bytes(shape));
+    std::shared_ptr<std::byte> made = cache_.allocate(kernel->packed_bytes(shape));
     kernel->pack(shape, weights.data(), made.get());
     return std::shared_ptr<const void>(made, made.get());
   });

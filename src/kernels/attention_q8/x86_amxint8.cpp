@@ -67,11 +67,11 @@ struct Scale {
     uncertain = static_cast<__mmask16>(_mm512_cmp_ps_mask(scale, _mm512_set1_ps(kTiny), _CMP_NGT_UQ) |
                                        _mm512_cmp_ps_mask(scale, _mm512_set1_ps(kHuge), _CMP_NLT_UQ));
   }
-  explicit Scale(float most) {
-    const float ratio = most / 127.0F, one = ratio > FLT_MIN ? ratio : FLT_MIN;
-    scale = _mm512_set1_ps(one);
-    inverse = _mm512_set1_ps(1.0F / one);
-    uncertain = one > kTiny && one < kHuge ? 0 : 0xFFFF;
+  Scale(const Scale& of_rows, int row) {  // that of one lane
+    const __m512i lane = _mm512_set1_epi32(row);
+    scale = _mm512_permutexvar_ps(lane, of_rows.scale);
+    inverse = _mm512_permutexvar_ps(lane, of_rows.inverse);
+    uncertain = (of_rows.uncertain >> row & 1) != 0 ? 0xFFFF : 0;
   }
   __m512i operator()(__m512 x) const {
     const __m512 t = _mm512_mul_ps(x, inverse);
@@ -85,17 +85,47 @@ struct Scale {
   }
 };
 
-// A row of Q or K; returns the scale. q has room for whole steps of 64, which are filled with zeros.
-inline float quantize_row(const float* x, int64_t count, int64_t padded, int8_t* q) {
-  __m512 most = _mm512_setzero_ps();
-  for_each_vector(0, count, [&](int64_t i, auto part) { most = max(abs(load(x + i, part)), most); });  // NaN is left out
-  const Scale scale(_mm512_reduce_max_ps(most));
-  for_each_vector(0, count, [&](int64_t i, auto part) {
-    _mm_store_si128(reinterpret_cast<__m128i*>(q + i), _mm512_cvtepi32_epi8(scale(load(x + i, part))));
-  });
-  for (int64_t i = round_up(count, 16); i < padded; i += 16)
-    _mm_store_si128(reinterpret_cast<__m128i*>(q + i), _mm_setzero_si128());
-  return _mm512_cvtss_f32(scale.scale);
+// The greatest element of each of 16 vectors, in their order.
+inline __m512 greatest_of_each(__m512 (&v)[16]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    v[i] = _mm512_max_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+  const auto doubles = [](__m512 a, __m512 b) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  };
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) v[i] = doubles(v[2 * i], v[2 * i + 1]);
+  const auto quarters = [](__m512 a, __m512 b) {
+    return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+  };
+  return quarters(quarters(v[0], v[1]), quarters(v[2], v[3]));
+}
+
+// Up to 16 rows of Q or K. q has room for whole steps of 64, which are filled with zeros, and so are missing rows.
+inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t padded, int8_t* q,
+                          float* scales) {
+  __m512 most[16];
+  for (int row = 0; row < 16; ++row) {
+    most[row] = _mm512_setzero_ps();
+    if (row < rows)
+      for_each_vector(0, count, [&](int64_t i, auto part) {
+        most[row] = max(abs(load(x + row * stride + i, part)), most[row]);  // NaN is left out
+      });
+  }
+  const Scale of_rows(greatest_of_each(most));
+  _mm512_store_ps(scales, of_rows.scale);
+  for (int row = 0; row < 16; ++row, x += stride, q += padded) {
+    const Scale scale(of_rows, row);
+    int64_t i = 0;
+    if (row < rows) {
+      for_each_vector(0, count, [&](int64_t j, auto part) {
+        _mm_store_si128(reinterpret_cast<__m128i*>(q + j), _mm512_cvtepi32_epi8(scale(load(x + j, part))));
+      });
+      i = round_up(count, 16);
+    }
+    for (; i < padded; i += 16) _mm_store_si128(reinterpret_cast<__m128i*>(q + i), _mm_setzero_si128());
+  }
 }
 
 // 16 rows of 64 bytes -> a tile whose row r holds the r-th dword of each.
@@ -145,14 +175,7 @@ class Head {
     int8_t* rows = q_;  // 16 at a time; Q comes later
     const int64_t steps = w_.depth / kStep;
     for (int64_t token = 0; token < w_.columns; token += 16) {
-      for (int64_t i = 0; i < 16; ++i) {
-        if (token + i < s_.columns) {
-          k_scale_[token + i] = quantize_row(k + (token + i) * s_.k.row, s_.depth, w_.depth, rows + i * w_.depth);
-        } else {
-          __builtin_memset(rows + i * w_.depth, 0, static_cast<size_t>(w_.depth));
-          k_scale_[token + i] = 0;
-        }
-      }
+      quantize_rows(k + token * s_.k.row, s_.k.row, least(16, s_.columns - token), s_.depth, w_.depth, rows, k_scale_ + token);
       for (int64_t step = 0; step < steps; ++step)
         transpose_dwords(rows + step * kStep, w_.depth, k_ + (token / 16 * steps + step) * kTile);
     }
@@ -182,7 +205,8 @@ class Head {
   }
 
   void rows(const float* q, const float* mask, float* dst, int64_t count) {
-    for (int64_t i = 0; i < count; ++i) q_scale_[i] = quantize_row(q + i * s_.q.row, s_.depth, w_.depth, q_ + i * w_.depth);
+    for (int64_t i = 0; i < kRows; i += 16)
+      quantize_rows(q + i * s_.q.row, s_.q.row, least(16, count - i), s_.depth, w_.depth, q_ + i * w_.depth, q_scale_ + i);
     finish_stores();
     scores();
     soften_rows(mask, count);

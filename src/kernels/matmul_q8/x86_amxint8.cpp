@@ -18,6 +18,8 @@ namespace {
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 beside the weights
 constexpr int64_t kStreamBytes = 8 << 20;   // results larger than that bypass the caches
+constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
+constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -39,6 +41,11 @@ struct Geometry {
         pitch(steps * kStepBytes + kStepBytes) {
     const int64_t chunks = (s.m * pitch + kRowsBytes - 1) / kRowsBytes;
     chunk = round_up((s.m + chunks - 1) / chunks, kBlock);
+  }
+  // Blocks of columns that all rows pass by before the next ones are met.
+  int64_t group_blocks() const {
+    const int64_t fit = kGroupBytes / block_bytes;
+    return fit > 4 ? fit : 4;
   }
   int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64); }
 };
@@ -203,19 +210,19 @@ __attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const i
     for (int i = 0; i < lines; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
   };
   fetch();
-  _tile_loadd(6, b, 64);
-  _tile_stream_loadd(4, a, pitch);
+  _tile_stream_loadd(6, b, 64);
+  _tile_loadd(4, a, pitch);
   _tile_stored(0, previous, kSumsPitch);
   _tile_zero(0);
   _tile_dpbusd(0, 4, 6);
   finish();
   _tile_stored(2, previous + 16 * kBlock, kSumsPitch);
-  _tile_stream_loadd(5, a1, pitch);
+  _tile_loadd(5, a1, pitch);
   _tile_zero(2);
   _tile_dpbusd(2, 5, 6);
   finish();
   _tile_stored(1, previous + 16, kSumsPitch);
-  _tile_loadd(7, b + 1024, 64);
+  _tile_stream_loadd(7, b + 1024, 64);
   _tile_zero(1);
   _tile_dpbusd(1, 4, 7);
   finish();
@@ -226,14 +233,14 @@ __attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const i
   for (int64_t step = 1; step < steps; ++step) {
     a += kStepBytes, a1 += kStepBytes, b += kStepWeights;
     fetch();
-    _tile_loadd(6, b, 64);
-    _tile_stream_loadd(4, a, pitch);
+    _tile_stream_loadd(6, b, 64);
+    _tile_loadd(4, a, pitch);
     _tile_dpbusd(0, 4, 6);
     finish();
-    _tile_stream_loadd(5, a1, pitch);
+    _tile_loadd(5, a1, pitch);
     _tile_dpbusd(2, 5, 6);
     finish();
-    _tile_loadd(7, b + 1024, 64);
+    _tile_stream_loadd(7, b + 1024, 64);
     _tile_dpbusd(1, 4, 7);
     finish();
     _tile_dpbusd(3, 5, 7);
@@ -322,25 +329,30 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
     finish_stores();
     const uint8_t* from = direct ? static_cast<const uint8_t*>(a.src) + row0 * s.src_stride : rows;
     const int64_t pitch = direct ? s.src_stride : g.pitch, tiles = (count + kBlock - 1) / kBlock;
-    const int64_t lines = (g.block_bytes / 64 + tiles * g.steps - 1) / (tiles * g.steps);
-    for (int64_t block = first_block; block < last_block; ++block) {
-      const int8_t* b = weights + block * g.block_bytes;
-      const int64_t column = block * kBlock;
+    // What one pass over the rows prefetches is the weights of the next pass, at most kMostLines a step.
+    const int64_t group = g.group_blocks();
+    const int64_t lines = least(kMostLines, (kStepWeights / 64 + tiles - 1) / tiles);
+    for (int64_t begin = first_block; begin < last_block; begin += group) {
+      const int64_t end = least(begin + group, last_block);
+      const int8_t* next = weights + end * g.block_bytes;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         // The last tile of rows that are read where they lie moves back to stay within them; only its new rows are kept.
         const int64_t left = count - tile * kBlock, back = direct && left < kBlock ? kBlock - left : 0;
         const int64_t row = tile * kBlock - back;
-        const Block output{.c = nullptr,
-                           .out = a.dst + (row0 + row) * s.dst_stride + column,
-                           .residual = a.residual ? a.residual + (row0 + row) * s.residual_stride + column : nullptr,
-                           .row_scale = scales + row,
-                           .column = column,
-                           .begin = static_cast<int>(back),
-                           .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
-                           .columns = static_cast<int>(least(kBlock, s.n - column))};
-        const bool ahead = block + 1 < last_block;
-        pipeline.add(from + row * pitch, pitch, b, output, b + g.block_bytes + tile * g.steps * lines * 64,
-                     ahead ? static_cast<int>(lines) : 0);
+        for (int64_t block = begin; block < end; ++block) {
+          const int64_t column = block * kBlock;
+          const Block output{.c = nullptr,
+                             .out = a.dst + (row0 + row) * s.dst_stride + column,
+                             .residual = a.residual ? a.residual + (row0 + row) * s.residual_stride + column : nullptr,
+                             .row_scale = scales + row,
+                             .column = column,
+                             .begin = static_cast<int>(back),
+                             .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
+                             .columns = static_cast<int>(least(kBlock, s.n - column))};
+          pipeline.add(from + row * pitch, pitch, weights + block * g.block_bytes, output, next,
+                       end < last_block ? static_cast<int>(lines) : 0);
+          next += g.steps * lines * 64;
+        }
       }
     }
     pipeline.finish();
