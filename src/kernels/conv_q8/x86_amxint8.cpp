@@ -24,9 +24,9 @@ namespace zeropoint::kernels {
 namespace {
 
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
-constexpr std::int64_t kResidentBytes = 768 << 10;  // weights up to here stay in L2 while all pixels pass by
-constexpr std::int64_t kPassBytes = 24 << 10;       // input of 1x1 convolutions that all weights meet while it is in L1
-constexpr std::int64_t kPictureBytes = 512 << 10;   // input that is copied at once, or stays in L2 while large weights pass by
+constexpr std::int64_t kResidentBytes = 1280 << 10;  // weights up to here stay in L2 while all pixels pass by
+constexpr std::int64_t kPassBytes = 24 << 10;        // input of 1x1 convolutions that all weights meet while it is in L1
+constexpr std::int64_t kPictureBytes = 512 << 10;    // input that is copied at once, or stays in L2 while large weights pass by
 constexpr std::int64_t kMostFetches = 8;
 constexpr std::int64_t kMostTiles = 256;  // that are listed at once
 
