@@ -46,7 +46,6 @@ class IntegerProductStep : public Step {
     const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
     const std::size_t out_bytes =
         static_cast<std::size_t>(shape_.w * shape_.o) * (args_.output == kernels::ConvOutput::u8 ? 1 : 4);
-    auto* flipped = reinterpret_cast<std::int8_t*>(take(count));
     auto* transposed = reinterpret_cast<std::int8_t*>(take(count));
     auto* comp = reinterpret_cast<std::int32_t*>(take(4 * static_cast<std::size_t>(shape_.o)));
     std::byte* packed = take(kernel_.packed_bytes(shape_));
@@ -59,11 +58,16 @@ class IntegerProductStep : public Step {
       const auto [a, b] = pairs_[static_cast<std::size_t>(i)];
       if (b != held) {
         const auto* matrix = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]) + b;
-        for (std::size_t e = 0; e < count; ++e) flipped[e] = static_cast<std::int8_t>(matrix[e] ^ 0x80U);
-        kernels::transpose_weights(shape_.c, shape_.o, flipped, transposed);
+        for (std::int64_t o = 0; o < shape_.o; ++o) {
+          std::int8_t* column = transposed + o * shape_.c;
+          std::int32_t sum = 0;  // cannot overflow: kMostTerms
+          for (std::int64_t k = 0; k < shape_.c; ++k) {
+            column[k] = static_cast<std::int8_t>(matrix[k * shape_.o + o] ^ 0x80U);
+            sum += column[k];
+          }
+          comp[o] = -args.src_zero_point * (sum - static_cast<std::int32_t>(shape_.c) * zero_points_.front());
+        }
         kernel_.pack(shape_, transposed, zero_points_.data(), packed);
-        // Cannot overflow: kMostTerms.
-        (void)kernels::fold_bias(shape_, transposed, zero_points_.data(), args.src_zero_point, nullptr, comp);
         held = b;
       }
       args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]) + a;
@@ -75,7 +79,7 @@ class IntegerProductStep : public Step {
  private:
   std::size_t own_bytes() const {
     const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
-    return 2 * aligned(count) + aligned(4 * static_cast<std::size_t>(shape_.o)) + aligned(kernel_.packed_bytes(shape_)) +
+    return aligned(count) + aligned(4 * static_cast<std::size_t>(shape_.o)) + aligned(kernel_.packed_bytes(shape_)) +
            aligned(kernel_.workspace_bytes(shape_, 1)) + 64;
   }
 

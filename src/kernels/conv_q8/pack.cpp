@@ -26,6 +26,26 @@ std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int8_t
   return static_cast<std::byte*>(packed) + weights_offset(s.groups * slots);
 }
 
+// pack_tiles of a matrix, where the depth lies as it is used: dword by dword and without memory of its own, as this is also run
+// between the products of two activations.
+void pack_matrix_tiles(const ConvShape& s, const std::int8_t* weights, std::int8_t* out) {
+  const std::int64_t depth = s.c / s.groups, outputs = s.o / s.groups;
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kTileBlock)
+      for (std::int64_t step = 0; step < depth; step += kTileDepth)
+        for (std::int64_t tile = block; tile < block + kTileBlock; tile += 16)
+          for (std::int64_t k = step; k < step + kTileDepth; k += 4)
+            for (std::int64_t o = tile; o < tile + 16; ++o, out += 4) {
+              std::memset(out, 0, 4);
+              if (o >= outputs || k >= depth) continue;
+              const std::int8_t* row = weights + (g * outputs + o) * depth + k;
+              if (k + 4 <= depth)
+                std::memcpy(out, row, 4);
+              else
+                std::copy_n(row, depth - k, out);
+            }
+}
+
 }  // namespace
 
 PackedHeader make_header(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points) {
@@ -100,6 +120,7 @@ std::size_t packed_bytes_tiles(const ConvShape& s) {
 void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
   auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
+  if (taps == 1) return pack_matrix_tiles(s, weights, out);
   // Of each byte of the padded depth its place within an output's weights [channel][tap], or -1.
   const ConvShape shape = folded(s);
   const DepthRuns runs = depth_runs(shape);
