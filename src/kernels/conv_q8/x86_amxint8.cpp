@@ -27,8 +27,8 @@ constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeight
 constexpr std::int64_t kResidentBytes = 1280 << 10;  // weights up to here stay in L2 while all pixels pass by
 constexpr std::int64_t kPassBytes = 24 << 10;        // input of 1x1 convolutions that all weights meet while it is in L1
 constexpr std::int64_t kPictureBytes = 512 << 10;    // input that is copied at once, or stays in L2 while large weights pass by
-constexpr std::int64_t kMostFetches = 8;
-constexpr std::int64_t kMostTiles = 256;  // that are listed at once
+constexpr std::int64_t kMostFetches = 8;             // lines fetched ahead a step: more of them delay the tile loads
+constexpr std::int64_t kMostTiles = 256;             // that are listed at once
 
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
