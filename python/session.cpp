@@ -92,6 +92,12 @@ double integer_coverage(LockedSession& self) {
   return self.session.integer_coverage();
 }
 
+std::size_t weight_bytes(LockedSession& self) {
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  return self.session.weight_bytes();
+}
+
 std::size_t arena_bytes(LockedSession& self) {
   nb::gil_scoped_release release;
   const std::lock_guard lock(self.running);
@@ -155,7 +161,8 @@ void bind_session(nb::module_& m) {
       .def_prop_ro("steps", &steps, "What runs, in order.")
       .def("explain", &explain, "A line a step: integer or float, kernel, and why not a faster one. Then the integer coverage.")
       .def_prop_ro("integer_coverage", &integer_coverage, "Share of multiply-accumulates in integers, 0 to 1.")
-      .def_prop_ro("arena_bytes", &arena_bytes, "Memory planned for activations at the last run's shapes.")
+      .def_prop_ro("weight_bytes", &weight_bytes, "Memory of the weights packed for the engine's own kernels.")
+      .def_prop_ro("arena_bytes", &arena_bytes, "Memory planned for activations and scratch at the last run's shapes.")
       .def("__repr__", &repr_session);
 
   // For tests: where the session would read each input.

@@ -50,7 +50,8 @@ class Session {
   std::vector<StepInfo> steps() const;
   std::string explain() const;      // a line a step, then coverage and float islands
   double integer_coverage() const;  // share of multiply-accumulates in integers, 0 ... 1
-  std::size_t arena_bytes() const;  // planned activation memory of the last shape
+  std::size_t weight_bytes() const;  // of weights packed for the engine's own kernels
+  std::size_t arena_bytes() const;   // planned for activations and scratch, at the last shapes
 
  private:
   struct Impl;

@@ -29,6 +29,7 @@ class PackCache {
   // 64-byte aligned memory for packed weights, kept as long as any of it. What goes beyond the reach of a TLB with small pages
   // lies together in huge ones.
   std::shared_ptr<std::byte> allocate(std::size_t bytes);
+  std::size_t bytes() const { return allocated_; }
 
  private:
   std::shared_ptr<std::byte> region_;

@@ -155,9 +155,9 @@ bool Lowering::recurrent(const Node& node) {
             content_hash(std::as_bytes(own)),
         [&] {
           const std::int64_t size = kernels::packed_recurrent_f32(kind, H, kernels.functions->lanes);
-          std::shared_ptr<std::byte[]> bytes = allocate_aligned(static_cast<std::size_t>(size) * sizeof(float));
+          std::shared_ptr<std::byte> bytes = cache_.allocate(static_cast<std::size_t>(size) * sizeof(float));
           kernels::pack_recurrent_f32(kind, H, kernels.functions->lanes, own.data(), reinterpret_cast<float*>(bytes.get()));
-          return std::shared_ptr<const void>(bytes, bytes.get());
+          return std::shared_ptr<const void>(std::move(bytes));
         });
     parts.push_back(std::move(part));
   }

@@ -13,7 +13,7 @@ namespace zeropoint::engine {
 namespace {
 
 struct PackedWeights {
-  std::shared_ptr<std::byte[]> q, scale, zero;
+  std::shared_ptr<std::byte> q, scale, zero;
 };
 
 class WeightOnlyStep : public Step {
@@ -166,9 +166,9 @@ void Lowering::emit_weight_only(Linear linear, const std::string& x, const Store
                  [&] {
                    auto made = std::make_shared<PackedWeights>();
                    const auto parameters = static_cast<std::size_t>(kernels::packed_wq_parameters(shape)) * 4;
-                   made->q = allocate_aligned(static_cast<std::size_t>(kernels::packed_wq_bytes(shape)));
-                   made->scale = allocate_aligned(parameters);
-                   made->zero = allocate_aligned(parameters);
+                   made->q = cache_.allocate(static_cast<std::size_t>(kernels::packed_wq_bytes(shape)));
+                   made->scale = cache_.allocate(parameters);
+                   made->zero = cache_.allocate(parameters);
                    kernels::pack_wq(
                        shape,
                        [&](std::int64_t k, std::int64_t n) {

@@ -205,6 +205,8 @@ std::vector<StepInfo> Session::steps() const { return impl_->summary().steps; }
 
 double Session::integer_coverage() const { return coverage(impl_->summary()); }
 
+std::size_t Session::weight_bytes() const { return impl_->summary().weight_bytes; }
+
 std::size_t Session::arena_bytes() const { return impl_->summary().arena_bytes; }
 
 std::string Session::explain() const {
@@ -226,8 +228,10 @@ std::string Session::explain() const {
   }
   while (text.find(" \n") != std::string::npos) text.replace(text.find(" \n"), 2, "\n");
   text += fmt::format(
-      "integer coverage: {:.2f} % of {:.2f} M multiply-accumulates; activations: {:.2f} MB; threads: {}; ISAs: {}\n",
-      100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6, static_cast<double>(summary.arena_bytes) / 1e6,
+      "integer coverage: {:.2f} % of {:.2f} M multiply-accumulates; weights: {:.2f} MB; activations: {:.2f} MB; threads: {}; "
+      "ISAs: {}\n",
+      100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6, static_cast<double>(summary.weight_bytes) / 1e6,
+      static_cast<double>(summary.arena_bytes) / 1e6,
       impl_->pool.threads(), to_string(impl_->isas));
   if (summary.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
   return text;

@@ -345,7 +345,8 @@ StageSummary Stage::summary() const {
   if (plans_.empty()) return result;
   const Ready& ready = *plans_.front();
   for (const auto& step : ready.plan.steps) result.steps.push_back(step->info);
-  result.arena_bytes = ready.plan.arena_bytes;
+  result.weight_bytes = packs_->bytes();
+  result.arena_bytes = ready.plan.arena_bytes + ready.plan.scratch_bytes;
   result.integer_macs = ready.plan.integer_macs;
   result.total_macs = ready.plan.total_macs;
   const auto add = [&](const Stage& stage, const std::string& prefix) {
@@ -363,6 +364,7 @@ StageSummary Stage::summary() const {
     for (const auto& [graph, body] : edge.bodies) add(*body.stage, edge.info.name + "/");
   }
   if (ready.rest) add(*ready.rest, "");
+  for (const auto& [body, packs] : body_packs_) result.weight_bytes += packs->bytes();
   return result;
 }
 

@@ -31,7 +31,7 @@ struct StageOptions {
 // The chain of plans that was used last.
 struct StageSummary {
   std::vector<StepInfo> steps;
-  std::size_t arena_bytes = 0;
+  std::size_t weight_bytes = 0, arena_bytes = 0;  // arena: with the kernels' scratch
   std::int64_t integer_macs = 0, total_macs = 0;
 };
 
