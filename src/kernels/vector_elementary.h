@@ -18,6 +18,12 @@ inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) {  // a < b ? yes : no
 }
 inline F32 scale_by_power_of_two(F32 x, F32 n) { return _mm512_scalef_ps(x, n); }  // one rounding, as two exact halves give
 
+struct Index16 {  // the low four bits of each lane
+  __m512i lanes;
+  explicit Index16(F32 bits) : lanes(_mm512_castps_si512(bits)) {}
+  F32 of(const float (&table)[16]) const { return _mm512_permutexvar_ps(lanes, _mm512_load_ps(table)); }
+};
+
 #elif defined(__AVX2__)
 
 inline F32 with_sign_of(F32 size, F32 x) { return _mm256_or_ps(size, _mm256_and_ps(x, _mm256_set1_ps(-0.0F))); }
@@ -27,6 +33,16 @@ inline F32 scale_by_power_of_two(F32 x, F32 n) {
   const auto power = [&](__m256i e) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, bias), 23)); };
   return mul(mul(x, power(half)), power(_mm256_sub_epi32(exponent, half)));
 }
+
+struct Index16 {  // the low four bits of each lane
+  __m256i lanes;
+  __m256 upper;  // the fourth bit as a sign
+  explicit Index16(F32 bits) : lanes(_mm256_castps_si256(bits)), upper(_mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28))) {}
+  F32 of(const float (&table)[16]) const {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_load_ps(table), lanes),
+                            _mm256_permutevar8x32_ps(_mm256_load_ps(table + 8), lanes), upper);
+  }
+};
 
 #else  // NEON
 
@@ -40,6 +56,19 @@ inline F32 scale_by_power_of_two(F32 x, F32 n) {
   const auto power = [&](int32x4_t e) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(e, bias), 23)); };
   return mul(mul(x, power(half)), power(vsubq_s32(exponent, half)));
 }
+
+struct Index16 {  // the low four bits of each lane
+  uint8x16_t bytes;
+  explicit Index16(F32 bits) {
+    const uint32x4_t lanes = vandq_u32(vreinterpretq_u32_f32(bits), vdupq_n_u32(15));
+    bytes = vreinterpretq_u8_u32(vmlaq_u32(vdupq_n_u32(0x03020100U), lanes, vdupq_n_u32(0x04040404U)));
+  }
+  F32 of(const float (&table)[16]) const {
+    const auto* at = reinterpret_cast<const uint8_t*>(table);
+    const uint8x16x4_t all = {{vld1q_u8(at), vld1q_u8(at + 16), vld1q_u8(at + 32), vld1q_u8(at + 48)}};
+    return vreinterpretq_f32_u8(vqtbl4q_u8(all, bytes));
+  }
+};
 
 #endif
 
@@ -76,12 +105,15 @@ inline F32 tanh(F32 x) {
 }
 
 inline F32 erf(F32 x) {
-  const F32 one = broadcast(1.0F), size = abs(x);
-  const F32 small = fma(size, polynomial(numerics::kErfSmallFloat, mul(x, x)), size);
-  const F32 end = broadcast(numerics::kErfEndFloat);
-  const F32 curve = sub(one, polynomial(numerics::kErfcLargeFloat, sub(size, broadcast(numerics::kErfMiddleFloat))));
-  const F32 large = select_less(size, end, curve, one);
-  return with_sign_of(select_less(one, size, large, small), x);  // NaN: small, which is NaN
+  using numerics::kErfFloat;
+  const F32 size = min(broadcast(numerics::kErfEndFloat), abs(x));  // NaN stays
+  const Index16 part(fma(size, broadcast(numerics::kErfPartsPerOne), broadcast(numerics::kShiftFloat)));
+  const F32 d = sub(size, part.of(kErfFloat[0]));
+  F32 value = part.of(kErfFloat[numerics::kErfDegree + 2]);
+#pragma GCC unroll 4
+  for (int i = numerics::kErfDegree + 1; i > 1; --i) value = fma(value, d, part.of(kErfFloat[i]));
+  const F32 start = select_less(broadcast(numerics::kErfFirstFloat), size, part.of(kErfFloat[1]), size);
+  return with_sign_of(fma(value, d, start), x);
 }
 
 }  // namespace

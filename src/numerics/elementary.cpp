@@ -158,10 +158,13 @@ float tanh(float x) {
 }
 
 float erf(float x) {
-  const float size = magnitude(x);
-  if (size <= 1) return with_sign_of(fma(size, polynomial(kErfSmallFloat, x * x), size), x);
   if (x != x) return x;
-  return with_sign_of(size < kErfEndFloat ? 1.0F - polynomial(kErfcLargeFloat, size - kErfMiddleFloat) : 1.0F, x);
+  const float size = magnitude(x) < kErfEndFloat ? magnitude(x) : kErfEndFloat;
+  const std::uint32_t part = std::bit_cast<std::uint32_t>(fma(size, kErfPartsPerOne, kShiftFloat)) % kErfParts;
+  const float d = size - kErfFloat[0][part];
+  float value = kErfFloat[kErfDegree + 2][part];
+  for (int i = kErfDegree + 1; i > 1; --i) value = fma(value, d, kErfFloat[i][part]);
+  return with_sign_of(fma(value, d, size <= kErfFirstFloat ? size : kErfFloat[1][part]), x);
 }
 
 }  // namespace zeropoint::numerics

@@ -3,7 +3,7 @@
 // + - * / fma and bit operations only, each rounded once as IEEE says, so every machine gives the same bytes. The double forms
 // are within 4 units in the last place for |x| in the range of fp32 results (erf: 1e-11 absolute beyond 1). The fp32 forms of
 // log and pow round those once at the end; exp, tanh, erf and sigmoid compute in fp32, as networks spend time there, and are
-// within 1, 1.3, 1.5 and 2.3 units. NaN gives NaN; infinities give the limits.
+// within 1, 1.3, 1.25 and 2.3 units. NaN gives NaN; infinities give the limits.
 #pragma once
 
 namespace zeropoint::numerics {
