@@ -4,6 +4,8 @@
 // by from L2; those of the next block are prefetched meanwhile, a few lines a step, since a transformer's weights are met once
 // a run and come from far away. The accumulators of a block are stored during the first step of the next one, and its epilogue
 // runs, row by row, between the products of the block after that.
+// Where the depth is so large that 32 rows do not stay in L1, it is cut: each part passes by all blocks of the group before the
+// next part, the sums waiting in memory.
 // Rows of floats are quantized into the workspace first, all of them: the columns that follow pay for it.
 #include <float.h>
 #include <immintrin.h>
@@ -20,6 +22,7 @@ constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 be
 constexpr int64_t kStreamBytes = 8 << 20;   // results larger than that bypass the caches
 constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
 constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
+constexpr int64_t kMostSteps = 16;          // of a part of the depth: 32 KB of rows
 
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -47,7 +50,9 @@ struct Geometry {
     const int64_t fit = kGroupBytes / block_bytes;
     return fit > 4 ? fit : 4;
   }
-  int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64); }
+  int64_t parts() const { return (steps + kMostSteps - 1) / kMostSteps; }
+  int64_t sums_bytes() const { return parts() > 1 ? group_blocks() * kBlock * kSumsPitch : 0; }
+  int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64) + sums_bytes(); }
 };
 
 // The quotient as the division rounds it, then to the nearest integer: x * inverse is within 2^-16 of it (|x / scale| < 128),
@@ -64,8 +69,9 @@ inline __m512i quotient(__m512 x, __m512 scale, __m512 inverse, bool certain) {
   return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale)));
 }
 
-// Returns the scale. q has room for whole steps of 64.
-float quantize_row(const float* x, int64_t count, uint8_t* q) {
+// Returns the scale. q has room for whole steps of 64. Meanwhile the next row is fetched into L1, and into L2 one line of
+// weights for each line of q: the first products find theirs there.
+float quantize_row(const float* x, int64_t count, uint8_t* q, const float* next, const int8_t* weights) {
   __m512 most0 = _mm512_setzero_ps(), most1 = most0, most2 = most0, most3 = most0;
   int64_t i = 0;
   for (; i + 64 <= count; i += 64) {
@@ -89,9 +95,12 @@ float quantize_row(const float* x, int64_t count, uint8_t* q) {
     const __m512i high = _mm512_packs_epi32(quotient(c, by, inverse, certain), quotient(d, by, inverse, certain));
     return _mm512_xor_si512(_mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high)), middle);
   };
-  for (i = 0; i + 64 <= count; i += 64)
+  for (i = 0; i + 64 <= count; i += 64) {
+    for (int line = 0; line < 64; line += 16) _mm_prefetch(next + i + line, _MM_HINT_T0);
+    _mm_prefetch(weights + i, _MM_HINT_T1);
     _mm512_storeu_si512(q + i, sixty_four(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i + 32),
                                           _mm512_loadu_ps(x + i + 48)));
+  }
   if (i < count) {
     const uint64_t mask = (uint64_t{1} << (count - i)) - 1;
     const auto part = [&](int v) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> (16 * v)), x + i + 16 * v); };
@@ -100,7 +109,7 @@ float quantize_row(const float* x, int64_t count, uint8_t* q) {
   return scale;
 }
 
-enum class Finish { plain, clamp, gelu };
+enum class Finish { plain, clamp, gelu, clamp_gelu };
 
 // x / sqrt(2), rounded as the division rounds it, for every float: the reciprocal as a sum of two (kernels_test tries them
 // all).
@@ -109,9 +118,10 @@ inline F32 gelu(F32 x) { return mul(mul(broadcast(0.5F), x), add(broadcast(1.0F)
 
 // A computed block: sums [32][32] at c, of which rows [begin, end) are wanted.
 struct Block {
-  const int32_t* c = nullptr;
-  float* out = nullptr;             // row 0
-  const float* residual = nullptr;  // row 0, or null
+  int32_t* c = nullptr;
+  bool continued = false, complete = true;  // the sums start from what lies at c; are those of the whole depth
+  float* out = nullptr;                     // row 0
+  const float* residual = nullptr;          // row 0, or null
   const float* row_scale = nullptr;
   int64_t column = 0;
   int begin = 0, end = 0, columns = 0;
@@ -164,8 +174,8 @@ struct Finisher {
   __attribute__((always_inline)) __m512 value(__m512i sum, __m512 factor, __m512 scale, __m512 bias) const {
     __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), scale), bias);
     v = _mm512_max_ps(v, low);  // NaN turns into the limit
-    if constexpr (kFinish != Finish::plain) v = _mm512_min_ps(v, high);
-    if constexpr (kFinish == Finish::gelu) v = gelu(v);
+    if constexpr (kFinish == Finish::clamp || kFinish == Finish::clamp_gelu) v = _mm512_min_ps(v, high);
+    if constexpr (kFinish == Finish::gelu || kFinish == Finish::clamp_gelu) v = gelu(v);
     return v;
   }
 
@@ -196,11 +206,13 @@ struct Finisher {
 // GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
 inline void finish_stores() { asm volatile("" ::: "memory"); }
 
-// Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
-// finisher works off its own block, `pace` rows a product, and `lines` cache lines a step of `next` are prefetched.
+// Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`; added to the sums
+// at `partial` unless that is null. Meanwhile the finisher works off its own block, `pace` rows a product, and `lines` cache
+// lines a step of `next` are prefetched.
 template <Finish kFinish>
-__attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const int8_t* b, int64_t steps, int32_t* previous,
-                                        const Finisher<kFinish>& other_block, int pace, const int8_t* next, int lines) {
+__attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const int8_t* b, int64_t steps, const int32_t* partial,
+                                        int32_t* previous, const Finisher<kFinish>& other_block, int pace, const int8_t* next,
+                                        int lines) {
   Finisher<kFinish> finisher = other_block;  // a copy that stays in registers
   const uint8_t* a1 = a + 16 * pitch;
   const auto finish = [&]() __attribute__((always_inline)) {
@@ -213,21 +225,33 @@ __attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const i
   _tile_stream_loadd(6, b, 64);
   _tile_loadd(4, a, pitch);
   _tile_stored(0, previous, kSumsPitch);
-  _tile_zero(0);
+  if (partial)
+    _tile_loadd(0, partial, kSumsPitch);
+  else
+    _tile_zero(0);
   _tile_dpbusd(0, 4, 6);
   finish();
   _tile_stored(2, previous + 16 * kBlock, kSumsPitch);
   _tile_loadd(5, a1, pitch);
-  _tile_zero(2);
+  if (partial)
+    _tile_loadd(2, partial + 16 * kBlock, kSumsPitch);
+  else
+    _tile_zero(2);
   _tile_dpbusd(2, 5, 6);
   finish();
   _tile_stored(1, previous + 16, kSumsPitch);
   _tile_stream_loadd(7, b + 1024, 64);
-  _tile_zero(1);
+  if (partial)
+    _tile_loadd(1, partial + 16, kSumsPitch);
+  else
+    _tile_zero(1);
   _tile_dpbusd(1, 4, 7);
   finish();
   _tile_stored(3, previous + 16 * kBlock + 16, kSumsPitch);
-  _tile_zero(3);
+  if (partial)
+    _tile_loadd(3, partial + 16 * kBlock + 16, kSumsPitch);
+  else
+    _tile_zero(3);
   _tile_dpbusd(3, 5, 7);
   finish();
   for (int64_t step = 1; step < steps; ++step) {
@@ -253,43 +277,48 @@ __attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const i
 template <Finish kFinish>
 class Pipeline {
  public:
-  Pipeline(const MatmulQ8Shape& s, const MatmulQ8Args& a, const Geometry& g)
-      : args_(a), steps_(g.steps), pace_(static_cast<int>((kBlock + 4 * g.steps - 1) / (4 * g.steps))), finisher_(s, a) {}
+  Pipeline(const MatmulQ8Shape& s, const MatmulQ8Args& a) : args_(a), finisher_(s, a) {}
 
-  void add(const uint8_t* rows, int64_t pitch, const int8_t* weights, const Block& block, const int8_t* next, int lines) {
-    int32_t* previous = sums_[count_ & 1];
-    if (stored_.c) finisher_.start(stored_, args_);
-    multiply<kFinish>(rows, pitch, weights, steps_, previous, finisher_, pace_, next, lines);
+  // A block whose c is null gets room for its sums.
+  void add(const uint8_t* rows, int64_t pitch, const int8_t* weights, int64_t steps, Block block, const int8_t* next,
+           int lines) {
+    if (!block.c) block.c = sums_[count_ & 1];
+    start(stored_);
+    const int pace = static_cast<int>((kBlock + 4 * steps - 1) / (4 * steps));
+    multiply<kFinish>(rows, pitch, weights, steps, block.continued ? block.c : nullptr,
+                      multiplied_.c ? multiplied_.c : sums_[1], finisher_, pace, next, lines);
     finish_stores();
     stored_ = multiplied_;
-    stored_.c = count_ == 0 ? nullptr : previous;
     multiplied_ = block;
     ++count_;
   }
 
   void finish() {
     if (count_ == 0) return;
-    if (stored_.c) finish_block(stored_);
-    int32_t* c = sums_[count_ & 1];
+    finish_block(stored_);
+    int32_t* c = multiplied_.c;
     _tile_stored(0, c, kSumsPitch);
     _tile_stored(1, c + 16, kSumsPitch);
     _tile_stored(2, c + 16 * kBlock, kSumsPitch);
     _tile_stored(3, c + 16 * kBlock + 16, kSumsPitch);
     finish_stores();
-    multiplied_.c = c;
     finish_block(multiplied_);
     stored_ = {}, multiplied_ = {}, count_ = 0;
   }
 
  private:
+  void start(const Block& block) {
+    if (block.c && block.complete)
+      finisher_.start(block, args_);
+    else
+      finisher_.left = 0;
+  }
   void finish_block(const Block& block) {
-    finisher_.start(block, args_);
+    start(block);
     while (!finisher_.done()) finisher_.step();
   }
 
   const MatmulQ8Args& args_;
-  const int64_t steps_;
-  const int pace_;
   Finisher<kFinish> finisher_;
   int64_t count_ = 0;
   Block multiplied_, stored_;  // the block before, its sums still in tiles; and the one before that
@@ -309,16 +338,20 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
   if (first_block == last_block || first_row >= last_row) return;
   auto* rows = static_cast<uint8_t*>(a.workspace) + g.worker_bytes() * worker;
   auto* scales = reinterpret_cast<float*>(rows + g.chunk * g.pitch);
+  auto* sums = reinterpret_cast<int32_t*>(rows + g.worker_bytes() - g.sums_bytes());
   const auto* weights = static_cast<const int8_t*>(a.packed);
   static const TileConfig config;
   asm volatile("ldtilecfg %0" ::"m"(config));
-  Pipeline<kFinish> pipeline(s, a, g);
+  Pipeline<kFinish> pipeline(s, a);
   for (int64_t row0 = first_row; row0 < last_row; row0 += g.chunk) {
     const int64_t count = least(g.chunk, last_row - row0);
     const bool direct = a.source == MatmulQ8Source::u8 && count >= kBlock;
     if (a.source == MatmulQ8Source::f32) {
       const auto* src = static_cast<const float*>(a.src) + row0 * s.src_stride;
-      for (int64_t r = 0; r < count; ++r) scales[r] = quantize_row(src + r * s.src_stride, s.k, rows + r * g.pitch);
+      const int8_t* first = weights + first_block * g.block_bytes;
+      for (int64_t r = 0; r < count; ++r)
+        scales[r] = quantize_row(src + r * s.src_stride, s.k, rows + r * g.pitch,
+                                 src + (r + 1 < count ? r + 1 : r) * s.src_stride, first + r * s.k);
     } else {
       for (int64_t r = 0; r < count; ++r) scales[r] = a.row_scale ? a.row_scale[row0 + r] : 1.0F;
       if (!direct)
@@ -335,23 +368,30 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
     for (int64_t begin = first_block; begin < last_block; begin += group) {
       const int64_t end = least(begin + group, last_block);
       const int8_t* next = weights + end * g.block_bytes;
+      // The sums of a block are stored while the next one is multiplied: a single block has no time for parts.
+      const int64_t parts = end - begin > 1 ? g.parts() : 1;
       for (int64_t tile = 0; tile < tiles; ++tile) {
         // The last tile of rows that are read where they lie moves back to stay within them; only its new rows are kept.
         const int64_t left = count - tile * kBlock, back = direct && left < kBlock ? kBlock - left : 0;
         const int64_t row = tile * kBlock - back;
-        for (int64_t block = begin; block < end; ++block) {
-          const int64_t column = block * kBlock;
-          const Block output{.c = nullptr,
-                             .out = a.dst + (row0 + row) * s.dst_stride + column,
-                             .residual = a.residual ? a.residual + (row0 + row) * s.residual_stride + column : nullptr,
-                             .row_scale = scales + row,
-                             .column = column,
-                             .begin = static_cast<int>(back),
-                             .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
-                             .columns = static_cast<int>(least(kBlock, s.n - column))};
-          pipeline.add(from + row * pitch, pitch, weights + block * g.block_bytes, output, next,
-                       end < last_block ? static_cast<int>(lines) : 0);
-          next += g.steps * lines * 64;
+        for (int64_t part = 0; part < parts; ++part) {
+          const int64_t step = g.steps * part / parts, steps = g.steps * (part + 1) / parts - step;
+          for (int64_t block = begin; block < end; ++block) {
+            const int64_t column = block * kBlock;
+            const Block output{.c = parts > 1 ? sums + (block - begin) * kBlock * kBlock : nullptr,
+                               .continued = part > 0,
+                               .complete = part == parts - 1,
+                               .out = a.dst + (row0 + row) * s.dst_stride + column,
+                               .residual = a.residual ? a.residual + (row0 + row) * s.residual_stride + column : nullptr,
+                               .row_scale = scales + row,
+                               .column = column,
+                               .begin = static_cast<int>(back),
+                               .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
+                               .columns = static_cast<int>(least(kBlock, s.n - column))};
+            pipeline.add(from + row * pitch + step * kStepBytes, pitch, weights + block * g.block_bytes + step * kStepWeights,
+                         steps, output, next, end < last_block ? static_cast<int>(lines) : 0);
+            next += steps * lines * 64;
+          }
         }
       }
     }
@@ -369,7 +409,8 @@ size_t matmul_workspace_32x32x64_amxint8(const MatmulQ8Shape& s, int workers) {
 
 void matmul_u8s8f32_32x32x64_amxint8(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) noexcept {
   const bool limited = a.low != -__builtin_inff() || a.high != __builtin_inff();
-  if (a.function == MatmulQ8Function::gelu) return run_product<Finish::gelu>(s, a, worker, workers);
+  if (a.function == MatmulQ8Function::gelu)
+    return limited ? run_product<Finish::clamp_gelu>(s, a, worker, workers) : run_product<Finish::gelu>(s, a, worker, workers);
   if (limited) return run_product<Finish::clamp>(s, a, worker, workers);
   return run_product<Finish::plain>(s, a, worker, workers);
 }
