@@ -241,6 +241,7 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
       {"ReduceMax", &Lowering::reduction},
       {"ReduceMin", &Lowering::reduction},
       {"ReduceSumSquare", &Lowering::reduction},
+      {"ReduceL2", &Lowering::reduction},
       {"DepthToSpace", &Lowering::move_quantized},
       {"GatherElements", &Lowering::move_quantized},
       {"GatherND", &Lowering::move_quantized},

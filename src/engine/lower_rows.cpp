@@ -204,6 +204,7 @@ bool Lowering::reduction(const Node& node) {
                        : type == "ReduceMax" ? ReduceF32::max
                        : type == "ReduceMin" ? ReduceF32::min
                        : type == "ReduceSum" ? ReduceF32::sum
+                       : type == "ReduceL2"  ? ReduceF32::l2
                                              : ReduceF32::sum_square;
   const ValueId to = define(node.outputs[0], DType::f32, dims_of(node.outputs[0]), Layout::row_major);
   emit(std::make_unique<ReduceStep>(kernels::select_rows_f32(options_.isas), op, element_count(dims) / length / inner, length,

@@ -60,6 +60,8 @@ float reduced(ReduceF32 op, int64_t count, const Value& value) {
       return lane_sum(count, value) / static_cast<float>(count);
     case ReduceF32::sum_square:
       return lane_sum(count, [&](int64_t i) { return value(i) * value(i); });
+    case ReduceF32::l2:
+      return std::sqrt(lane_sum(count, [&](int64_t i) { return value(i) * value(i); }));
     case ReduceF32::max:
     case ReduceF32::min:
       break;

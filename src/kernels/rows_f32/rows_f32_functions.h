@@ -16,7 +16,7 @@ struct NormalizeF32 {
   bool divide = false;  // (x - mean) / sqrt(...) instead of the product with its inverse
 };
 
-enum class ReduceF32 : std::uint8_t { sum, mean, max, min, sum_square };  // NaN wins in max and min
+enum class ReduceF32 : std::uint8_t { sum, mean, max, min, sum_square, l2 };  // NaN wins in max and min; l2: root of sum_square
 
 struct RowsF32Functions {
   void (*softmax)(bool logarithm, const float* src, float* dst, std::int64_t rows, std::int64_t width) noexcept;

@@ -67,7 +67,8 @@ TEST_P(RowsF32Entry, Normalize) {
 }
 
 TEST_P(RowsF32Entry, Reduce) {
-  for (const ReduceF32 op : {ReduceF32::sum, ReduceF32::mean, ReduceF32::max, ReduceF32::min, ReduceF32::sum_square})
+  for (const ReduceF32 op : {ReduceF32::sum, ReduceF32::mean, ReduceF32::max, ReduceF32::min, ReduceF32::sum_square,
+                             ReduceF32::l2})
     for (const bool special : {false, true})
       for (const std::int64_t width : kWidths) {
         const auto src = floats(6 * width * 5, special);
@@ -105,6 +106,9 @@ TEST(RowsF32Reference, HandMade) {
   EXPECT_EQ(dst[1], 1);
   rows_f32_reference.reduce(ReduceF32::mean, src, dst, 1, 4);
   EXPECT_EQ(dst[0], 1);
+  const float legs[] = {3, -4};
+  rows_f32_reference.reduce(ReduceF32::l2, legs, dst, 1, 2);
+  EXPECT_EQ(dst[0], 5);
   rows_f32_reference.reduce_columns(ReduceF32::max, src, dst, 1, 2, 2, 0, 2);
   EXPECT_EQ(dst[1], 3);
 }

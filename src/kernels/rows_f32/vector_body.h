@@ -189,14 +189,15 @@ void reduce(ReduceF32 op, const float* src, float* dst, int64_t rows, int64_t wi
   }
   for (int64_t r = 0; r < rows; ++r, src += width) {
     Lanes16 sums = lanes_of(0);
-    if (op == ReduceF32::sum_square)
+    if (op == ReduceF32::sum_square || op == ReduceF32::l2)
       for_each_group(width, [&](int64_t i, int v, auto part) {
         const F32 x = load(src + i, part);
         sums.v[v] = add(sums.v[v], mul(x, x));
       });
     else
       for_each_group(width, [&](int64_t i, int v, auto part) { sums.v[v] = add(sums.v[v], load(src + i, part)); });
-    dst[r] = op == ReduceF32::mean ? sum_of(sums) / count : sum_of(sums);
+    const float sum = sum_of(sums);
+    dst[r] = op == ReduceF32::mean ? sum / count : op == ReduceF32::l2 ? __builtin_sqrtf(sum) : sum;
   }
 }
 
@@ -229,12 +230,13 @@ void reduce_columns(ReduceF32 op, const float* src, float* dst, int64_t outer, i
   if (op == ReduceF32::max || op == ReduceF32::min)
     return rows_f32_reference.reduce_columns(op, src, dst, outer, length, inner, begin, end);
   const F32 count = broadcast(static_cast<float>(length));
+  const bool squares = op == ReduceF32::sum_square || op == ReduceF32::l2;
   for (int64_t o = 0; o < outer; ++o)
     for_each_vector(begin, end, [&](int64_t i, auto part) {
       const float* column = src + o * length * inner + i;
-      F32 sum = op == ReduceF32::sum_square ? sum_column<true>(column, length, inner, part)
-                                            : sum_column<false>(column, length, inner, part);
+      F32 sum = squares ? sum_column<true>(column, length, inner, part) : sum_column<false>(column, length, inner, part);
       if (op == ReduceF32::mean) sum = div(sum, count);
+      if (op == ReduceF32::l2) sum = sqrt(sum);
       store(dst + o * inner + i, sum, part);
     });
 }
