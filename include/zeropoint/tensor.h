@@ -124,6 +124,8 @@ class Tensor {
   // The same, but 64 KiB and more that are not aligned are copied when first asked for, into `spill`.
   static Tensor borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                        std::shared_ptr<Spill> spill);
+  // Takes `buffer`, of as many bytes as the elements need, as its own memory: no copy, no zeros.
+  static Tensor adopt(DType dtype, Dims dims, std::shared_ptr<std::byte[]> buffer);
   static Tensor opaque(Dims dims, std::string bytes);
 
   DType dtype() const { return dtype_; }

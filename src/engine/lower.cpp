@@ -252,19 +252,20 @@ const std::map<std::string, Lowering::Handler, std::less<>>& Lowering::handlers(
 }
 
 std::shared_ptr<std::byte> PackCache::allocate(std::size_t bytes) {
-  constexpr std::size_t kHugePage = std::size_t{2} << 20, kSmallPagesReach = std::size_t{8} << 20;
+  // Pages of a region that nothing was put on are not there: only its last huge page is filled in part.
+  constexpr std::size_t kRegion = std::size_t{32} << 20, kSmallPagesReach = std::size_t{8} << 20;
   const std::size_t rounded = (bytes + 63) / 64 * 64;
   allocated_ += rounded;
-  if (allocated_ < kSmallPagesReach || rounded >= kHugePage) {
+  if (allocated_ < kSmallPagesReach || rounded >= kRegion) {
     std::shared_ptr<std::byte[]> own = allocate_aligned(bytes);
     return {own, own.get()};
   }
   if (rounded > region_left_) {
-    std::shared_ptr<std::byte[]> region = allocate_aligned(kHugePage);
+    std::shared_ptr<std::byte[]> region = allocate_aligned(kRegion);
     region_ = {region, region.get()};
-    region_left_ = kHugePage;
+    region_left_ = kRegion;
   }
-  std::byte* at = region_.get() + (kHugePage - region_left_);
+  std::byte* at = region_.get() + (kRegion - region_left_);
   region_left_ -= rounded;
   return {region_, at};
 }

@@ -32,6 +32,12 @@ double coverage(const engine::StageSummary& summary) {
   return summary.total_macs == 0 ? 0.0 : static_cast<double>(summary.integer_macs) / static_cast<double>(summary.total_macs);
 }
 
+std::size_t weight_bytes_of(const engine::StageSummary& summary) {
+  std::size_t bytes = 0;
+  for (const engine::PackCache* packs : summary.packs) bytes += packs->bytes();
+  return bytes;
+}
+
 }  // namespace
 
 struct Session::Impl {
@@ -205,7 +211,7 @@ std::vector<StepInfo> Session::steps() const { return impl_->summary().steps; }
 
 double Session::integer_coverage() const { return coverage(impl_->summary()); }
 
-std::size_t Session::weight_bytes() const { return impl_->summary().weight_bytes; }
+std::size_t Session::weight_bytes() const { return weight_bytes_of(impl_->summary()); }
 
 std::size_t Session::arena_bytes() const { return impl_->summary().arena_bytes; }
 
@@ -230,8 +236,8 @@ std::string Session::explain() const {
   text += fmt::format(
       "integer coverage: {:.2f} % of {:.2f} M multiply-accumulates; weights: {:.2f} MB; activations: {:.2f} MB; threads: {}; "
       "ISAs: {}\n",
-      100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6, static_cast<double>(summary.weight_bytes) / 1e6,
-      static_cast<double>(summary.arena_bytes) / 1e6,
+      100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6,
+      static_cast<double>(weight_bytes_of(summary)) / 1e6, static_cast<double>(summary.arena_bytes) / 1e6,
       impl_->pool.threads(), to_string(impl_->isas));
   if (summary.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
   return text;

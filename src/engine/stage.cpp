@@ -22,6 +22,9 @@ namespace {
 // Plans for other shapes are kept, the least recently used one leaves first.
 constexpr std::size_t kMostPlans = 8;
 
+// Outputs of this many bytes go to memory that the caller dropped, where there is some.
+constexpr std::size_t kLargeOutput = std::size_t{1} << 16;
+
 class Stopwatch {
  public:
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
@@ -276,7 +279,8 @@ std::vector<Tensor> Stage::run(std::span<const Tensor> in, const Observe* observ
   std::vector<Tensor> out;
   for (const ValueId id : ready.plan.outputs) {
     const PlanValue& value = ready.plan.values[static_cast<std::size_t>(id)];
-    out.emplace_back(value.dtype, value.dims);
+    out.push_back(value.bytes < kLargeOutput ? Tensor(value.dtype, value.dims)
+                                             : Tensor::adopt(value.dtype, value.dims, buffers_->take(value.bytes)));
   }
   point(ready, in, out);
   execute(ready, observe);
@@ -345,7 +349,7 @@ StageSummary Stage::summary() const {
   if (plans_.empty()) return result;
   const Ready& ready = *plans_.front();
   for (const auto& step : ready.plan.steps) result.steps.push_back(step->info);
-  result.weight_bytes = packs_->bytes();
+  result.packs = {packs_.get()};
   result.arena_bytes = ready.plan.arena_bytes + ready.plan.scratch_bytes;
   result.integer_macs = ready.plan.integer_macs;
   result.total_macs = ready.plan.total_macs;
@@ -355,6 +359,7 @@ StageSummary Stage::summary() const {
       info.name = prefix + info.name;
       result.steps.push_back(std::move(info));
     }
+    result.packs.merge(more.packs);
     result.arena_bytes += more.arena_bytes;
     result.integer_macs += more.integer_macs;
     result.total_macs += more.total_macs;
@@ -364,7 +369,6 @@ StageSummary Stage::summary() const {
     for (const auto& [graph, body] : edge.bodies) add(*body.stage, edge.info.name + "/");
   }
   if (ready.rest) add(*ready.rest, "");
-  for (const auto& [body, packs] : body_packs_) result.weight_bytes += packs->bytes();
   return result;
 }
 

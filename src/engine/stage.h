@@ -11,10 +11,12 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/buffer_pool.h"
 #include "base/thread_pool.h"
 #include "engine/lower.h"
 #include "engine/plan.h"
@@ -31,7 +33,8 @@ struct StageOptions {
 // The chain of plans that was used last.
 struct StageSummary {
   std::vector<StepInfo> steps;
-  std::size_t weight_bytes = 0, arena_bytes = 0;  // arena: with the kernels' scratch
+  std::set<const PackCache*> packs;  // that hold the weights
+  std::size_t arena_bytes = 0;       // with the kernels' scratch
   std::int64_t integer_macs = 0, total_macs = 0;
 };
 
@@ -69,6 +72,7 @@ class Stage {
   StageOptions options_;
   ThreadPool& pool_;
   std::shared_ptr<PackCache> packs_;
+  std::shared_ptr<BufferPool> buffers_ = BufferPool::make();      // of large outputs
   std::list<std::unique_ptr<Ready>> plans_;                       // most recently used first
   std::map<std::string, std::shared_ptr<PackCache>> body_packs_;  // a subgraph's names are its own
 };

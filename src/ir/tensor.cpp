@@ -152,6 +152,17 @@ Tensor Tensor::borrow(DType dtype, Dims dims, std::span<const std::byte> bytes, 
   return tensor;
 }
 
+Tensor Tensor::adopt(DType dtype, Dims dims, std::shared_ptr<std::byte[]> buffer) {
+  Tensor tensor;
+  tensor.dtype_ = dtype;
+  tensor.dims_ = std::move(dims);
+  tensor.size_ = element_count(tensor.dims_);
+  tensor.byte_size_ = byte_count(dtype, tensor.dims_, tensor.size_);
+  tensor.data_ = buffer.get();
+  tensor.owner_ = std::move(buffer);
+  return tensor;
+}
+
 Tensor Tensor::opaque(Dims dims, std::string bytes) {
   Tensor tensor;
   tensor.dtype_ = DType::opaque;

@@ -313,8 +313,7 @@ class Rewriter {
     if (!slow.empty() && recipe_.target == Target::onnxruntime)
       notes.push_back(
           fmt::format("warning: onnxruntime makes the weights of {} convolutions ({}) real at every run: the file is smaller, "
-                      "but takes 1.5 to "
-                      "3.5 times as long as the float model; static_w8a8 with a few samples (--data) is smaller and faster",
+                      "but slower than the float model; static_w8a8 with a few samples (--data) is smaller and faster",
                       slow.size(), some(slow)));
     constexpr char kInstead[] = "static_w8a8 with a few samples (--data) serves this model better";
     const std::size_t harmed = depthwise_.size() + gated_.size(), all = harmed + dense_.size();
