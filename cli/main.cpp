@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <exception>
 #include <new>
-#include <numeric>
 #include <string>
 #include <vector>
 
+#include "base/nearest.h"
 #include "command.h"
 #include "zeropoint/error.h"
 
@@ -17,36 +17,18 @@ int complain(const std::string& message) {
   return zeropoint::cli::kBadInput;
 }
 
-// Levenshtein's distance: the least number of letters to insert, drop or change.
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t corner = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t changed = corner + (a[i] == b[j] ? 0 : 1);
-      corner = row[j + 1];
-      row[j + 1] = std::min({changed, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
 // What to say when the first word is no verb; empty when it is one or a flag.
 std::string unknown_verb(const CLI::App& program, const std::string& word) {
   if (word.empty() || word[0] == '-') return "";
-  std::string names, nearest;
-  std::size_t least = word.size() / 2 + 1;  // farther words are no typing errors
+  std::string list;
+  std::vector<std::string> names;
   for (const CLI::App* verb : program.get_subcommands(nullptr)) {
     if (verb->get_name() == word) return "";
-    names += " " + verb->get_name();
-    if (const std::size_t far = distance(word, verb->get_name()); far < least) {
-      least = far;
-      nearest = verb->get_name();
-    }
+    names.push_back(verb->get_name());
+    list += " " + verb->get_name();
   }
-  return "there is no verb '" + word + "'" + (nearest.empty() ? "" : "; did you mean '" + nearest + "'?") + " Verbs:" + names;
+  const std::string meant = zeropoint::nearest(word, names);
+  return "there is no verb '" + word + "'" + (meant.empty() ? "" : "; did you mean '" + meant + "'?") + " Verbs:" + list;
 }
 
 }  // namespace

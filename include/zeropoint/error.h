@@ -34,6 +34,7 @@ std::string printable(std::string_view text);
 // Both texts are made printable. `where` names the file, node, value or sample: "node 'conv1' (Conv), input 1".
 struct Error : std::runtime_error {
   Error(ErrorCode error_code, std::string place, const std::string& message);
+  std::string message() const;  // what() without `where`
   ErrorCode code;
   std::string where;
 };

@@ -89,4 +89,9 @@ Error::Error(ErrorCode error_code, std::string place, const std::string& message
       code(error_code),
       where(printable(place)) {}
 
+std::string Error::message() const {
+  const std::string text = what();
+  return where.empty() ? text : text.substr(where.size() + 2);
+}
+
 }  // namespace zeropoint

@@ -65,6 +65,8 @@ bool all_same(const std::vector<T>& a, const std::vector<T>& b) {
 
 }  // namespace
 
+std::string_view kind_name(std::size_t kind) { return kKinds[kind]; }
+
 bool fixed(const Shape& shape) {
   return std::all_of(shape.begin(), shape.end(), [](const Dim& dim) { return dim.fixed(); });
 }

@@ -35,4 +35,7 @@ std::string quoted_name(std::string_view text);
 std::string quoted_symbol(std::string_view text);
 bool is_bare(char c);  // may stand in a name without quotes
 
+// "a list of integers": the alternative of Attribute with that index.
+std::string_view kind_name(std::size_t kind);
+
 }  // namespace zeropoint

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <unordered_set>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "onnx/functions.h"
 #include "onnx/tensor.h"
 #include "onnx/wire.h"
+#include "ops/attributes.h"
 #include "zeropoint/graph.h"
 
 namespace zeropoint {
@@ -343,6 +345,14 @@ onnx_file::Function read_function(::onnx::FunctionProto& proto, Source& source, 
   return function;
 }
 
+void check_attributes(const Graph& graph, const Source& source, const std::string& place, const ops::AttributeChecks& checks) {
+  try {
+    ops::check_attributes(graph, checks);
+  } catch (const Error& error) {
+    fail(error.code, source, place.empty() ? error.where : place + ", " + error.where, error.message());
+  }
+}
+
 // In place of the functions come their bodies, so that no later stage meets one.
 void read_functions(ModelProto& proto, Source& source, Graph& graph) {
   const bool kept = proto.training_info_size() > 0;  // which may call them
@@ -356,6 +366,13 @@ void read_functions(ModelProto& proto, Source& source, Graph& graph) {
     for (AttributeProto& attribute : *function.mutable_attribute_proto()) restore_data(attribute, source);
   }
   if (!kept) proto.clear_functions();
+  std::set<std::pair<std::string_view, std::string_view>> names;
+  for (const onnx_file::Function& function : functions) names.emplace(function.domain, function.name);
+  const auto is_call = [&](const Node& node) { return names.contains({node.domain, node.op_type}); };
+  check_attributes(graph, source, "", {.skip = is_call});
+  for (const onnx_file::Function& function : functions)
+    check_attributes(function.body, source, fmt::format("function {}", in_quotes(function.name)),
+                     {.skip = is_call, .references = true});
   inline_functions(graph, std::move(functions), source.where);
 }
 
@@ -390,9 +407,7 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
       if (sort) sort_all(graph, false);
       verify(graph);
     } catch (const Error& error) {
-      std::string message = error.what();
-      if (!error.where.empty()) message = message.substr(std::min(message.size(), error.where.size() + 2));
-      fail(error.code, source, error.where, message);
+      fail(error.code, source, error.where, error.message());
     }
   };
   check(true);
@@ -400,6 +415,7 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
     read_functions(proto, source, graph);
     check(false);
   }
+  check_attributes(graph, source, "", {});
   graph.model_extra = extra_of(proto);
   return graph;
 }
