@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
@@ -143,11 +144,28 @@ const std::atomic<bool>& interrupted() {
   return stop;
 }
 
-void print(const std::string& text) {
+namespace {
+
+void write_out(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
     throw Error(ErrorCode::kIo, "standard output", std::string("cannot write: ") + std::strerror(errno));
 }
 
-void print(const nlohmann::ordered_json& json) { print(json.dump(2) + "\n"); }
+}  // namespace
+
+// Names come from files, which must not command the terminal.
+void print(const std::string& text) {
+  std::string safe;
+  safe.reserve(text.size());
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    safe += printable(std::string_view(text).substr(begin, end - begin));
+    if (end < text.size()) safe += '\n';
+    begin = end + 1;
+  }
+  write_out(safe);
+}
+
+void print(const nlohmann::ordered_json& json) { write_out(json.dump(2) + "\n"); }
 
 }  // namespace zeropoint::cli

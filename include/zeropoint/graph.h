@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -98,12 +99,29 @@ struct Graph {
   std::map<std::string, std::string> metadata;
   std::string model_extra;  // producer, functions, training info, ...
 
+  // What it was read from, for messages: no part of its value. Empty in subgraphs and in graphs that were made.
+  std::string source;
+
   std::int64_t opset() const;                            // of ai.onnx; 0 when not imported
   TensorType type_of(std::string_view value) const;      // of an input, initializer, inner value or output
   const Tensor* constant(std::string_view value) const;  // an initializer, or null
   bool is_output(std::string_view value) const;
 };
-bool operator==(const Graph& a, const Graph& b);  // equal in every field (NaNs by bits)
+bool operator==(const Graph& a, const Graph& b);  // equal in every field but `source` (NaNs by bits)
+
+// type_of and is_output for walks over all values: a graph itself looks through the lists of its inputs and outputs. These must
+// stay as they are, and the graph where it is; its other fields may change.
+class ValueIndex {
+ public:
+  explicit ValueIndex(const Graph& graph);
+  TensorType type_of(std::string_view value) const;
+  bool is_output(std::string_view value) const { return outputs_.contains(value); }
+  std::optional<std::size_t> output(std::string_view value) const;  // its position
+
+ private:
+  const Graph& graph_;
+  std::unordered_map<std::string_view, std::size_t> inputs_, outputs_;
+};
 
 // Who makes and who reads each value; subgraphs count as readers of the outer values that they name.
 struct Uses {

@@ -132,7 +132,8 @@ class Tensor {
   const Dims& dims() const { return dims_; }
   std::int64_t dim(std::size_t axis) const { return dims_[axis]; }
   std::size_t rank() const { return dims_.size(); }
-  std::int64_t size() const { return size_; }  // elements
+  std::int64_t size() const { return size_; }           // elements
+  std::size_t byte_size() const { return byte_size_; }  // of bytes(), without reading them
   bool defined() const { return dtype_ != DType::undefined; }
   std::span<const std::byte> bytes() const { return {data(), byte_size_}; }
   std::span<std::byte> mutable_bytes();

@@ -53,6 +53,19 @@ def test_unknown_operator_is_named():
     assert caught.value.code == "unsupported"
 
 
+def test_every_step_names_the_file(tmp_path: Path):
+    """The types don't show it, the shapes do: reading is not enough to find out."""
+    text = "ir_version 8\nopset 17\ngraph g(x: f32[2,3]) -> (y) {\n  y = Transpose(x) {perm=[0, 0]}\n}\n"
+    path = tmp_path / "crossed.onnx"
+    q.Model.from_text(text).save(path)
+    model = q.load(path)
+    for step in (lambda: q.Session(model), lambda: q.Session(path), lambda: q.quantize(model, recipe="dynamic_w8a8")):
+        with pytest.raises(q.Error, match="Transpose") as caught:
+            step()
+        assert caught.value.where.startswith(str(path))
+        assert str(caught.value).count("crossed.onnx") == 1
+
+
 def test_a_failed_save_leaves_the_old_file(small: q.Model, tmp_path: Path):
     with pytest.raises(q.Error) as caught:
         small.save(tmp_path / "missing" / "m.onnx")

@@ -71,10 +71,7 @@ std::string maker_of(const Graph& graph, const std::string& value) {
 
 std::uint64_t constant_bytes(const Graph& graph) {
   std::uint64_t sum = 0;
-  for (const auto& [name, tensor] : graph.initializers) {  // without looking at bytes that a file may still hold
-    const auto width = static_cast<std::uint64_t>(bits(tensor.dtype()));
-    sum += width == 0 ? tensor.bytes().size() : (static_cast<std::uint64_t>(tensor.size()) * width + 7) / 8;
-  }
+  for (const auto& [name, tensor] : graph.initializers) sum += tensor.byte_size();
   return sum;
 }
 

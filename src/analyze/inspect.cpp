@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "analyze/related.h"
+#include "ir/naming.h"
 #include "ops/operator.h"
 #include "quant/advice.h"
 #include "quant/placement.h"
@@ -26,12 +27,6 @@ std::string operator_name(const Node& node) { return node.domain.empty() ? node.
 const Tensor* constant_attribute(const Node& node) {
   const Attribute* value = node.op_type == "Constant" ? node.find("value") : nullptr;
   return value == nullptr ? nullptr : std::get_if<Tensor>(value);
-}
-
-// Without looking at the bytes, which may have to be read from a file first.
-std::uint64_t stored_bytes(const Tensor& tensor) {
-  const auto width = static_cast<std::uint64_t>(bits(tensor.dtype()));
-  return width == 0 ? tensor.bytes().size() : (static_cast<std::uint64_t>(tensor.size()) * width + 7) / 8;
 }
 
 // Visits every constant of a graph and of the bodies inside it.
@@ -56,7 +51,7 @@ void add_weight(const Tensor& tensor, std::int64_t inner, Weights& weights) {
   if (elements == 0 || inner <= 0) return;
   const std::uint64_t channels = elements / static_cast<std::uint64_t>(inner);
   weights.elements += elements;
-  weights.bytes += stored_bytes(tensor);
+  weights.bytes += tensor.byte_size();
   weights.channels += channels;
   weights.groups_of_128 += channels * static_cast<std::uint64_t>((inner + 127) / 128);
   weights.groups_of_32 += channels * static_cast<std::uint64_t>((inner + 31) / 32);
@@ -103,7 +98,7 @@ std::vector<SizeAt> sizes_of(const Graph& graph, std::uint64_t all_bytes, std::i
   visit_constants(graph, [&](const Tensor& tensor) {
     if (!is_float(tensor.dtype())) return;
     real += static_cast<std::uint64_t>(tensor.size());
-    real_bytes += stored_bytes(tensor);
+    real_bytes += tensor.byte_size();
   });
   const std::uint64_t others = all_bytes - real_bytes;
   const std::uint64_t kept = others + 4 * (real - weights.elements);  // beside the weights: as fp32
@@ -119,6 +114,7 @@ std::vector<SizeAt> sizes_of(const Graph& graph, std::uint64_t all_bytes, std::i
 }
 
 void count_operators(const Graph& graph, const Graph& shaped, bool in_body, std::map<std::string, OperatorCount>& counts) {
+  const ValueIndex values(shaped);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const Node& node = graph.nodes[i];
     OperatorCount& entry = counts[operator_name(node)];
@@ -128,9 +124,9 @@ void count_operators(const Graph& graph, const Graph& shaped, bool in_body, std:
     const ops::Operator* known = ops::find(node);
     entry.known = known != nullptr;
     if (known != nullptr && known->macs != nullptr && !in_body) {
-      const std::int64_t macs = ops::macs(shaped, shaped.nodes[i]);
+      const std::int64_t macs = ops::macs(values, shaped.nodes[i]);
       const bool sized = std::all_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& output) {
-        const TensorType type = shaped.type_of(output);
+        const TensorType type = values.type_of(output);
         return output.empty() || (type.shape && fixed(*type.shape));
       });
       if (sized) entry.macs = entry.macs.value_or(0) + macs;
@@ -157,15 +153,15 @@ std::map<std::string, Dims> complete_shapes(const Graph& graph, const InspectOpt
 
 double share(std::int64_t part, std::int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
 
-PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, const std::map<std::string, Dims>& shapes) {
+PlannedQuantization plan_quantization(Graph graph, const Recipe& recipe, const std::map<std::string, Dims>& shapes) {
   PlannedQuantization plan{.recipe = recipe.name, .target = recipe.target};
-  Graph fused = fuse(graph);
+  Graph fused = fuse(std::move(graph));
   std::set<std::string> integer, storing;  // names of nodes
   std::vector<quant::LeftInFloat> left;
   const bool without_data = recipe.has_data_free_rules();
   try {
     if (recipe.needs_samples()) {
-      const quant::Placement placement = quant::place(fused, without_data ? quant::static_part(recipe) : recipe);
+      const quant::Placement placement = quant::place_typed(fused, without_data ? quant::static_part(recipe) : recipe);
       for (const quant::TieGroup& group : placement.groups) plan.activations += static_cast<std::int64_t>(group.values.size());
       for (const std::size_t i : placement.integer_nodes) integer.insert(quant::name_of(fused.nodes[i]));
       for (const auto& [name, weight] : placement.weights)
@@ -187,21 +183,27 @@ PlannedQuantization plan_quantization(const Graph& graph, const Recipe& recipe, 
     plan.refused = error.what();
     return plan;
   }
-  for (const quant::LeftInFloat& node : left) plan.left_in_float.push_back({node.node, node.op_type, node.reason});
   if (integer.empty() && storing.empty())
     plan.refused = "nothing to quantize: " + quant::advice_without_integers(fused, left, recipe.target);
+  for (quant::LeftInFloat& node : left)
+    plan.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
   for (const Node& node : fused.nodes) {
     if (integer.contains(quant::name_of(node))) ++plan.integer_operators[node.op_type];
     if (storing.contains(quant::name_of(node))) ++plan.weight_operators[node.op_type];
   }
-  try {
-    ops::infer_shapes(fused, shapes);
-  } catch (const Error&) {
-    return plan;  // dimensions of 1 may be too small for this network; its work is then not known
-  }
+  const bool known = std::ranges::all_of(fused.inputs, [&](const ValueInfo& input) {
+    const auto given = shapes.find(input.name);
+    return given == shapes.end() || (input.type.shape && *input.type.shape == to_shape(given->second));
+  });
+  if (!known) try {
+      ops::infer_shapes(fused, shapes);
+    } catch (const Error&) {
+      return plan;  // dimensions of 1 may be too small for this network; its work is then not known
+    }
   std::int64_t all = 0, in_integers = 0;
+  const ValueIndex values(fused);
   for (const Node& node : fused.nodes) {
-    const std::int64_t macs = quant::macs_with_bodies(fused, node);
+    const std::int64_t macs = quant::macs_with_bodies(values, node);
     all += macs;
     if (integer.contains(quant::name_of(node))) in_integers += macs;
   }
@@ -228,7 +230,9 @@ EngineSupport try_engine(const Graph& graph, const std::map<std::string, Dims>& 
 
 }  // namespace
 
-Inspection inspect(const Graph& graph, const InspectOptions& options) {
+namespace {
+
+Inspection look_into(const Graph& graph, const InspectOptions& options) {
   Inspection result;
   result.opset = graph.opset();
   result.opsets = graph.opsets;
@@ -242,15 +246,15 @@ Inspection inspect(const Graph& graph, const InspectOptions& options) {
   result.outputs = shaped.outputs;
   for (ValueInfo& output : result.outputs)
     if (const auto inferred = shaped.types.find(output.name); inferred != shaped.types.end()) output.type = inferred->second;
-  try {
-    ops::infer_shapes(shaped, shapes);
-  } catch (const Error&) {
-    // Dimensions of 1 may be too small for this network.
-  }
+  if (!result.assumed.empty()) try {
+      ops::infer_shapes(shaped, shapes);
+    } catch (const Error&) {
+      // Dimensions of 1 may be too small for this network.
+    }
   visit_constants(graph, [&](const Tensor& tensor) {
     result.parameters += tensor.size();
-    result.parameter_bytes += stored_bytes(tensor);
-    result.bytes_by_type[std::string(name(tensor.dtype()))] += stored_bytes(tensor);
+    result.parameter_bytes += tensor.byte_size();
+    result.bytes_by_type[std::string(name(tensor.dtype()))] += tensor.byte_size();
   });
   std::map<std::string, OperatorCount> counts;
   count_operators(graph, shaped, false, counts);
@@ -264,9 +268,16 @@ Inspection inspect(const Graph& graph, const InspectOptions& options) {
                    [](const OperatorCount& a, const OperatorCount& b) { return a.count > b.count; });
   result.quantized = analyze::holds_quantized_operators(graph);
   result.sizes = sizes_of(graph, result.parameter_bytes, result.quantizable_parameters);
-  if (options.recipe && !result.quantized) result.plan = plan_quantization(graph, *options.recipe, shapes);
+  if (!options.shapes.empty() || !result.assumed.empty()) shaped = graph;  // it is planned for every shape
+  if (options.recipe && !result.quantized) result.plan = plan_quantization(std::move(shaped), *options.recipe, shapes);
   if (options.engine) result.engine = try_engine(graph, shapes, options);
   return result;
+}
+
+}  // namespace
+
+Inspection inspect(const Graph& graph, const InspectOptions& options) {
+  return naming_source(graph, [&] { return look_into(graph, options); });
 }
 
 }  // namespace zeropoint

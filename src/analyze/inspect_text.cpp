@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
 
 #include "zeropoint/inspect.h"
 
@@ -33,7 +36,7 @@ std::string counted(const std::map<std::string, std::int64_t>& counts, std::size
   std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
   std::string text;
   for (std::size_t i = 0; i < std::min(most, sorted.size()); ++i)
-    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", sorted[i].second, sorted[i].first);
+    text += fmt::format("{}{} {}", i == 0 ? "" : ", ", sorted[i].second, printable(sorted[i].first));
   if (sorted.size() > most) text += fmt::format(" and {} more kinds", sorted.size() - most);
   return text;
 }
@@ -50,7 +53,7 @@ class Writer {
     text_ += fmt::format("{} nodes, {} parameters in {}, opset {}, IR {}\n", i_.nodes, amount(i_.parameters),
                          bytes(i_.parameter_bytes), i_.opset, i_.ir_version);
     for (const auto& [domain, version] : i_.opsets)
-      if (!domain.empty()) text_ += fmt::format("  also {} {}\n", domain, version);
+      if (!domain.empty()) text_ += fmt::format("  also {} {}\n", printable(domain), version);
     values("inputs", i_.inputs);
     values("outputs", i_.outputs);
     operators();
@@ -74,10 +77,13 @@ class Writer {
   void values(const char* title, const std::vector<ValueInfo>& infos) {
     text_ += fmt::format("{}\n", title);
     const std::size_t shown = std::min(most(10), infos.size());
+    std::vector<std::string> names;
     std::size_t width = 0;
-    for (std::size_t i = 0; i < shown; ++i) width = std::max(width, infos[i].name.size());
-    for (std::size_t i = 0; i < shown; ++i)
-      text_ += fmt::format("  {:<{}}  {}\n", infos[i].name, width, to_string(infos[i].type));
+    for (std::size_t i = 0; i < shown; ++i) {
+      names.push_back(printable(infos[i].name));
+      width = std::max(width, names.back().size());
+    }
+    for (std::size_t i = 0; i < shown; ++i) text_ += fmt::format("  {:<{}}  {}\n", names[i], width, to_string(infos[i].type));
     more(infos.size(), shown, title);
   }
 
@@ -86,16 +92,17 @@ class Writer {
     if (i_.macs > 0) text_ += fmt::format(", {} multiply-accumulates", amount(i_.macs));
     if (i_.macs > 0 && !i_.macs_complete) text_ += " that are known";
     for (const auto& [input, dims] : i_.assumed)
-      text_ += fmt::format("{}{} = {}", &input == &i_.assumed.begin()->first ? " at " : ", ", input, to_string(dims));
+      text_ +=
+          fmt::format("{}{} = {}", &input == &i_.assumed.begin()->first ? " at " : ", ", printable(input), to_string(dims));
     text_ += "\n";
     if (!i_.assumed.empty() && !i_.macs_complete)
       text_ += "  (not all work is known at dimensions of 1: give others by --shape NAME=1,3,224,224)\n";
     const std::size_t shown = std::min(most(12), i_.operators.size());
     std::size_t width = 0;
-    for (std::size_t k = 0; k < shown; ++k) width = std::max(width, i_.operators[k].op_type.size());
+    for (std::size_t k = 0; k < shown; ++k) width = std::max(width, printable(i_.operators[k].op_type).size());
     for (std::size_t k = 0; k < shown; ++k) {
       const OperatorCount& entry = i_.operators[k];
-      std::string line = fmt::format("  {:>5}  {:<{}}", entry.count, entry.op_type, width);
+      std::string line = fmt::format("  {:>5}  {:<{}}", entry.count, printable(entry.op_type), width);
       if (entry.macs && i_.macs > 0)
         line += fmt::format("  {:>7} of the work", percent(static_cast<double>(*entry.macs) / static_cast<double>(i_.macs)));
       if (entry.in_bodies > 0) line += fmt::format("  {} in bodies", entry.in_bodies);
@@ -106,7 +113,7 @@ class Writer {
     for (std::size_t k = shown; k < i_.operators.size(); ++k)
       if (!i_.operators[k].known)
         text_ += fmt::format("  {:>5}  {}  unknown to this version: stays as it is, cannot run\n", i_.operators[k].count,
-                             i_.operators[k].op_type);
+                             printable(i_.operators[k].op_type));
     more(i_.operators.size(), shown, "kinds");
   }
 
@@ -121,16 +128,17 @@ class Writer {
       const FloatNode* first;
       std::vector<std::string> names;
     };
-    std::vector<Group> groups;
+    std::vector<Group> groups;  // in the order of their first nodes
+    std::map<std::pair<std::string_view, std::string_view>, std::size_t> index;
     for (const FloatNode& node : nodes) {
-      const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
-        return group.first->op_type == node.op_type && group.first->reason == node.reason;
-      });
-      (same == groups.end() ? groups.emplace_back(&node, std::vector<std::string>()) : *same).names.push_back(node.node);
+      const auto [at, is_new] = index.try_emplace({node.op_type, node.reason}, groups.size());
+      if (is_new) groups.emplace_back(&node, std::vector<std::string>());
+      groups[at->second].names.push_back(printable(node.node));
     }
     const std::size_t shown = std::min(most(10), groups.size());
     for (std::size_t k = 0; k < shown; ++k) {
-      text_ += fmt::format("    {:>4} {}: {}\n", groups[k].names.size(), groups[k].first->op_type, groups[k].first->reason);
+      text_ += fmt::format("    {:>4} {}: {}\n", groups[k].names.size(), printable(groups[k].first->op_type),
+                           printable(groups[k].first->reason));
       if (options_.all) text_ += fmt::format("         {}\n", fmt::join(groups[k].names, ", "));
     }
     if (groups.size() > shown) {
@@ -194,7 +202,8 @@ class Writer {
       std::string line;  // recipes are JSON over many lines
       for (const char c : value)
         if (!std::isspace(static_cast<unsigned char>(c))) line += c;
-      text_ += fmt::format("  {}: {}\n", key, !options_.all && line.size() > 100 ? line.substr(0, 100) + "..." : line);
+      text_ += fmt::format("  {}: {}\n", printable(key),
+                           printable(!options_.all && line.size() > 100 ? line.substr(0, 100) + "..." : line));
     }
   }
 

@@ -11,6 +11,7 @@
 #include "calib/hash64.h"
 #include "calib/observer.h"
 #include "calib/runner.h"
+#include "ir/naming.h"
 #include "ops/operator.h"
 #include "zeropoint/data.h"
 
@@ -58,20 +59,21 @@ std::vector<std::array<std::uint64_t, 2>> ranges_of(const std::vector<bool>& don
 
 // Which values of the graph to observe, checked.
 std::vector<std::string> observed_values(const Graph& graph, const CalibrateOptions& options) {
+  const ValueIndex types(graph);
   std::vector<std::string> values = options.values;
   if (values.empty()) {
     for (const ValueInfo& input : graph.inputs)
-      if (graph.type_of(input.name).dtype == DType::f32) values.push_back(input.name);
+      if (types.type_of(input.name).dtype == DType::f32) values.push_back(input.name);
     for (const Node& node : graph.nodes)
       for (const std::string& output : node.outputs)
-        if (!output.empty() && graph.type_of(output).dtype == DType::f32) values.push_back(output);
+        if (!output.empty() && types.type_of(output).dtype == DType::f32) values.push_back(output);
     if (values.empty()) throw Error(ErrorCode::kBadArgument, "graph", "it has no float values to calibrate");
     return values;
   }
   std::set<std::string> known;
   for (const std::string& value : values) {
     if (!known.insert(value).second) throw Error(ErrorCode::kBadArgument, "value '" + value + "'", "is asked for twice");
-    const DType dtype = graph.type_of(value).dtype;
+    const DType dtype = types.type_of(value).dtype;
     if (dtype == DType::undefined || graph.constant(value) != nullptr)
       throw Error(ErrorCode::kBadArgument, "value '" + value + "'",
                   graph.constant(value) != nullptr ? "is a constant, whose range is known" : "the graph has no such value");
@@ -391,7 +393,7 @@ class EngineRunner final : public Runner {
 
 Statistics calibrate(const Graph& graph, const Samples& samples, const CalibrateOptions& options, const MakeRunner& make_runner,
                      const std::string& isas) {
-  return Calibration(graph, samples, options, make_runner, isas).run();
+  return naming_source(graph, [&] { return Calibration(graph, samples, options, make_runner, isas).run(); });
 }
 
 }  // namespace calib

@@ -172,8 +172,12 @@ class ReferenceStep : public Step {
 Plan lower(const Graph& graph, const LowerOptions& options, PackCache& cache) { return Lowering(graph, options, cache).run(); }
 
 Lowering::Lowering(const Graph& graph, const LowerOptions& options, PackCache& cache)
-    : graph_(graph), options_(options), cache_(cache), uses_(find_uses(graph)), done_(graph.nodes.size(), false) {
-  for (const auto& output : graph.outputs) outputs_.insert(output.name);
+    : graph_(graph),
+      values_(graph),
+      options_(options),
+      cache_(cache),
+      uses_(find_uses(graph)),
+      done_(graph.nodes.size(), false) {
   for (std::size_t i = 0; i < options.taps.size(); ++i) taps_[options.taps[i]].index = i;
 }
 
@@ -282,10 +286,14 @@ Plan Lowering::run() {
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
     if (done_[i]) continue;
     const auto attention = attentions_.find(i);
-    if (attention == attentions_.end())
-      lower_node(i);
-    else if (attention->second->nodes.back() == i)
-      lower_attention(*attention->second);
+    try {
+      if (attention == attentions_.end())
+        lower_node(i);
+      else if (attention->second->nodes.back() == i)
+        lower_attention(*attention->second);
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorCode::kLimit, describe(graph_.nodes[i]), "its weights and tables take more memory than there is");
+    }
   }
   current_ = nullptr;
   const std::size_t before = plan_.steps.size();
@@ -381,7 +389,7 @@ const Dims& Lowering::dims_of(const std::string& value_name) {
   if (const Tensor* constant = graph_.constant(value_name)) {
     dims = constant->dims();
   } else {
-    const TensorType type = graph_.type_of(value_name);
+    const TensorType type = values_.type_of(value_name);
     const auto fixed_shape = type.shape ? fixed_dims(*type.shape) : std::nullopt;
     if (!fixed_shape && current_ != nullptr && ops::find(*current_) == nullptr) fail_unknown(*current_);
     if (!fixed_shape)
@@ -402,7 +410,7 @@ DType Lowering::dtype_of_value(const std::string& value_name) const {
   if (lazy_.contains(value_name)) return DType::f32;
   if (const auto view = views_.find(value_name); view != views_.end())
     return plan_.values[static_cast<std::size_t>(view->second.base)].dtype;
-  return graph_.type_of(value_name).dtype;
+  return values_.type_of(value_name).dtype;
 }
 
 ValueId Lowering::add_value(const std::string& value_name, DType dtype, Dims dims, Layout layout, bool flipped) {
@@ -453,7 +461,7 @@ std::optional<float> Lowering::scalar_of(const std::string& value_name) const {
 std::string Lowering::fresh(const std::string& base) { return base + "#" + std::to_string(fresh_++); }
 
 bool Lowering::single_use(const std::string& value_name) const {
-  if (outputs_.contains(value_name) || tapped(value_name)) return false;
+  if (values_.is_output(value_name) || tapped(value_name)) return false;
   const auto consumers = uses_.consumers.find(value_name);
   return consumers != uses_.consumers.end() && consumers->second.size() == 1;
 }
@@ -710,7 +718,7 @@ Tail Lowering::absorb_tail(const std::string& start, bool quantizer, bool wide) 
   }
   // One quantizer, or several equal ones that are the only readers.
   const auto consumers = uses_.consumers.find(tail.value);
-  if (!quantizer || outputs_.contains(tail.value) || tapped(tail.value) || consumers == uses_.consumers.end()) return tail;
+  if (!quantizer || values_.is_output(tail.value) || tapped(tail.value) || consumers == uses_.consumers.end()) return tail;
   std::vector<std::size_t> nodes;
   for (const std::size_t index : consumers->second) {
     const Node& node = graph_.nodes[index];
@@ -755,7 +763,7 @@ void Lowering::reference(const Node& node, std::optional<DType> quantized) {
       out_dims.emplace_back();
       continue;
     }
-    const DType dtype = quantized ? *quantized : graph_.type_of(output).dtype;
+    const DType dtype = quantized ? *quantized : values_.type_of(output).dtype;
     if (bits(dtype) == 0)
       throw Error(ErrorCode::kUnsupported, describe(node), "output '" + output + "' is of type " + std::string(name(dtype)));
     out.push_back(define(output, dtype, dims_of(output), Layout::row_major));
@@ -764,7 +772,7 @@ void Lowering::reference(const Node& node, std::optional<DType> quantized) {
   }
   auto step = std::make_unique<ReferenceStep>(graph_, node, std::move(dtypes), std::move(dims), std::move(out_dtypes),
                                               std::move(out_dims));
-  step->info.macs = ops::macs(graph_, node);
+  step->info.macs = ops::macs(values_, node);
   step->info.reason = reason_.empty() ? "no fast kernel for this operator" : reason_;
   emit(std::move(step), node.op_type, std::move(in), std::move(out));
 }

@@ -58,7 +58,7 @@ std::optional<Lowering::Attention> Lowering::attention_behind(const Node& values
   Attention result;
   const auto hidden = [&](const std::string& value_name, std::size_t readers) {
     const auto found = uses_.consumers.find(value_name);
-    return !outputs_.contains(value_name) && !tapped(value_name) && found != uses_.consumers.end() &&
+    return !values_.is_output(value_name) && !tapped(value_name) && found != uses_.consumers.end() &&
            found->second.size() == readers;
   };
   const auto operand = [&](const Node& product, std::size_t input, Sets sets) -> const RowQuantizer* {

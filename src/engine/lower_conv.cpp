@@ -373,7 +373,7 @@ const Tensor* Lowering::float_constant(const std::string& value_name) {
 
 // True when nobody reads the value after `reader`, so that its memory may become the reader's result.
 bool Lowering::dies_here(const std::string& value_name, ValueId id, std::size_t reader) {
-  if (value(id).place != Place::arena || outputs_.contains(value_name)) return false;
+  if (value(id).place != Place::arena || values_.is_output(value_name)) return false;
   const auto consumers = uses_.consumers.find(value_name);
   if (consumers == uses_.consumers.end()) return false;
   for (const std::size_t index : consumers->second)

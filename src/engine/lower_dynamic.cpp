@@ -234,7 +234,7 @@ bool Lowering::row_quantize(std::size_t index) {
   // Products that take floats quantize them on the way: the first of them decides for all.
   const auto all_readers = [&](const std::string& value_name, std::string_view op_type) {
     const auto readers = uses_.consumers.find(value_name);
-    return readers != uses_.consumers.end() && !outputs_.contains(value_name) && !tapped(value_name) &&
+    return readers != uses_.consumers.end() && !values_.is_output(value_name) && !tapped(value_name) &&
            std::all_of(readers->second.begin(), readers->second.end(),
                        [&](std::size_t reader) { return graph_.nodes[reader].is(op_type) || done_[reader]; });
   };
@@ -358,7 +358,7 @@ ValueId Lowering::any_id(const std::string& value_name) const {
 }
 
 Dims Lowering::dims_known(const std::string& value_name) const {
-  const TensorType type = graph_.type_of(value_name);
+  const TensorType type = values_.type_of(value_name);
   const auto dims = type.shape ? fixed_dims(*type.shape) : std::nullopt;
   return dims ? *dims : Dims();
 }

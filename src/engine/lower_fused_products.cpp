@@ -80,7 +80,7 @@ Lowering::FloatTail Lowering::absorb_float_tail(const std::string& value_name) {
   FloatTail result{.tail = absorb_tail(value_name, false)};
   Tail& tail = result.tail;
   const auto readers = uses_.consumers.find(tail.value);
-  const auto chain = outputs_.contains(tail.value) || tapped(tail.value) ? std::nullopt : find_gelu(tail.value);
+  const auto chain = values_.is_output(tail.value) || tapped(tail.value) ? std::nullopt : find_gelu(tail.value);
   // The chain reads the value twice, at its first node and in a product.
   if (chain && readers->second.size() == 2) {
     result.gelu = true;
@@ -123,7 +123,7 @@ bool Lowering::fused_products(const Node& node) {
     return taken;
   };
   const std::vector<std::size_t>& readers = uses_.consumers.find(x)->second;
-  const bool all = !outputs_.contains(x) && std::all_of(readers.begin(), readers.end(), [&](std::size_t reader) {
+  const bool all = !values_.is_output(x) && std::all_of(readers.begin(), readers.end(), [&](std::size_t reader) {
     return (&graph_.nodes[reader] == &node || !done_[reader]) && take(graph_.nodes[reader]);
   });
   if (!all) {

@@ -39,7 +39,7 @@ bool Lowering::reshape(const Node& node) {
       return false;
   }
   for (std::size_t i = 1; i < node.outputs.size(); ++i)
-    if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || outputs_.contains(node.outputs[i])))
+    if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || values_.is_output(node.outputs[i])))
       return false;
   const std::string& x = node.input(0);
   const std::string& y = node.outputs[0];

@@ -136,7 +136,7 @@ bool Lowering::normalization(const Node& node) {
     throw Error(ErrorCode::kUnsupported, describe(node),
                 fmt::format("stash_type {}: statistics are computed in float32 (1) only", type));
   for (std::size_t i = 1; i < node.outputs.size(); ++i)
-    if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || outputs_.contains(node.outputs[i]))) {
+    if (!node.outputs[i].empty() && (uses_.consumers.contains(node.outputs[i]) || values_.is_output(node.outputs[i]))) {
       reason_ = "the statistics are asked for";
       return false;
     }

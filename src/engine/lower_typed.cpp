@@ -86,7 +86,7 @@ bool typed_shape(const Dims& dims, const std::vector<View>& views, kernels::Type
 bool Lowering::typed_elementwise(const Node& node) {
   const Dims dims = dims_of(node.outputs[0]);
   if (element_count(dims) == 0) return false;
-  const DType first = dtype_of_value(node.input(0)), out = graph_.type_of(node.outputs[0]).dtype;
+  const DType first = dtype_of_value(node.input(0)), out = values_.type_of(node.outputs[0]).dtype;
   if (node.op_type == "Cast" && out == DType::f32 && (first == DType::u8 || first == DType::s8) && exists(node.input(0))) {
     // Dequantization by 1, made at once: what follows is arithmetic of floats.
     const std::string& y = node.outputs[0];

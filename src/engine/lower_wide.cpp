@@ -183,7 +183,7 @@ bool Lowering::quantize_wide(const Node& node) {
 bool Lowering::dequantize_wide(const Node& node) {
   const auto quantizer = wide_quantizer_of(node);
   const std::string& x = node.input(0);
-  if (!quantizer || !exists(x) || dtype_of_value(x) != quantizer->dtype || graph_.type_of(node.outputs[0]).dtype != DType::f32)
+  if (!quantizer || !exists(x) || dtype_of_value(x) != quantizer->dtype || values_.type_of(node.outputs[0]).dtype != DType::f32)
     return false;
   wide_[node.outputs[0]] = {x, *quantizer};
   dims_[node.outputs[0]] = dims_of(x);

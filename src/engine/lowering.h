@@ -352,6 +352,7 @@ class Lowering {
   std::string moved_last(const std::string& value, const std::vector<std::int64_t>& axes);  // a row-major copy, axes at the end
 
   const Graph& graph_;
+  const ValueIndex values_;
   const LowerOptions& options_;
   PackCache& cache_;
   Plan plan_;
@@ -362,7 +363,6 @@ class Lowering {
   };
   std::map<std::string, TapState, std::less<>> taps_;
   std::set<std::string> channel_last_;
-  std::set<std::string> outputs_;
   std::vector<bool> done_;
   const Node* current_ = nullptr;
   std::string reason_;  // why the node at hand went the slower way

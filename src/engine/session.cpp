@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "engine/stage.h"
 #include "engine/tap.h"
+#include "ir/naming.h"
 #include "ops/operator.h"
 #include "zeropoint/passes.h"
 
@@ -41,6 +42,7 @@ std::size_t weight_bytes_of(const engine::StageSummary& summary) {
 }  // namespace
 
 struct Session::Impl {
+  const std::string source;  // of the model, for messages
   SessionOptions options;
   ThreadPool pool;
   std::vector<ValueInfo> inputs, outputs;  // as the model declares them
@@ -48,9 +50,14 @@ struct Session::Impl {
   std::vector<Dims> last_dims;
   std::optional<engine::Stage> stage;
 
-  Impl(const Graph& source, SessionOptions session_options, std::vector<std::string> taps)
-      : options(std::move(session_options)), pool(options.threads > 0 ? options.threads : physical_cores()) {
-    Graph graph = source;
+  Impl(const Graph& model, SessionOptions session_options, std::vector<std::string> taps)
+      : source(model.source),
+        options(std::move(session_options)),
+        pool(options.threads > 0 ? options.threads : physical_cores()) {
+    naming_source(source, [&] { compile(model, std::move(taps)); });
+  }
+
+  void compile(Graph graph, std::vector<std::string> taps) {
     verify(graph);
     fix_shapes(graph);
     ops::infer_shapes(graph);
@@ -97,8 +104,9 @@ struct Session::Impl {
   }
 
   static void check_taps(const Graph& graph, const std::vector<std::string>& taps) {
+    const ValueIndex values(graph);
     for (const auto& tap : taps)
-      if (graph.type_of(tap).dtype == DType::undefined)
+      if (values.type_of(tap).dtype == DType::undefined)
         throw Error(ErrorCode::kBadArgument, "value '" + tap + "'", "the graph has no such value, or its type is unknown");
   }
 
@@ -169,9 +177,11 @@ struct Session::Impl {
   }
 
   std::vector<Tensor> run(const Feeds& feeds, const Observe* observe) {
-    const std::vector<Tensor> in = in_order(feeds);
-    check_symbols(in);
-    return stage->run(in, observe);
+    return naming_source(source, [&] {
+      const std::vector<Tensor> in = in_order(feeds);
+      check_symbols(in);
+      return stage->run(in, observe);
+    });
   }
 
   engine::StageSummary summary() const {

@@ -16,10 +16,10 @@ using Names = std::unordered_set<std::string>;
 bool is_planned(const TensorType& type) { return type.dtype != DType::undefined && type.shape && fixed(*type.shape); }
 
 // A DequantizeLinear belongs to its readers, which take the integers: it goes where they go.
-void sink_dequantizers(const Graph& graph, const Uses& uses, std::vector<Part>& parts) {
+void sink_dequantizers(const Graph& graph, const ValueIndex& values, const Uses& uses, std::vector<Part>& parts) {
   for (std::size_t i = graph.nodes.size(); i-- > 0;) {
     const Node& node = graph.nodes[i];
-    if (parts[i] != Part::head || node.op_type != "DequantizeLinear" || graph.is_output(node.outputs[0])) continue;
+    if (parts[i] != Part::head || node.op_type != "DequantizeLinear" || values.is_output(node.outputs[0])) continue;
     const auto readers = uses.consumers.find(node.outputs[0]);
     if (readers == uses.consumers.end()) continue;
     if (std::all_of(readers->second.begin(), readers->second.end(), [&](std::size_t r) { return parts[r] == Part::rest; }))
@@ -43,6 +43,7 @@ void give_constants(const Graph& graph, const std::vector<std::string>& names, s
 }  // namespace
 
 Split split(Graph graph) {
+  const ValueIndex values(graph);
   std::vector<Part> parts(graph.nodes.size(), Part::head);
   Names later;  // made by edges and by the rest
   bool whole = true;
@@ -53,7 +54,7 @@ Split split(Graph graph) {
       parts[i] = Part::rest;
     } else if (has_subgraph(node) || (ops::find(node) != nullptr &&
                                       std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& output) {
-                                        return !output.empty() && !is_planned(graph.type_of(output));
+                                        return !output.empty() && !is_planned(values.type_of(output));
                                       }))) {
       parts[i] = Part::edge;
       whole = false;
@@ -67,7 +68,7 @@ Split split(Graph graph) {
     result.head = std::move(graph);
     return result;
   }
-  sink_dequantizers(graph, find_uses(graph), parts);
+  sink_dequantizers(graph, values, find_uses(graph), parts);
 
   result.head = empty_like(graph, "");
   result.rest = empty_like(graph, " (rest)");
@@ -84,9 +85,9 @@ Split split(Graph graph) {
     const auto maker = made_in.find(name);
     if (maker == made_in.end()) return;  // a constant
     if (maker->second == Part::head && !graph_inputs.contains(name) && head_outputs.insert(name).second)
-      result.head.outputs.push_back({name, graph.type_of(name), {}});
+      result.head.outputs.push_back({name, values.type_of(name), {}});
     if (by_rest && maker->second != Part::rest && rest_inputs.insert(name).second)
-      result.rest.inputs.push_back({name, graph.type_of(name), {}});
+      result.rest.inputs.push_back({name, values.type_of(name), {}});
   };
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     const auto read = values_read(graph.nodes[i]);

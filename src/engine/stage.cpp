@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
+#include <new>
 #include <optional>
 #include <set>
 #include <unordered_map>
@@ -42,6 +43,55 @@ void check_operators(const Graph& graph) {
                               node.domain.empty() ? "" : node.domain + ".", node.op_type));
     for (const auto& [name, attribute] : node.attributes)
       if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute)) check_operators(**body);
+  }
+}
+
+std::string describe(const Step& step) { return fmt::format("node '{}' ({})", step.info.name, step.info.op); }
+
+[[noreturn]] void fail_memory(const std::string& where, const std::string& what, std::size_t bytes) {
+  throw Error(ErrorCode::kLimit, where, fmt::format("{} {} bytes, more than there is memory for", what, bytes));
+}
+
+// The activations. An error names the step that makes the largest.
+AlignedBuffer allocate_arena(const Plan& plan) {
+  try {
+    return allocate_aligned(plan.arena_bytes);
+  } catch (const std::bad_alloc&) {
+    const Step* maker = nullptr;
+    const PlanValue* largest = nullptr;
+    for (const auto& step : plan.steps)
+      for (const ValueId id : step->outputs) {
+        if (id == kNoValue) continue;
+        const PlanValue& value = plan.values[static_cast<std::size_t>(id)];
+        if (value.place != Place::arena || (largest != nullptr && value.bytes <= largest->bytes)) continue;
+        maker = step.get();
+        largest = &value;
+      }
+    if (maker == nullptr) throw;
+    fail_memory(describe(*maker),
+                fmt::format("its result {}{} and what is held beside it take", name(largest->dtype), to_string(largest->dims)),
+                plan.arena_bytes);
+  }
+}
+
+AlignedBuffer allocate_scratch(const Plan& plan, int workers) {
+  try {
+    return allocate_aligned(plan.scratch_bytes);
+  } catch (const std::bad_alloc&) {
+    for (const auto& step : plan.steps)
+      if (step->scratch_bytes(workers) == plan.scratch_bytes)
+        fail_memory(describe(*step), "its work takes", plan.scratch_bytes);
+    throw;
+  }
+}
+
+Tensor allocate_output(const PlanValue& value, BufferPool& buffers) {
+  try {
+    if (value.bytes < kLargeOutput) return {value.dtype, value.dims};
+    return Tensor::adopt(value.dtype, value.dims, buffers.take(value.bytes));
+  } catch (const std::bad_alloc&) {
+    fail_memory(fmt::format("output '{}'", value.name), fmt::format("{}{} takes", name(value.dtype), to_string(value.dims)),
+                value.bytes);
   }
 }
 
@@ -108,9 +158,9 @@ Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
   auto ready = std::make_unique<Ready>();
   ready->input_dims = dims;
   ready->plan = lower(parts.head, options_.lower, *packs_);
-  ready->arena = allocate_aligned(ready->plan.arena_bytes);
+  ready->arena = allocate_arena(ready->plan);
   std::memset(ready->arena.get(), 0, ready->plan.arena_bytes);
-  ready->scratch = allocate_aligned(ready->plan.scratch_bytes);
+  ready->scratch = allocate_scratch(ready->plan, options_.lower.threads);
   ready->pointers.resize(ready->plan.values.size());
 
   if (!parts.whole()) {
@@ -279,8 +329,7 @@ std::vector<Tensor> Stage::run(std::span<const Tensor> in, const Observe* observ
   std::vector<Tensor> out;
   for (const ValueId id : ready.plan.outputs) {
     const PlanValue& value = ready.plan.values[static_cast<std::size_t>(id)];
-    out.push_back(value.bytes < kLargeOutput ? Tensor(value.dtype, value.dims)
-                                             : Tensor::adopt(value.dtype, value.dims, buffers_->take(value.bytes)));
+    out.push_back(allocate_output(value, *buffers_));
   }
   point(ready, in, out);
   execute(ready, observe);

@@ -58,6 +58,14 @@ bool same(const Node& a, const Node& b) {
 
 bool same(const ValueInfo& a, const ValueInfo& b) { return a.name == b.name && a.type == b.type && a.extra == b.extra; }
 
+std::optional<TensorType> inner_type(const Graph& graph, std::string_view value) {
+  const std::string key(value);
+  if (const auto found = graph.initializers.find(key); found != graph.initializers.end())
+    return TensorType{found->second.dtype(), to_shape(found->second.dims())};
+  if (const auto found = graph.types.find(key); found != graph.types.end()) return found->second;
+  return std::nullopt;
+}
+
 template <class T>
 bool all_same(const std::vector<T>& a, const std::vector<T>& b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const T& x, const T& y) { return same(x, y); });
@@ -130,10 +138,7 @@ std::int64_t Graph::opset() const {
 }
 
 TensorType Graph::type_of(std::string_view value) const {
-  const std::string key(value);
-  if (const auto found = initializers.find(key); found != initializers.end())
-    return {found->second.dtype(), to_shape(found->second.dims())};
-  if (const auto found = types.find(key); found != types.end()) return found->second;
+  if (auto type = inner_type(*this, value)) return *std::move(type);
   for (const auto* list : {&inputs, &outputs})
     for (const ValueInfo& info : *list)
       if (info.name == value) return info.type;
@@ -147,6 +152,23 @@ const Tensor* Graph::constant(std::string_view value) const {
 
 bool Graph::is_output(std::string_view value) const {
   return std::any_of(outputs.begin(), outputs.end(), [&](const ValueInfo& info) { return info.name == value; });
+}
+
+ValueIndex::ValueIndex(const Graph& graph) : graph_(graph) {
+  for (std::size_t i = 0; i < graph.inputs.size(); ++i) inputs_.emplace(graph.inputs[i].name, i);
+  for (std::size_t i = 0; i < graph.outputs.size(); ++i) outputs_.emplace(graph.outputs[i].name, i);
+}
+
+TensorType ValueIndex::type_of(std::string_view value) const {
+  if (auto type = inner_type(graph_, value)) return *std::move(type);
+  if (const auto found = inputs_.find(value); found != inputs_.end()) return graph_.inputs[found->second].type;
+  if (const auto found = outputs_.find(value); found != outputs_.end()) return graph_.outputs[found->second].type;
+  return {};
+}
+
+std::optional<std::size_t> ValueIndex::output(std::string_view value) const {
+  const auto found = outputs_.find(value);
+  return found == outputs_.end() ? std::nullopt : std::optional(found->second);
 }
 
 bool operator==(const Graph& a, const Graph& b) {

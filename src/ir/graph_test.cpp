@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "ir/names.h"
+#include "ir/naming.h"
 
 namespace zeropoint {
 namespace {
@@ -133,6 +134,47 @@ TEST(Graph, TypesComeFromInitializersDeclarationsAndEdges) {
   EXPECT_FALSE(graph.is_output("v1"));
   EXPECT_NE(graph.constant("condition"), nullptr);
   EXPECT_EQ(graph.constant("v0"), nullptr);
+}
+
+TEST(ValueIndex, SaysWhatTheGraphSays) {
+  Graph graph = parse_graph(R"(
+ir_version 8
+opset 17
+graph g(x: f32[2,3]) -> (y: f32[2,3], z: ?, w: ?) {
+  w = s64[1]{7}
+  a: f32[?,?] = Relu(x)
+  y = Neg(a)
+  z = Neg(y)
+}
+)");
+  const ValueIndex values(graph);
+  for (const char* name : {"x", "a", "y", "z", "w", "nobody", ""}) {
+    EXPECT_EQ(values.type_of(name), graph.type_of(name)) << name;
+    EXPECT_EQ(values.is_output(name), graph.is_output(name)) << name;
+  }
+  EXPECT_EQ(values.type_of("w").dtype, DType::s64);
+  EXPECT_EQ(values.output("z"), 1U);
+  EXPECT_EQ(values.output("a"), std::nullopt);
+  graph.types["a"] = {DType::f64, std::nullopt};
+  graph.outputs[1].type = {DType::s8, std::nullopt};
+  EXPECT_EQ(values.type_of("a").dtype, DType::f64) << "types may change behind it";
+  EXPECT_EQ(values.type_of("z").dtype, DType::s8);
+}
+
+TEST(Naming, PutsTheFileInFrontOnceAndOnlyWhereTheModelIsToBlame) {
+  Graph graph;
+  graph.source = "folder/m.onnx";
+  const auto thrown = [&](ErrorCode code, const std::string& where) {
+    return error_of(
+        [&] { naming_source(graph, [&] { naming_source(graph, [&]() -> int { throw Error(code, where, "too: much"); }); }); });
+  };
+  EXPECT_STREQ(thrown(ErrorCode::kBadShape, "node 'n'").what(), "folder/m.onnx, node 'n': too: much");
+  EXPECT_EQ(thrown(ErrorCode::kBadShape, "node 'n'").code, ErrorCode::kBadShape);
+  EXPECT_STREQ(thrown(ErrorCode::kLimit, "").what(), "folder/m.onnx: too: much");
+  EXPECT_STREQ(thrown(ErrorCode::kBadSample, "a.npy").what(), "a.npy: too: much");
+  graph.source.clear();
+  EXPECT_STREQ(thrown(ErrorCode::kBadShape, "node 'n'").what(), "node 'n': too: much");
+  EXPECT_EQ(naming_source(graph, [] { return 3; }), 3);
 }
 
 TEST(Graph, EqualityComparesFloatsByBitsAndSubgraphsByValue) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory_resource>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -58,7 +60,8 @@ std::vector<std::size_t> sorted_order(const Graph& graph, const std::vector<std:
 }
 
 void sort(Graph& graph, bool is_subgraph) {
-  std::unordered_map<std::string_view, std::size_t> producer;
+  std::pmr::monotonic_buffer_resource memory;  // a graph may have a million names
+  std::pmr::unordered_map<std::string_view, std::size_t> producer(&memory);
   producer.reserve(graph.nodes.size() + graph.inputs.size() + graph.initializers.size());
   for (const ValueInfo& info : graph.inputs) producer.emplace(info.name, kNone);
   for (const auto& [value, tensor] : graph.initializers) producer.emplace(value, kNone);
@@ -139,12 +142,19 @@ void sort_nodes(Graph& graph) { sort(graph, false); }
 void sort_subgraph_nodes(Graph& subgraph) { sort(subgraph, true); }
 
 void remove_unused_values(Graph& graph) {
-  std::unordered_set<std::string> read, named;
+  std::pmr::monotonic_buffer_resource memory;
+  std::pmr::unordered_set<std::string_view> read(&memory), named(&memory);
+  std::set<std::string> outer;  // what subgraphs read
+  read.reserve(graph.nodes.size());
+  named.reserve(graph.nodes.size());
   for (const Node& node : graph.nodes) {
-    visit_reads(node, [&](const std::string& value) { read.insert(value); });
+    for (const std::string& value : node.inputs) read.insert(value);
+    if (has_subgraph(node)) visit_reads(node, [&](const std::string& value) { outer.insert(value); });
     named.insert(node.outputs.begin(), node.outputs.end());
   }
+  read.insert(outer.begin(), outer.end());
   for (const ValueInfo& info : graph.outputs) read.insert(info.name);
+  read.erase("");
   for (const ValueInfo& info : graph.inputs) named.insert(info.name);
   std::erase_if(graph.initializers, [&](const auto& entry) { return !read.contains(entry.first); });
   std::erase_if(graph.initializer_extras, [&](const auto& entry) { return !graph.initializers.contains(entry.first); });

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <memory_resource>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
@@ -15,7 +16,8 @@ namespace {
 // The names that a graph defines, and those of the graphs around it. An inner name hides the same name outside, as in ONNX
 // Runtime, although ONNX asks exporters not to do that.
 struct Scope {
-  std::unordered_set<std::string_view> names;
+  std::pmr::monotonic_buffer_resource memory = {};  // a graph may have a million names
+  std::pmr::unordered_set<std::string_view> names{&memory};
   const Scope* outer = nullptr;
 
   bool knows(std::string_view value) const {
@@ -37,7 +39,7 @@ void check_type(const Graph& graph, const std::string& value, const TensorType& 
 
 void check(const Graph& graph, const Scope* outer, const Graph& model) {
   const std::string here = outer ? fmt::format("subgraph '{}'", graph.name) : "graph";
-  Scope scope{{}, outer};
+  Scope scope{.outer = outer};
   scope.names.reserve(graph.inputs.size() + graph.initializers.size() + graph.nodes.size());
 
   for (std::size_t i = 0; i < graph.inputs.size(); ++i) {

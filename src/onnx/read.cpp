@@ -417,6 +417,7 @@ Graph read_model(std::span<const std::byte> bytes, Source source) {
   }
   check_attributes(graph, source, "", {});
   graph.model_extra = extra_of(proto);
+  graph.source = source.where;
   return graph;
 }
 

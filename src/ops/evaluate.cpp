@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "ir/naming.h"
 #include "ops/inference.h"
 #include "ops/rules.h"
 
@@ -129,7 +130,7 @@ const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string
 
 void check_inputs(const Node& node, const Operator& entry) {
   const std::size_t count = node.inputs.size();
-  if (count < entry.min_inputs || count > entry.max_inputs)
+  if (count < entry.min_inputs || (entry.max_inputs < kAnyNumber && count > entry.max_inputs))
     fail(ErrorCode::kBadModel, node,
          entry.max_inputs >= kAnyNumber ? fmt::format("takes at least {} inputs, has {}", entry.min_inputs, count)
          : entry.min_inputs == entry.max_inputs
@@ -173,7 +174,7 @@ std::vector<Tensor> evaluate(const Graph& graph, const std::map<std::string, Ten
       throw Error(ErrorCode::kBadSample, "input '" + name + "'", "the graph has no such input");
   Scope scope;
   scope.interrupt = interrupt;
-  return Program(graph, std::move(wanted))(std::move(known), scope);
+  return naming_source(graph, [&] { return Program(graph, std::move(wanted))(std::move(known), scope); });
 }
 
 struct BodyRun::Plan {
@@ -217,12 +218,12 @@ std::vector<TensorType> BodyRun::types(std::span<const TensorType> inputs) const
 
 const Graph& BodyRun::graph() const { return plan_->graph; }
 
-std::int64_t macs(const Graph& graph, const Node& node) {
+std::int64_t macs(const ValueIndex& values, const Node& node) {
   const Operator* entry = find(node);
   if (entry == nullptr || entry->macs == nullptr || node.inputs.size() < entry->min_inputs) return 0;
   std::vector<TensorType> inputs, outputs;
-  for (const std::string& input : node.inputs) inputs.push_back(input.empty() ? TensorType{} : graph.type_of(input));
-  for (const std::string& output : node.outputs) outputs.push_back(output.empty() ? TensorType{} : graph.type_of(output));
+  for (const std::string& input : node.inputs) inputs.push_back(input.empty() ? TensorType{} : values.type_of(input));
+  for (const std::string& output : node.outputs) outputs.push_back(output.empty() ? TensorType{} : values.type_of(output));
   return entry->macs(node, inputs, outputs);
 }
 

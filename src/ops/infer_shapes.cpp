@@ -2,8 +2,11 @@
 // propagate_integers.
 #include <fmt/format.h>
 
+#include <deque>
+#include <memory_resource>
 #include <unordered_map>
 
+#include "ir/naming.h"
 #include "ops/inference.h"
 #include "ops/rules.h"
 
@@ -13,12 +16,12 @@ namespace {
 constexpr std::int64_t kMostElements = 1024;  // of values that are carried along
 
 // How `declared` fits what the rules gave. With `strict`, a contradiction is an error; else the rules win.
-TensorType reconcile(const std::string& value, const TensorType& inferred, const TensorType& declared, bool strict) {
+TensorType reconcile(const std::string& value, TensorType inferred, const TensorType& declared, bool strict) {
+  TensorType& result = inferred;
   const auto contradict = [&](ErrorCode code) {
     throw Error(code, "value '" + value + "'",
                 fmt::format("the model declares {}, its nodes give {}", to_string(declared), to_string(inferred)));
   };
-  TensorType result = inferred;
   if (result.dtype == DType::undefined)
     result.dtype = declared.dtype;
   else if (strict && declared.dtype != DType::undefined && declared.dtype != result.dtype)
@@ -67,9 +70,10 @@ class Inference {
     if (input.type.dtype != DType::undefined && type.dtype != input.type.dtype)
       throw Error(ErrorCode::kBadType, "value '" + input.name + "'",
                   fmt::format("the subgraph declares {}, it is {}", name(input.type.dtype), name(type.dtype)));
-    input.type = type;
-    types_[input.name] = std::move(type);
-    if (constant != nullptr) known_[input.name] = {*constant, as_integers(*constant)};
+    input.type = std::move(type);
+    Value& value = values_[input.name];
+    value.type = &input.type;
+    if (constant != nullptr) value.known = std::make_unique<Known>(*constant, as_integers(*constant));
   }
 
   void run() {
@@ -77,7 +81,7 @@ class Inference {
       std::vector<TensorType> outputs = visit(node);
       outputs.resize(std::max(outputs.size(), node.outputs.size()));
       for (std::size_t i = 0; i < node.outputs.size(); ++i)
-        if (!node.outputs[i].empty()) settle(node.outputs[i], outputs[i]);
+        if (!node.outputs[i].empty()) settle(node.outputs[i], std::move(outputs[i]));
     }
   }
 
@@ -96,16 +100,29 @@ class Inference {
   // The constants among the values that nodes make.
   std::map<std::string, Tensor> constants() const {
     std::map<std::string, Tensor> result;
-    for (const auto& [value, known] : known_)
-      if (known.constant && graph_.constant(value) == nullptr) result.emplace(value, *known.constant);
+    for (const auto& [name, value] : values_)
+      if (value.known && value.known->constant) result.emplace(name, *value.known->constant);
     return result;
   }
 
  private:
   // What is known of one value beside its type.
   struct Known {
-    std::optional<Tensor> constant;
+    std::optional<Tensor> constant;  // made by a node; initializers are looked up
     std::optional<IntValues> integers;
+  };
+  struct Value {
+    const TensorType* type = nullptr;     // where the graph or this keeps it
+    const Tensor* initializer = nullptr;  // it is one
+    std::unique_ptr<Known> known = nullptr;
+
+    const Tensor* constant() const {
+      return initializer != nullptr ? initializer : known && known->constant ? &*known->constant : nullptr;
+    }
+    Known& know() {
+      if (!known) known = std::make_unique<Known>();
+      return *known;
+    }
   };
 
   static std::optional<IntValues> as_integers(const Tensor& tensor) {
@@ -135,18 +152,32 @@ class Inference {
   }
 
   void prepare() {
-    for (std::size_t i = 0; i < graph_.outputs.size(); ++i) outputs_.emplace(graph_.outputs[i].name, i);
-    for (const ValueInfo& input : graph_.inputs) types_[input.name] = input.type;
+    values_.reserve(graph_.inputs.size() + graph_.nodes.size());
+    for (const ValueInfo& input : graph_.inputs) values_[input.name].type = &input.type;
   }
 
-  TensorType type_of(const std::string& value) const {
-    if (value.empty()) return {};
-    if (const Tensor* tensor = graph_.constant(value)) return {tensor->dtype(), to_shape(tensor->dims())};
-    if (const auto found = types_.find(value); found != types_.end()) return found->second;
-    if (outer_ != nullptr) return outer_->type_of(value);
-    if (scope_ != nullptr && scope_->value)
-      if (const Tensor* tensor = scope_->value(value)) return {tensor->dtype(), to_shape(tensor->dims())};
-    return {};
+  // What is known of a value here or around; null when nothing is.
+  Value* find_value(const std::string& name) {
+    if (name.empty()) return nullptr;
+    if (const auto found = values_.find(name); found != values_.end()) return &found->second;
+    if (const auto found = graph_.initializers.find(name); found != graph_.initializers.end()) {
+      const Tensor& tensor = found->second;
+      Value& value = values_[found->first];
+      value.initializer = &tensor;
+      value.type = &constant_types_.emplace_back(TensorType{tensor.dtype(), to_shape(tensor.dims())});
+      return &value;
+    }
+    if (outer_ != nullptr) return outer_->find_value(name);
+    const Tensor* tensor = scope_ != nullptr && scope_->value ? scope_->value(name) : nullptr;
+    if (tensor == nullptr) return nullptr;
+    Value& value = values_[name];
+    value.type = &constant_types_.emplace_back(TensorType{tensor->dtype(), to_shape(tensor->dims())});
+    return &value;
+  }
+
+  TensorType type_of(const std::string& name) {
+    const Value* value = find_value(name);
+    return value == nullptr || value->type == nullptr ? TensorType{} : *value->type;
   }
 
   // Keeps sums and products of the rules far from overflow.
@@ -158,23 +189,15 @@ class Inference {
         fail(ErrorCode::kLimit, node, "a dimension of " + to_string(*type.shape) + " is too large");
   }
 
-  const Tensor* constant_of(const std::string& value) const {
-    if (value.empty()) return nullptr;
-    if (const Tensor* tensor = graph_.constant(value)) return tensor;
-    if (const auto found = known_.find(value); found != known_.end())
-      return found->second.constant ? &*found->second.constant : nullptr;
-    return outer_ == nullptr || types_.contains(value) ? nullptr : outer_->constant_of(value);
+  const Tensor* constant_of(const std::string& name) {
+    const Value* value = find_value(name);
+    return value == nullptr ? nullptr : value->constant();
   }
 
-  const IntValues* integers_of(const std::string& value) {
-    if (value.empty()) return nullptr;
-    const auto found = known_.find(value);
-    if (found != known_.end()) return found->second.integers ? &*found->second.integers : nullptr;
-    const Tensor* tensor = graph_.constant(value);
-    if (tensor == nullptr) return outer_ == nullptr || types_.contains(value) ? nullptr : outer_->integers_of(value);
-    if (tensor->size() > kMostElements) return nullptr;
-    const Known& known = known_[value] = {*tensor, as_integers(*tensor)};
-    return known.integers ? &*known.integers : nullptr;
+  static const IntValues* integers_of(Value& value) {
+    if (value.initializer != nullptr && !value.known && value.initializer->size() <= kMostElements)
+      value.know().integers = as_integers(*value.initializer);
+    return value.known && value.known->integers ? &*value.known->integers : nullptr;
   }
 
   // Infers the subgraphs of one node on copies, which the node takes over at the end.
@@ -233,20 +256,26 @@ class Inference {
     check_inputs(node, *entry);
     const std::size_t count =
         entry->max_inputs < kAnyNumber ? std::max(entry->max_inputs, node.inputs.size()) : node.inputs.size();
-    std::vector<TensorType> inputs(count);
-    std::vector<const Tensor*> constants(count, nullptr);
-    std::vector<const IntValues*> integers(count, nullptr);
-    for (std::size_t i = 0; i < node.inputs.size(); ++i) {
-      inputs[i] = type_of(node.inputs[i]);
-      check_dimensions(node, inputs[i]);
-      constants[i] = constant_of(node.inputs[i]);
+    // Kept from node to node: a graph may have a million.
+    input_types_.resize(std::max(input_types_.size(), count));
+    constants_.assign(count, nullptr);
+    integers_.assign(count, nullptr);
+    for (std::size_t i = 0; i < count; ++i) {
+      Value* value = i < node.inputs.size() ? find_value(node.inputs[i]) : nullptr;
+      if (value == nullptr || value->type == nullptr) {
+        input_types_[i] = {};
+      } else {
+        input_types_[i] = *value->type;
+        check_dimensions(node, input_types_[i]);
+      }
+      if (value == nullptr) continue;
+      constants_[i] = value->constant();
+      integers_[i] = integers_of(*value);
     }
-    for (std::size_t i = 0; i < node.inputs.size(); ++i) integers[i] = integers_of(node.inputs[i]);
-    for (std::size_t i = 0; i < node.inputs.size(); ++i) constants[i] = constant_of(node.inputs[i]);
 
     std::vector<TensorType> outputs;
     NodeBodies bodies(node, *this);
-    const ShapeArgs args{node, opset, inputs, constants, integers, &bodies};
+    const ShapeArgs args{node, opset, std::span(input_types_).first(count), constants_, integers_, &bodies};
     try {
       outputs = entry->shape(args);
       if (has_subgraph(node)) {
@@ -267,12 +296,12 @@ class Inference {
     if (body == nullptr) return;
     for (std::size_t i = 0; i < std::min(node.outputs.size(), body->graph_.outputs.size()); ++i) {
       if (node.outputs[i].empty()) continue;
-      const std::string& value = body->graph_.outputs[i].name;
-      const IntValues* integers = body->integers_of(value);
-      const Tensor* constant = body->constant_of(value);
+      Value* value = body->find_value(body->graph_.outputs[i].name);
+      const IntValues* integers = value == nullptr ? nullptr : integers_of(*value);
+      const Tensor* constant = value == nullptr ? nullptr : value->constant();
       if (constant != nullptr && constant->size() > kMostElements) constant = nullptr;
       if (integers == nullptr && constant == nullptr) continue;
-      Known& known = known_[node.outputs[i]];
+      Known& known = values_[node.outputs[i]].know();
       if (constant != nullptr) known.constant = *constant;
       if (integers != nullptr) known.integers = *integers;
     }
@@ -286,12 +315,12 @@ class Inference {
       std::vector<Tensor> inputs;
       for (const Tensor* tensor : args.constants) inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
       const Tensor value = entry.reference({node, args.opset, inputs, outputs})[0];
-      known_[node.outputs[0]] = {value, as_integers(value)};
+      values_[node.outputs[0]].known = std::make_unique<Known>(value, as_integers(value));
       return;
     }
     if (auto integers = propagate_integers(args)) {
       if (static_cast<std::int64_t>(integers->entries.size()) > kMostElements) return;
-      Known& known = known_[node.outputs[0]];
+      Known& known = values_[node.outputs[0]].know();
       known.constant = as_tensor(*integers, outputs[0].dtype);
       known.integers = std::move(integers);
     }
@@ -309,20 +338,23 @@ class Inference {
   }
 
   // Joins a value's inferred type with the declared one and keeps the result.
-  void settle(const std::string& value, const TensorType& inferred) {
-    TensorType type = inferred;
-    if (const auto declared = graph_.types.find(value); declared != graph_.types.end()) {
-      type = reconcile(value, type, declared->second, strict_);
+  void settle(const std::string& name, TensorType type) {
+    auto declared = graph_.types.lower_bound(name);
+    const bool is_declared = declared != graph_.types.end() && declared->first == name;
+    if (is_declared) {
+      type = reconcile(name, std::move(type), declared->second, strict_);
       declared->second = type;
     }
-    if (const auto output = outputs_.find(value); output != outputs_.end()) {
-      TensorType& declared = graph_.outputs[output->second].type;
-      type = reconcile(value, type, declared, strict_);
-      declared = type;
+    Value& value = values_[name];
+    if (const auto output = index_.output(name)) {
+      TensorType& kept = graph_.outputs[*output].type;
+      kept = reconcile(name, std::move(type), kept, strict_);
+      value.type = &kept;
+    } else if (is_declared) {
+      value.type = &declared->second;
     } else if (type.dtype != DType::undefined || type.shape) {
-      graph_.types[value] = type;
+      value.type = &graph_.types.emplace_hint(declared, name, std::move(type))->second;
     }
-    types_[value] = std::move(type);
   }
 
   Graph& graph_;
@@ -331,9 +363,14 @@ class Inference {
   Inference* const outer_ = nullptr;
   const Scope* const scope_ = nullptr;
   const int depth_ = 0;
-  std::unordered_map<std::string, std::size_t> outputs_;  // name -> position
-  std::unordered_map<std::string, TensorType> types_;
-  std::unordered_map<std::string, Known> known_;
+  const ValueIndex index_{graph_};
+  std::pmr::monotonic_buffer_resource memory_;                         // a graph may have a million values
+  std::pmr::unordered_map<std::string_view, Value> values_{&memory_};  // names are the graph's
+  std::deque<TensorType> constant_types_;
+  // Of the node at hand.
+  std::vector<TensorType> input_types_;
+  std::vector<const Tensor*> constants_;
+  std::vector<const IntValues*> integers_;
 };
 
 // Fixes the inputs' dimensions and every other that has the same name.
@@ -371,8 +408,10 @@ void fix_inputs(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
 }  // namespace
 
 void infer_shapes(Graph& graph, const std::map<std::string, Dims>& input_shapes) {
-  fix_inputs(graph, input_shapes);
-  Inference(graph, input_shapes.empty()).run();
+  naming_source(graph, [&] {
+    fix_inputs(graph, input_shapes);
+    Inference(graph, input_shapes.empty()).run();
+  });
 }
 
 std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType> inputs, const Scope& outer) {
@@ -386,9 +425,11 @@ std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType
 }
 
 std::map<std::string, Tensor> infer_values(Graph& graph) {
-  Inference inference(graph, true);
-  inference.run();
-  return inference.constants();
+  return naming_source(graph, [&] {
+    Inference inference(graph, true);
+    inference.run();
+    return inference.constants();
+  });
 }
 
 }  // namespace zeropoint::ops

@@ -138,6 +138,6 @@ class BodyRun {
   std::unique_ptr<const Plan> plan_;
 };
 
-std::int64_t macs(const Graph& graph, const Node& node);  // 0 when unknown
+std::int64_t macs(const ValueIndex& values, const Node& node);  // 0 when unknown
 
 }  // namespace zeropoint::ops

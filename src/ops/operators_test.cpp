@@ -169,9 +169,10 @@ TEST(Macs, OfTheProducts) {
   t = Relu(z)
 })");
   infer_shapes(graph);
-  EXPECT_EQ(macs(graph, graph.nodes[0]), 2 * 4 * 10 * 9 * (4 * 1 * 2));
-  EXPECT_EQ(macs(graph, graph.nodes[1]), 5 * 7 * 3);
-  EXPECT_EQ(macs(graph, graph.nodes[2]), 0);
+  const ValueIndex values(graph);
+  EXPECT_EQ(macs(values, graph.nodes[0]), 2 * 4 * 10 * 9 * (4 * 1 * 2));
+  EXPECT_EQ(macs(values, graph.nodes[1]), 5 * 7 * 3);
+  EXPECT_EQ(macs(values, graph.nodes[2]), 0);
 }
 
 // ---- errors name the node and the way out

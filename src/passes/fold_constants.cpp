@@ -1,6 +1,5 @@
 // docs/passes/fold_constants.md
 #include <algorithm>
-#include <unordered_set>
 
 #include "ops/operator.h"
 #include "passes/passes.h"
@@ -15,22 +14,23 @@ constexpr std::int64_t kMostNewBytes = std::int64_t{1} << 20, kMostMacs = std::i
 // Quantized constants stay quantized.
 bool is_quantizer(const Node& node) { return node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear"; }
 
-bool worth_it(const Graph& graph, const Node& node) {
+bool worth_it(const Graph& graph, const ValueIndex& index, const Node& node) {
   std::int64_t input_bytes = 0, output_bytes = 0;
   for (const std::string& input : node.inputs)
-    if (!input.empty()) input_bytes += static_cast<std::int64_t>(graph.constant(input)->bytes().size());
+    if (!input.empty()) input_bytes += static_cast<std::int64_t>(graph.constant(input)->byte_size());
   for (const std::string& output : node.outputs) {
     if (output.empty()) continue;
-    const TensorType type = graph.type_of(output);
+    const TensorType type = index.type_of(output);
     const auto dims = type.shape ? fixed_dims(*type.shape) : std::nullopt;
     if (!dims || type.dtype == DType::undefined || type.dtype == DType::opaque) return false;
     output_bytes += (element_count(*dims) * bits(type.dtype) + 7) / 8;
   }
-  return output_bytes <= std::max(input_bytes, kMostNewBytes) && ops::macs(graph, node) <= kMostMacs;
+  return output_bytes <= std::max(input_bytes, kMostNewBytes) && ops::macs(index, node) <= kMostMacs;
 }
 
 // The node's outputs, or nothing.
-std::vector<Tensor> fold(const Graph& graph, const Node& node, const std::map<std::string, Tensor>& values) {
+std::vector<Tensor> fold(const Graph& graph, const ValueIndex& index, const Node& node,
+                         const std::map<std::string, Tensor>& values) {
   if (const auto known = values.find(node.outputs[0]); node.outputs.size() == 1 && known != values.end())
     return {known->second};
   std::vector<Tensor> inputs;
@@ -39,7 +39,7 @@ std::vector<Tensor> fold(const Graph& graph, const Node& node, const std::map<st
     if (!input.empty() && tensor == nullptr) return {};
     inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
   }
-  if (!worth_it(graph, node)) return {};
+  if (!worth_it(graph, index, node)) return {};
   try {
     return ops::evaluate(graph, node, inputs);
   } catch (const Error& error) {
@@ -52,16 +52,15 @@ std::vector<Tensor> fold(const Graph& graph, const Node& node, const std::map<st
 
 bool fold_constants(Graph& graph) {
   const std::map<std::string, Tensor> values = ops::infer_values(graph);
-  std::unordered_set<std::string> outputs;  // they need a node that makes them
-  for (const ValueInfo& output : graph.outputs) outputs.insert(output.name);
+  const ValueIndex index(graph);
   Rewrite rewrite(graph);
   for (const Node& node : graph.nodes) {
     const ops::Operator* entry = ops::find(node);
     if (entry == nullptr || entry->reference == nullptr || node.outputs.empty() || is_quantizer(node) || has_subgraph(node))
       continue;
-    if (std::any_of(node.outputs.begin(), node.outputs.end(), [&](const std::string& name) { return outputs.contains(name); }))
-      continue;
-    std::vector<Tensor> results = fold(graph, node, values);
+    // The graph's outputs need a node that makes them.
+    if (std::ranges::any_of(node.outputs, [&](const std::string& name) { return index.is_output(name); })) continue;
+    std::vector<Tensor> results = fold(graph, index, node, values);
     if (results.empty() || results.size() < node.outputs.size()) continue;
     if (std::any_of(results.begin(), results.end(), [](const Tensor& tensor) { return tensor.dtype() == DType::opaque; }))
       continue;

@@ -1,4 +1,5 @@
-// fuse(): all passes in turn, until none changes anything.
+// fuse(): all passes in turn, until none changes anything. fold_constants() infers all types first, so in the last turn, too.
+#include "ir/naming.h"
 #include "ops/operator.h"
 #include "passes/passes.h"
 #include "zeropoint/passes.h"
@@ -15,16 +16,17 @@ constexpr bool (*kPasses[])(Graph&) = {
 }  // namespace
 
 Graph fuse(Graph graph) {
-  for (bool changed = true; changed;) {
-    changed = false;
-    for (const auto pass : kPasses) {
-      changed = pass(graph) || changed;
+  naming_source(graph, [&] {
+    for (bool changed = true; changed;) {
+      changed = false;
+      for (const auto pass : kPasses) {
+        changed = pass(graph) || changed;
 #ifndef NDEBUG
-      verify(graph);
+        verify(graph);
 #endif
+      }
     }
-  }
-  ops::infer_shapes(graph);
+  });
   return graph;
 }
 

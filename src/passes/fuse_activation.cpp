@@ -17,8 +17,9 @@ struct Clamp {
   friend bool operator==(const Clamp&, const Clamp&) = default;
 };
 
-std::optional<Clamp> clamp_of(const Graph& graph, const Node& node) {
-  if (!node.domain.empty() || graph.type_of(node.input(0)).dtype != DType::f32) return std::nullopt;
+std::optional<Clamp> clamp_of(const Graph& graph, const ValueIndex& values, const Node& node) {
+  if (!node.is("Relu") && !node.is("Clip") && !node.is("Max") && !node.is("Min")) return std::nullopt;
+  if (values.type_of(node.input(0)).dtype != DType::f32) return std::nullopt;
   Clamp clamp;
   if (node.op_type == "Relu") {
     clamp.low = 0;
@@ -45,9 +46,9 @@ std::optional<Clamp> clamp_of(const Graph& graph, const Node& node) {
 }
 
 // What a producer's results never leave.
-Clamp range_of(const Graph& graph, const Node* producer) {
+Clamp range_of(const Graph& graph, const ValueIndex& values, const Node* producer) {
   if (producer == nullptr || !producer->domain.empty()) return {};
-  if (const auto clamp = clamp_of(graph, *producer)) return *clamp;
+  if (const auto clamp = clamp_of(graph, values, *producer)) return *clamp;
   const std::string& type = producer->op_type;
   if (type == "Sigmoid" || type == "HardSigmoid" || type == "Softmax") return {0, 1};
   if (type == "Exp" || type == "Abs" || type == "Sqrt" || type == "Softplus") return {0, kInfinity};
@@ -56,7 +57,7 @@ Clamp range_of(const Graph& graph, const Node* producer) {
 }
 
 // Writes the node as Relu or Clip; true when that changed it.
-bool write(Graph& graph, Rewrite& rewrite, Node& node, const Clamp& clamp) {
+bool write(Graph& graph, const ValueIndex& values, Rewrite& rewrite, Node& node, const Clamp& clamp) {
   const std::vector<std::string> input = {node.inputs[0]};
   if (clamp == Clamp{0, kInfinity}) {
     if (node.op_type == "Relu") return false;
@@ -65,7 +66,7 @@ bool write(Graph& graph, Rewrite& rewrite, Node& node, const Clamp& clamp) {
     node.attributes.clear();
     return true;
   }
-  if (node.op_type == "Clip" && clamp_of(graph, node) == clamp) return false;
+  if (node.op_type == "Clip" && clamp_of(graph, values, node) == clamp) return false;
   node.op_type = "Clip";
   node.inputs = input;
   node.attributes.clear();
@@ -95,22 +96,23 @@ void constant_last(const Graph& graph, Node& node) {
 
 bool fuse_activation(Graph& graph) {
   Rewrite rewrite(graph);
+  const ValueIndex values(graph);
   for (Node& node : graph.nodes) {
     constant_last(graph, node);
-    const auto own = clamp_of(graph, node);
+    const auto own = clamp_of(graph, values, node);
     if (!own) continue;
     const Node* producer = rewrite.producer(node.inputs[0]);
-    const Clamp range = range_of(graph, producer);
+    const Clamp range = range_of(graph, values, producer);
     // It cannot act.
     if (own->low <= range.low && own->high >= range.high && rewrite.bypass(node, node.inputs[0])) continue;
     Clamp clamp = *own;
     // Two in a row are one where their intervals meet, and the first has no other reader.
-    const auto first = producer == nullptr ? std::nullopt : clamp_of(graph, *producer);
+    const auto first = producer == nullptr ? std::nullopt : clamp_of(graph, values, *producer);
     if (first && rewrite.is_private(node.inputs[0]) && std::max(first->low, clamp.low) <= std::min(first->high, clamp.high)) {
       clamp = {std::max(first->low, clamp.low), std::min(first->high, clamp.high)};
       if (rewrite.bypass(*rewrite.producer(node.inputs[0]), producer->inputs[0])) node.inputs[0] = producer->inputs[0];
     }
-    if (write(graph, rewrite, node, clamp)) rewrite.changed();
+    if (write(graph, values, rewrite, node, clamp)) rewrite.changed();
   }
   return rewrite.finish();
 }

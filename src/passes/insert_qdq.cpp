@@ -46,6 +46,7 @@ class Inserter {
  public:
   Inserter(Graph graph, const QParamsMap& qparams)
       : graph_(std::move(graph)),
+        values_(graph_),
         qparams_(qparams),
         uses_(find_uses(graph_)),
         names_(graph_),
@@ -71,7 +72,7 @@ class Inserter {
       for (std::string& output : node.outputs)
         if (!output.empty() && qparams_.contains(output)) {
           const std::string value = output;
-          if (graph_.is_output(value)) output = names_.take(value + "_float");
+          if (values_.is_output(value)) output = names_.take(value + "_float");
           quantized.emplace_back(value, output);
         }
       nodes_.push_back(std::move(node));
@@ -90,10 +91,10 @@ class Inserter {
     if (const Tensor* constant = graph_.constant(value)) {
       if (constant->dtype() != DType::f32)
         throw Error(ErrorCode::kBadArgument, where, "is " + std::string(name(constant->dtype())) + ", only f32 is quantized");
-      if (graph_.is_output(value)) throw Error(ErrorCode::kBadArgument, where, "a constant that is an output of the graph");
+      if (values_.is_output(value)) throw Error(ErrorCode::kBadArgument, where, "a constant that is an output of the graph");
       return;
     }
-    if (const DType dtype = graph_.type_of(value).dtype; dtype != DType::f32 && dtype != DType::undefined)
+    if (const DType dtype = values_.type_of(value).dtype; dtype != DType::f32 && dtype != DType::undefined)
       throw Error(ErrorCode::kBadArgument, where, "is " + std::string(name(dtype)) + ", only f32 is quantized");
     if (!std::holds_alternative<PerTensor>(parameters.granularity) || parameters.scale.size() != 1 ||
         parameters.zero_point.size() != 1)
@@ -122,7 +123,7 @@ class Inserter {
     const std::string zero_point = add_constant(value + "_zero_point", of_dtype(parameters.dtype, {}, parameters.zero_point));
     const std::string q = names_.take(value + "_quantized");
     const std::string back = unquantized == value ? names_.take(value + "_dequantized") : value;
-    TensorType type = graph_.type_of(value);
+    TensorType type = values_.type_of(value);
     type.dtype = DType::f32;
     if (back != value) graph_.types[back] = type;
     if (unquantized != value) graph_.types[unquantized] = type;
@@ -191,7 +192,7 @@ class Inserter {
     const auto& [q, scale] = tables_.at(w);
     const std::string rows = names_.take(y + "_quantized"), row_scales = names_.take(y + "_scale"),
                       cast = names_.take(y + "_integer");
-    TensorType type = graph_.type_of(y);
+    TensorType type = values_.type_of(y);
     type.dtype = DType::f32;
     graph_.types[cast] = type;
     if (type.shape && !type.shape->empty()) {
@@ -207,7 +208,7 @@ class Inserter {
     add_node("Cast", y + "_cast", {rows}, cast, -1);
     nodes_.back().attributes["to"] = kOnnxFloat;
     add_node("Mul", y + "_scale_rows", {cast, row_scales},
-             qparams_.contains(y) && graph_.is_output(y) ? names_.take(y + "_float") : y, -1);
+             qparams_.contains(y) && values_.is_output(y) ? names_.take(y + "_float") : y, -1);
     if (qparams_.contains(y)) quantize_value(y, nodes_.back().outputs[0]);
   }
 
@@ -217,7 +218,7 @@ class Inserter {
     const auto readers = uses_.consumers.find(product);
     const Tensor* weight = graph_.constant(node.input(1));
     if (!weight || weight->rank() != 2 || qparams_.contains(product) || readers == uses_.consumers.end() ||
-        readers->second.size() != 1 || graph_.is_output(product))
+        readers->second.size() != 1 || values_.is_output(product))
       return;
     const Node& add = graph_.nodes[readers->second.front()];
     if (!add.is("Add")) return;
@@ -262,6 +263,7 @@ class Inserter {
   }
 
   Graph graph_;
+  const ValueIndex values_;
   const QParamsMap& qparams_;
   Uses uses_;
   NamePool names_, node_names_;

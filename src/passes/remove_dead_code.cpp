@@ -1,20 +1,31 @@
 // docs/passes/remove_dead_code.md
 #include <memory>
+#include <memory_resource>
+#include <set>
+#include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "passes/passes.h"
 
 namespace zeropoint::passes {
 
 bool remove_dead_code(Graph& graph) {
-  std::unordered_set<std::string> needed;
+  std::pmr::monotonic_buffer_resource memory;  // a graph may have a million values
+  std::pmr::unordered_set<std::string_view> needed(&memory);
+  std::vector<std::set<std::string>> outer;  // what subgraphs read
+  needed.reserve(graph.nodes.size());
   for (const ValueInfo& output : graph.outputs) needed.insert(output.name);
   std::vector<bool> live(graph.nodes.size(), false);
   for (std::size_t i = graph.nodes.size(); i-- > 0;) {  // readers stand behind their producers
     const Node& node = graph.nodes[i];
     for (const std::string& output : node.outputs) live[i] = live[i] || needed.contains(output);
     if (!live[i]) continue;
-    for (const std::string& value : values_read(node)) needed.insert(value);
+    for (const std::string& input : node.inputs)
+      if (!input.empty()) needed.insert(input);
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph != nullptr && *subgraph)
+        for (const std::string& name : outer.emplace_back(outer_names(**subgraph))) needed.insert(name);
   }
   const std::size_t nodes = graph.nodes.size(), values = graph.initializers.size() + graph.types.size();
   std::size_t kept = 0;

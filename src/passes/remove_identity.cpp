@@ -28,7 +28,7 @@ bool pads_nothing(const Graph& graph, const Node& node) {
   return pads != nullptr && pads->dtype() == DType::s64 && std::ranges::all_of(pads->values<std::int64_t>(), is_zero);
 }
 
-bool is_identity(const Graph& graph, const Node& node) {
+bool is_identity(const Graph& graph, const ValueIndex& values, const Node& node) {
   if (!node.domain.empty() || node.inputs.empty() || node.outputs.empty()) return false;
   const std::string& type = node.op_type;
   if (type == "Identity") return true;
@@ -38,11 +38,11 @@ bool is_identity(const Graph& graph, const Node& node) {
   if (type == "Transpose") return keeps_order(node);
   if (type == "Pad") return pads_nothing(graph, node);
   if (type == "Cast") {
-    const DType in = graph.type_of(node.inputs[0]).dtype, out = graph.type_of(node.outputs[0]).dtype;
+    const DType in = values.type_of(node.inputs[0]).dtype, out = values.type_of(node.outputs[0]).dtype;
     return in == out && in != DType::undefined && in != DType::opaque;
   }
   if (type == "Reshape" || type == "Flatten" || type == "Squeeze" || type == "Unsqueeze" || type == "Expand")
-    return same_shape(graph.type_of(node.inputs[0]), graph.type_of(node.outputs[0]));
+    return same_shape(values.type_of(node.inputs[0]), values.type_of(node.outputs[0]));
   return false;
 }
 
@@ -50,8 +50,9 @@ bool is_identity(const Graph& graph, const Node& node) {
 
 bool remove_identity(Graph& graph) {
   Rewrite rewrite(graph);
+  const ValueIndex values(graph);
   for (Node& node : graph.nodes)
-    if (is_identity(graph, node)) rewrite.bypass(node, node.inputs[0]);
+    if (is_identity(graph, values, node)) rewrite.bypass(node, node.inputs[0]);
   return rewrite.finish();
 }
 

@@ -43,9 +43,10 @@ std::vector<std::int64_t> constant_target(const Shape& in, const Shape& out) {
 
 bool resolve_reshape(Graph& graph) {
   Rewrite rewrite(graph);
+  const ValueIndex values(graph);
   for (Node& node : graph.nodes) {
     if (!node.is("Reshape") || node.inputs.size() != 2) continue;
-    const TensorType in = graph.type_of(node.inputs[0]), out = graph.type_of(node.outputs[0]);
+    const TensorType in = values.type_of(node.inputs[0]), out = values.type_of(node.outputs[0]);
     if (!in.shape || !out.shape) continue;
     if (is_flatten(*in.shape, *out.shape)) {
       node.op_type = "Flatten";

@@ -8,38 +8,56 @@ namespace zeropoint::passes {
 void Rewrite::make_index() {
   indexed_ = true;
   values_.reserve(graph_.inputs.size() + graph_.initializers.size() + graph_.nodes.size());
-  for (const ValueInfo& input : graph_.inputs) values_[input.name];
-  for (const auto& [name, tensor] : graph_.initializers) values_[name];
+  for (const ValueInfo& input : graph_.inputs) entry(input.name);
+  for (const auto& [name, tensor] : graph_.initializers) entry(name);
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
     if (dropped_[i]) continue;
     const Node& node = graph_.nodes[i];
     for (const std::string& output : node.outputs)
-      if (!output.empty()) values_[output].producer = i;
+      if (!output.empty()) entry(output).producer = i;
     for (const std::string& input : node.inputs)
-      if (!input.empty()) ++values_[input].reads;
+      if (!input.empty()) ++entry(input).reads;
     for (const auto& [key, attribute] : node.attributes)
       if (const auto* subgraph = std::get_if<std::shared_ptr<const Graph>>(&attribute); subgraph != nullptr && *subgraph)
         for (const std::string& outer : outer_names(**subgraph)) {
-          Value& value = values_[outer];
+          Value& value = entry(outer);
           value.pinned = true;
           ++value.reads;
         }
   }
   for (const ValueInfo& output : graph_.outputs) {
-    Value& value = values_[output.name];
+    Value& value = entry(output.name);
     value.pinned = true;
     ++value.reads;
   }
 }
 
-Rewrite::Value& Rewrite::at(const std::string& value) {
-  if (!indexed_) make_index();
-  return values_[resolve(value)];
+Rewrite::Value& Rewrite::entry(const std::string& name) {
+  const auto [found, is_new] = values_.try_emplace(name);
+  if (is_new) found->second.name = &found->first;
+  return found->second;
 }
 
-Node* Rewrite::producer(const std::string& value) {
-  const std::size_t found = at(value).producer;
-  return found == kNoNode || dropped_[found] ? nullptr : &graph_.nodes[found];
+Rewrite::Value& Rewrite::at(const std::string& value) {
+  if (!indexed_) make_index();
+  return last(entry(value));
+}
+
+Rewrite::Value& Rewrite::last(Value& value) {
+  Value* end = &value;
+  while (end->renamed != nullptr) end = end->renamed;
+  for (Value* step = &value; step != end;) {  // later look-ups take one step
+    Value* next = step->renamed;
+    step->renamed = end;
+    step = next;
+  }
+  return *end;
+}
+
+Node* Rewrite::producer(const std::string& value) { return producer_of(at(value)); }
+
+Node* Rewrite::producer_of(const Value& value) const {
+  return value.producer == kNoNode || dropped_[value.producer] ? nullptr : &graph_.nodes[value.producer];
 }
 
 std::size_t Rewrite::reads(const std::string& value) { return at(value).reads; }
@@ -48,7 +66,8 @@ std::string Rewrite::fresh_name(const std::string& base) {
   if (!indexed_) make_index();
   std::string name = base;
   // Where the last search for this base ended: shared weights ask thousands of times.
-  for (std::size_t& i = suffix_[base]; !values_.try_emplace(name).second;) name = base + "_" + std::to_string(++i);
+  for (std::size_t& i = suffix_[base]; values_.contains(name);) name = base + "_" + std::to_string(++i);
+  entry(name);
   return name;
 }
 
@@ -66,19 +85,20 @@ std::string Rewrite::replace_initializer(const std::string& old, Tensor tensor) 
 }
 
 bool Rewrite::bypass(Node& node, const std::string& input) {
-  const std::string output = node.outputs[0], source = resolve(input);
-  if (!pinned(output)) {
-    at(source).reads += at(output).reads;
-    renamed_[output] = source;
+  Value &from = at(input), &to = at(node.outputs[0]);
+  if (!to.pinned) {
+    from.reads += to.reads;
+    to.renamed = &from;
   } else {
-    Node* maker = producer(source);
-    if (maker == nullptr || pinned(source)) return false;
+    Node* maker = producer_of(from);
+    if (maker == nullptr || from.pinned) return false;
     for (std::string& made : maker->outputs)
-      if (made == source) made = output;
-    at(output).producer = index(*maker);
-    at(output).reads += at(source).reads;
-    renamed_[source] = output;
+      if (made == *from.name) made = *to.name;
+    to.producer = index(*maker);
+    to.reads += from.reads;
+    from.renamed = &to;
   }
+  renamed_ = true;
   drop(node);
   return true;
 }
@@ -105,17 +125,8 @@ void Rewrite::take_output(Node& to, const Node& from) {
 }
 
 const std::string& Rewrite::resolve(const std::string& value) {
-  auto found = renamed_.find(value);
-  if (found == renamed_.end()) return value;
-  const std::string* last = &found->second;
-  std::vector<std::string*> path = {&found->second};
-  for (found = renamed_.find(*last); found != renamed_.end(); found = renamed_.find(*last)) {
-    last = &found->second;
-    path.push_back(&found->second);
-  }
-  for (std::string* name : path)
-    if (name != last) *name = *last;  // later look-ups take one step
-  return *last;
+  const auto found = values_.find(value);
+  return found == values_.end() ? value : *last(found->second).name;
 }
 
 bool Rewrite::finish() {
@@ -125,7 +136,7 @@ bool Rewrite::finish() {
     if (dropped_[i]) continue;
     if (kept != i) graph_.nodes[kept] = std::move(graph_.nodes[i]);
     for (std::string& input : graph_.nodes[kept].inputs)
-      if (!input.empty() && renamed_.contains(input)) input = std::string(resolve(input));
+      if (renamed_ && !input.empty()) input = std::string(resolve(input));
     ++kept;
   }
   graph_.nodes.resize(kept);

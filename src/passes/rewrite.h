@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory_resource>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -48,20 +49,26 @@ class Rewrite {
     std::size_t producer = kNoNode;
     std::size_t reads = 0;
     bool pinned = false;
+    Value* renamed = nullptr;           // what readers read in its place
+    const std::string* name = nullptr;  // its key
   };
 
   void make_index();
   Value& at(const std::string& value);  // after renames
+  Value& entry(const std::string& name);
+  static Value& last(Value& value);
+  Node* producer_of(const Value& value) const;
   const std::string& resolve(const std::string& value);
   std::size_t index(const Node& node) const { return static_cast<std::size_t>(&node - graph_.nodes.data()); }
 
   Graph& graph_;
-  std::unordered_map<std::string, Value> values_;  // of everything that has a name
-  std::unordered_map<std::string, std::string> renamed_;
-  std::unordered_map<std::string, std::size_t> suffix_;  // of the last fresh name
+  std::pmr::monotonic_buffer_resource memory_;                    // a graph may have a million values
+  std::pmr::unordered_map<std::string, Value> values_{&memory_};  // of everything that has a name
+  std::unordered_map<std::string, std::size_t> suffix_;           // of the last fresh name
   std::vector<bool> dropped_;
   bool indexed_ = false;
   bool changed_ = false;
+  bool renamed_ = false;
 };
 
 // The one element of a constant f32 tensor; nullopt for everything else.

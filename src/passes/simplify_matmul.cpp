@@ -41,10 +41,10 @@ void fold_factors(Graph& graph, Rewrite& rewrite, Node& gemm) {
 }
 
 // [1,...,1,K,N] -> [K,N], where the other operand has as many dimensions, so that the product keeps its own.
-void drop_leading_ones(Graph& graph, Rewrite& rewrite, Node& matmul) {
+void drop_leading_ones(Graph& graph, const ValueIndex& values, Rewrite& rewrite, Node& matmul) {
   const Tensor* b = constant_f32(graph, matmul.input(1));
   if (b == nullptr || b->rank() < 3) return;
-  const TensorType a = graph.type_of(matmul.input(0));
+  const TensorType a = values.type_of(matmul.input(0));
   if (!a.shape || a.shape->size() < b->rank()) return;
   for (std::size_t i = 0; i + 2 < b->rank(); ++i)
     if (b->dim(i) != 1) return;
@@ -56,10 +56,11 @@ void drop_leading_ones(Graph& graph, Rewrite& rewrite, Node& matmul) {
 
 bool simplify_matmul(Graph& graph) {
   Rewrite rewrite(graph);
+  const ValueIndex values(graph);
   std::vector<std::pair<std::size_t, Node>> transposes;  // to stand before a node
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
     Node& node = graph.nodes[i];
-    if (node.is("MatMul") && node.inputs.size() == 2) drop_leading_ones(graph, rewrite, node);
+    if (node.is("MatMul") && node.inputs.size() == 2) drop_leading_ones(graph, values, rewrite, node);
     if (!node.is("Gemm")) continue;
     fold_factors(graph, rewrite, node);
     if (node.get_int("transA", 0) == 0 || constant_f32(graph, node.input(1)) == nullptr || graph.constant(node.input(0)))

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "ir/naming.h"
 #include "ops/operator.h"
 #include "pipeline/speed.h"
 #include "quant/advice.h"
@@ -39,8 +40,9 @@ std::optional<double> integer_share(const Graph& graph, const std::set<std::stri
   }
   ops::infer_shapes(shaped, input_shapes);
   std::int64_t all = 0, integer = 0;
+  const ValueIndex types(shaped);
   for (const Node& node : shaped.nodes) {
-    const std::int64_t macs = quant::macs_with_bodies(shaped, node);
+    const std::int64_t macs = quant::macs_with_bodies(types, node);
     all += macs;
     if (integer_nodes.contains(quant::name_of(node))) integer += macs;
   }
@@ -193,8 +195,9 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
   return options;
 }
 
-Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
-  if (!recipe.needs_samples()) return quantize(graph, recipe, options);
+namespace {
+
+Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   Graph fused = fuse(graph);
   CalibrateOptions calibration = calibrate_options(fused, recipe);
   if (calibration.values.empty()) return quantize_fused(fused, nothing_observed(fused, recipe), recipe, options);
@@ -211,7 +214,7 @@ Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& rec
   return quantize_fused(std::move(fused), std::move(statistics), recipe, options);
 }
 
-Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+Quantized quantize_alone(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
   if (recipe.needs_samples())
     throw Error(
         ErrorCode::kBadArgument, "recipe " + recipe.name,
@@ -221,8 +224,19 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
   return speed_aware(fused, recipe, options, [&](const Recipe& one) { return quantize_without_samples(fused, one, options); });
 }
 
+}  // namespace
+
+Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
+  if (!recipe.needs_samples()) return quantize(graph, recipe, options);
+  return naming_source(graph, [&] { return quantize_on(graph, samples, recipe, options); });
+}
+
+Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+  return naming_source(graph, [&] { return quantize_alone(graph, recipe, options); });
+}
+
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
-  return quantize_fused(fuse(graph), statistics, recipe, options);
+  return naming_source(graph, [&] { return quantize_fused(fuse(graph), statistics, recipe, options); });
 }
 
 }  // namespace zeropoint

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -37,12 +39,12 @@ std::string reasons_in_brief(std::span<const LeftInFloat> nodes, std::size_t mos
     const LeftInFloat* first;
     std::size_t count;
   };
-  std::vector<Group> groups;
+  std::vector<Group> groups;  // in the order of their first nodes
+  std::map<std::pair<std::string_view, std::string_view>, std::size_t> index;
   for (const LeftInFloat& node : nodes) {
-    const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
-      return group.first->op_type == node.op_type && group.first->reason == node.reason;
-    });
-    same == groups.end() ? groups.push_back({&node, 1}) : void(++same->count);
+    const auto [at, is_new] = index.try_emplace({node.op_type, node.reason}, groups.size());
+    if (is_new) groups.push_back({&node, 0});
+    ++groups[at->second].count;
   }
   std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
     return std::pair(multiplies(a.first->op_type), a.count) > std::pair(multiplies(b.first->op_type), b.count);
@@ -74,19 +76,20 @@ std::string advice_without_integers(const Graph& graph, std::span<const LeftInFl
   return text + way_out(graph, target);
 }
 
-std::int64_t macs_with_bodies(const Graph& graph, const Node& node) {
+std::int64_t macs_with_bodies(const ValueIndex& values, const Node& node) {
   std::int64_t most = 0;
   for (const auto& [attribute, content] : node.attributes)
     if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content); body && *body) {
       Graph typed = **body;  // with the types of outer values that it reads
       for (const Node& inner : typed.nodes)
         for (const std::string& value : inner.inputs)
-          if (typed.type_of(value).dtype == DType::undefined) typed.types[value] = graph.type_of(value);
+          if (typed.type_of(value).dtype == DType::undefined) typed.types[value] = values.type_of(value);
+      const ValueIndex inside(typed);
       std::int64_t macs = 0;
-      for (const Node& inner : typed.nodes) macs += macs_with_bodies(typed, inner);
+      for (const Node& inner : typed.nodes) macs += macs_with_bodies(inside, inner);
       most = std::max(most, macs);
     }
-  return ops::macs(graph, node) + most;
+  return ops::macs(values, node) + most;
 }
 
 }  // namespace zeropoint::quant

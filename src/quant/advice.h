@@ -19,6 +19,6 @@ std::string advice_without_integers(const Graph& graph, std::span<const LeftInFl
 std::string way_out(const Graph& graph, Target target);
 
 // Multiply-accumulates of a node of a typed graph; of control flow those of its longest body, once.
-std::int64_t macs_with_bodies(const Graph& graph, const Node& node);
+std::int64_t macs_with_bodies(const ValueIndex& values, const Node& node);
 
 }  // namespace zeropoint::quant

@@ -63,6 +63,7 @@ std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QP
 
 Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& statistics) {
   const Uses uses = find_uses(graph);
+  const ValueIndex index(graph);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node node = graph.nodes[n];
     const bool convolution = node.is("Conv") || node.is("ConvTranspose");
@@ -70,7 +71,7 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
     const Tensor* weight = graph.constant(node.input(1));
     const auto parameters = qparams.find(node.input(1));
     if (!weight || parameters == qparams.end() || !qparams.contains(node.input(0))) continue;
-    const std::string bias = quant::bias_of(graph, uses, node);
+    const std::string bias = quant::bias_of(graph, index, uses, node);
     if (bias.empty() && node.is("MatMul")) continue;
     const ValueStatistics* seen = statistics.find(node.input(0));
     if (!seen || seen->channel_mean_sum.empty())

@@ -47,10 +47,10 @@ void check_finite(const Graph& graph, const std::string& initializer, const Node
 }
 
 // By entry along the weight's channel axis; the largest where several output channels share one.
-std::vector<double> bias_magnitudes(const Graph& graph, const Uses& uses, const Node& node, const Tensor& weight,
-                                    std::size_t channels) {
+std::vector<double> bias_magnitudes(const Graph& graph, const ValueIndex& index, const Uses& uses, const Node& node,
+                                    const Tensor& weight, std::size_t channels) {
   std::vector<double> result(channels, 0.0);
-  const std::string name = bias_of(graph, uses, node);
+  const std::string name = bias_of(graph, index, uses, node);
   if (name.empty()) return result;
   check_finite(graph, name, node);
   const auto values = graph.constant(name)->values<float>();
@@ -63,8 +63,8 @@ std::vector<double> bias_magnitudes(const Graph& graph, const Uses& uses, const 
 }
 
 // Chooses a weight's scales and widens them until every reader's sums fit.
-QParams qparams_of_weight(const Graph& graph, const Uses& uses, const std::string& initializer, const QuantizedWeight& weight,
-                          const QParamsMap& activations, std::vector<std::string>& notes) {
+QParams qparams_of_weight(const Graph& graph, const ValueIndex& index, const Uses& uses, const std::string& initializer,
+                          const QuantizedWeight& weight, const QParamsMap& activations, std::vector<std::string>& notes) {
   const Tensor& values = *graph.constant(initializer);
   check_finite(graph, initializer, graph.nodes[weight.nodes.front()]);
   Scheme scheme = weight.scheme;
@@ -89,7 +89,7 @@ QParams qparams_of_weight(const Graph& graph, const Uses& uses, const std::strin
     const Node& node = graph.nodes[reader];
     const QParams& x = activations.at(node.input(0));
     const IntegerLimits limits = limits_of(x.dtype);
-    const std::vector<double> bias = bias_magnitudes(graph, uses, node, values, channels.size());
+    const std::vector<double> bias = bias_magnitudes(graph, index, uses, node, values, channels.size());
     for (std::size_t c = 0; c < channels.size(); ++c) {
       const std::size_t p = per_channel ? c : 0;
       least[p] = std::max(least[p], least_safe_scale(sums[c], bias[c], products, x.scale[0], limits.high - limits.low));
@@ -135,10 +135,11 @@ QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics
     for (const std::string& value : group.values) choice.qparams.emplace(value, qparams);
   }
   const Uses uses = find_uses(graph);
+  const ValueIndex index(graph);
   QParamsMap weights;
   for (const auto& [initializer, weight] : choice.placement.weights) {
     try {
-      weights.emplace(initializer, qparams_of_weight(graph, uses, initializer, weight, choice.qparams, choice.notes));
+      weights.emplace(initializer, qparams_of_weight(graph, index, uses, initializer, weight, choice.qparams, choice.notes));
     } catch (const Error& error) {
       if (!error.where.empty()) throw;
       throw Error(error.code, fmt::format("initializer '{}' of {}", initializer, describe(graph.nodes[weight.nodes.front()])),

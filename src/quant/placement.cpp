@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <memory_resource>
 #include <numeric>
 #include <optional>
 #include <set>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "ops/operator.h"
@@ -37,11 +37,11 @@ struct Bounds {
 
 class Placer {
  public:
-  Placer(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {
+  Placer(const Graph& graph, const Recipe& recipe)
+      : graph_(graph), values_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {
     for (const Node& node : graph.nodes) operator_rules_.push_back(&rule_of_operator(graph, node));
-    for (const ValueInfo& output : graph.outputs) outputs_.insert(output.name);
-    for (const auto* list : {&graph.inputs, &graph.outputs})
-      for (const ValueInfo& info : *list) outer_types_.emplace(info.name, info.type);
+    reads_.reserve(graph.nodes.size());
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i) count_reads(i);
   }
 
   Placement run() {
@@ -61,25 +61,35 @@ class Placer {
   // --- the graph ---
   const OperatorRule& operator_rule(const Node& node) const { return *operator_rules_[index_of(node)]; }
   Role role_of(const Node& node) const { return operator_rule(node).role; }
-  bool is_output(const std::string& value) const { return outputs_.contains(value); }
-  // Graph::type_of, which looks through all inputs and outputs, for graphs that have many.
-  TensorType type_of(const std::string& value) const {
-    const auto found = outer_types_.find(value);
-    return found != outer_types_.end() && !graph_.types.contains(value) ? found->second : graph_.type_of(value);
-  }
+  bool is_output(const std::string& value) const { return values_.is_output(value); }
+  TensorType type_of(const std::string& value) const { return values_.type_of(value); }
   bool is_f32(const std::string& value) const { return type_of(value).dtype == DType::f32; }
   bool is_computed_f32(const std::string& value) const { return !value.empty() && !graph_.constant(value) && is_f32(value); }
   const Node* producer(const std::string& value) const {
     const auto found = uses_.producer.find(value);
     return found == uses_.producer.end() ? nullptr : &graph_.nodes[found->second];
   }
+  // How often inputs of nodes read a value.
+  struct Reads {
+    std::size_t count = 0, reader = 0;
+    bool captured = false;  // a subgraph reads it, too
+  };
+  void count_reads(std::size_t i) {
+    const Node& node = graph_.nodes[i];
+    for (const std::string& input : node.inputs) {
+      Reads& reads = reads_[input];
+      ++reads.count;
+      reads.reader = i;
+    }
+    for (const auto& [key, attribute] : node.attributes)
+      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body && *body)
+        for (const std::string& name : outer_names(**body)) reads_[uses_.consumers.find(name)->first].captured = true;
+  }
   // The one reader of a value that nothing else sees; else null.
   const Node* sole_reader(const std::string& value) const {
-    const auto found = uses_.consumers.find(value);
-    if (found == uses_.consumers.end() || found->second.size() != 1 || is_output(value)) return nullptr;
-    const Node& reader = graph_.nodes[found->second.front()];
-    const auto reads = std::count(reader.inputs.begin(), reader.inputs.end(), value);
-    return reads == 1 ? &reader : nullptr;  // 0: a subgraph reads it
+    const auto found = reads_.find(value);
+    if (found == reads_.end() || found->second.count != 1 || found->second.captured || is_output(value)) return nullptr;
+    return &graph_.nodes[found->second.reader];
   }
   // The value behind the Relu or Clip that belongs to the operator that makes `value`.
   std::string behind_activation(const std::string& value) const {
@@ -88,7 +98,7 @@ class Placer {
   }
   // The value at which the quantizer behind a node stands.
   std::string result_of(const Node& node) const {
-    if (node.is("MatMul") && !bias_of(graph_, uses_, node).empty())
+    if (node.is("MatMul") && !bias_of(graph_, values_, uses_, node).empty())
       return behind_activation(sole_reader(node.outputs[0])->outputs[0]);
     return behind_activation(node.outputs[0]);
   }
@@ -215,18 +225,28 @@ class Placer {
     // A constant exists once: nodes that share it must agree on it. Who gives up may take others along.
     std::vector<std::size_t> open(weighted_.begin(), weighted_.end());
     open.insert(open.end(), stored_.begin(), stored_.end());
+    std::set<std::string_view> agreed;  // constants whose readers all agree: many nodes may share one
     while (!open.empty()) {
       std::vector<std::size_t> again;
+      std::set<std::string_view> spread;  // constants whose readers are in `again`
       for (const std::size_t i : open) {
         if (!holds_weights(i)) continue;
-        std::string why = obstacle_of_sharing(graph_.nodes[i]);
-        if (why.empty()) continue;
+        const Node& node = graph_.nodes[i];
+        std::string why = obstacle_of_sharing(node, agreed);
+        if (why.empty()) {
+          for (const std::size_t input : weight_inputs(node)) agreed.insert(node.input(input));
+          continue;
+        }
         obstacles_[i] = std::move(why);
         weighted_.erase(i);
         stored_.erase(i);
-        for (const std::size_t input : weight_inputs(graph_.nodes[i]))
-          if (const auto readers = uses_.consumers.find(graph_.nodes[i].input(input)); readers != uses_.consumers.end())
+        for (const std::size_t input : weight_inputs(node)) {
+          const std::string& w = node.input(input);
+          agreed.erase(w);
+          const auto readers = uses_.consumers.find(w);
+          if (readers != uses_.consumers.end() && spread.insert(w).second)
             again.insert(again.end(), readers->second.begin(), readers->second.end());
+        }
       }
       open = std::move(again);
     }
@@ -250,11 +270,11 @@ class Placer {
       }
     }
   }
-  std::string obstacle_of_sharing(const Node& node) const {
+  std::string obstacle_of_sharing(const Node& node, const std::set<std::string_view>& agreed) const {
     for (const std::size_t input : weight_inputs(node)) {
       const std::string& w = node.input(input);
       const Tensor* weight = graph_.constant(w);
-      if (!weight) continue;
+      if (!weight || agreed.contains(w)) continue;
       if (is_output(w)) return fmt::format("its weights '{}' are an output of the graph", w);
       for (const std::size_t reader : uses_.consumers.find(w)->second) {
         const Node& other = graph_.nodes[reader];
@@ -274,6 +294,7 @@ class Placer {
 
   // --- growth: from the weighted operators to their neighbours, until nothing changes ---
   void grow() {
+    if (weighted_.empty()) return;
     for (const std::size_t i : weighted_) {
       const Node& node = graph_.nodes[i];
       quantize(node.input(0));
@@ -375,7 +396,7 @@ class Placer {
     for (const std::string& x : node.inputs)
       if (const Node* made_by = producer(x);
           made_by && made_by->is("MatMul") && weighted_.contains(index_of(*made_by)) && sole_reader(x) == &node)
-        return !bias_of(graph_, uses_, *made_by).empty();
+        return !bias_of(graph_, values_, uses_, *made_by).empty();
     return false;
   }
   // A Relu or Clip behind an operator that takes it in.
@@ -510,16 +531,17 @@ class Placer {
   }
 
   const Graph& graph_;
+  const ValueIndex values_;
+  std::pmr::monotonic_buffer_resource memory_;  // a graph may have a million values
+  std::pmr::unordered_map<std::string_view, Reads> reads_{&memory_};
   const Recipe& recipe_;
   RuleMatcher matcher_;
   Uses uses_;
-  std::unordered_set<std::string> outputs_;
-  std::unordered_map<std::string, TensorType> outer_types_;  // of inputs and outputs
-  std::vector<const OperatorRule*> operator_rules_;          // by node
-  std::vector<std::optional<std::size_t>> rules_;            // of the recipe, by node
-  std::set<std::size_t> weighted_;                           // nodes that work in integers
-  std::set<std::size_t> stored_;                             // nodes that only store their weights as integers
-  std::map<std::size_t, std::string> obstacles_;             // of the other nodes with weights
+  std::vector<const OperatorRule*> operator_rules_;  // by node
+  std::vector<std::optional<std::size_t>> rules_;    // of the recipe, by node
+  std::set<std::size_t> weighted_;                   // nodes that work in integers
+  std::set<std::size_t> stored_;                     // nodes that only store their weights as integers
+  std::map<std::size_t, std::string> obstacles_;     // of the other nodes with weights
   std::map<std::string, QuantizedWeight> weights_;
   std::set<std::string> quantized_;  // values with a quantizer
   std::set<std::string> integer_;    // values that integer arithmetic makes, when they have a quantizer
@@ -545,12 +567,12 @@ std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::i
   return node.is("ConvTranspose") && channel_axis(node, weight) == 1 ? o % weight.dim(1) : o;
 }
 
-std::string bias_of(const Graph& graph, const Uses& uses, const Node& node) {
+std::string bias_of(const Graph& graph, const ValueIndex& values, const Uses& uses, const Node& node) {
   if (!node.is("MatMul")) return node.input(2);
   const Tensor* weight = graph.constant(node.input(1));
   const auto readers = uses.consumers.find(node.outputs[0]);
   if (!weight || weight->rank() != 2 || readers == uses.consumers.end() || readers->second.size() != 1 ||
-      graph.is_output(node.outputs[0]))
+      values.is_output(node.outputs[0]))
     return "";
   const Node& add = graph.nodes[readers->second.front()];
   if (!add.is("Add")) return "";
@@ -565,8 +587,10 @@ std::string bias_of(const Graph& graph, const Uses& uses, const Node& node) {
 Placement place(const Graph& graph, const Recipe& recipe) {
   Graph typed = graph;
   ops::infer_shapes(typed);
-  return Placer(typed, recipe).run();
+  return place_typed(typed, recipe);
 }
+
+Placement place_typed(const Graph& graph, const Recipe& recipe) { return Placer(graph, recipe).run(); }
 
 std::string to_text(const Placement& placement, const Graph& graph) {
   std::string text;
@@ -611,6 +635,7 @@ void add_body_nodes(const Node& node, const std::string& reason, std::vector<Lef
 }  // namespace
 
 void add_bodies(const Node& node, std::vector<LeftInFloat>& result) {
+  if (!has_subgraph(node)) return;
   add_body_nodes(node, fmt::format("inside a body of {}: bodies stay in float", describe(node)), result);
 }
 

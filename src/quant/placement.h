@@ -52,6 +52,7 @@ struct Placement {
 };
 // Throws Error kUnsupported when the graph is quantized already, kBadRecipe for a scope that is no regular expression.
 Placement place(const Graph& graph, const Recipe& recipe);
+Placement place_typed(const Graph& graph, const Recipe& recipe);  // of a graph with all types inferred, as fuse() leaves it
 std::string to_text(const Placement& placement, const Graph& graph);
 
 // Of the weights of a weighted node: the axis along which scales differ. Conv [O,I/g,...]: 0. ConvTranspose [I,O/g,...]: 1,
@@ -63,6 +64,6 @@ std::int64_t output_channels(const Node& node, const Tensor& weight);
 std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::int64_t o);
 
 // Bias of a quantized node: input 2 of Conv and Gemm; of a MatMul the constant of the Add behind it. "" when there is none.
-std::string bias_of(const Graph& graph, const Uses& uses, const Node& node);
+std::string bias_of(const Graph& graph, const ValueIndex& values, const Uses& uses, const Node& node);
 
 }  // namespace zeropoint::quant

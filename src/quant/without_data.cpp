@@ -164,13 +164,14 @@ class Rewriter {
     add_bodies(node, result.left_in_float);
   }
   void infer_types() {
-    Graph typed = graph_;
-    ops::infer_shapes(typed);
-    types_ = std::move(typed.types);
+    typed_ = graph_;
+    ops::infer_shapes(typed_);
+    typed_.nodes.clear();
+    types_.emplace(typed_);
   }
   TensorType type_of(const std::string& value) const {
-    const auto found = types_.find(value);
-    return found == types_.end() ? graph_.type_of(value) : found->second;
+    const TensorType type = types_->type_of(value);
+    return type.dtype == DType::undefined ? graph_.type_of(value) : type;  // made since
   }
   bool is_f32(const std::string& value) const { return type_of(value).dtype == DType::f32; }
   const Tensor* f32_constant(const std::string& value) const {
@@ -766,7 +767,8 @@ class Rewriter {
   Uses uses_;
   int threads_;
   Spill spill_;
-  std::map<std::string, TensorType> types_;
+  Graph typed_;  // every type that can be known, no nodes
+  std::optional<ValueIndex> types_;
   std::vector<Plan> plans_;
   std::optional<NamePool> names_, node_names_;      // once the opset is what it has to be
   std::vector<Node> original_, nodes_;              // before and after

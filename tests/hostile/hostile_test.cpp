@@ -54,7 +54,7 @@ TEST_P(Hostile, IsRefusedInOneLine) {
     ops::evaluate(graph, feeds);
     FAIL() << "was taken";
   } catch (const Error& error) {
-    expect_refusal(model, error, "");
+    expect_refusal(model, error, path.string());
   }
 }
 
