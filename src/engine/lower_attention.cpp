@@ -191,6 +191,9 @@ bool Lowering::fused_attention(const Attention& attention) {
     if (mask.dims.empty() || mask.dims.size() > rank || mask.dims.back() != shape.columns ||
         (shape.columns > 1 && mask.strides.back() != 1))
       return false;
+    const std::array<std::int64_t, 4> scores = {shape.batch, shape.heads, shape.rows, shape.columns};
+    for (std::size_t axis = 0; axis < mask.dims.size(); ++axis)  // a mask of more would broadcast the scores up
+      if (mask.dims[axis] != 1 && mask.dims[axis] != scores[scores.size() - mask.dims.size() + axis]) return false;
     const auto stride = [&](std::size_t axis) -> std::int64_t {  // of the scores
       const std::size_t missing = rank - mask.dims.size();
       return axis < missing || mask.dims[axis - missing] == 1 ? 0 : mask.strides[axis - missing];

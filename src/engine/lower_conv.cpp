@@ -380,6 +380,8 @@ bool Lowering::dies_here(const std::string& value_name, ValueId id, std::size_t 
     if (index != reader && !done_[index]) return false;
   for (const auto& [name, view] : views_)
     if (view.base == id) return false;
+  for (const auto& [q, rows] : deferred_rows_)  // quantized by the product that reads them, later
+    if (rows.x == value_name || any_id(rows.x) == id) return false;
   // Reshapes and identities of it are other names for the same bytes.
   return std::none_of(plan_.values.begin(), plan_.values.end(),
                       [&](const PlanValue& other) { return other.place == Place::alias && other.alias == id; });

@@ -232,13 +232,25 @@ bool Lowering::row_quantize(std::size_t index) {
   column.back() = 1;
   dims_[rows.scale] = column;
   // Products that take floats quantize them on the way: the first of them decides for all.
-  const auto all_readers = [&](const std::string& value_name, std::string_view op_type) {
+  const auto all_readers = [&](const std::string& value_name, const auto& accepts) {
     const auto readers = uses_.consumers.find(value_name);
     return readers != uses_.consumers.end() && !values_.is_output(value_name) && !tapped(value_name) &&
-           std::all_of(readers->second.begin(), readers->second.end(),
-                       [&](std::size_t reader) { return graph_.nodes[reader].is(op_type) || done_[reader]; });
+           std::all_of(readers->second.begin(), readers->second.end(), [&](std::size_t reader) {
+             return std::find(rows.nodes.begin(), rows.nodes.end(), reader) != rows.nodes.end() ||
+                    accepts(graph_.nodes[reader]);
+           });
   };
-  if (all_readers(rows.q, "MatMulInteger") && all_readers(rows.scale, "Mul"))
+  const auto is_product = [&](const Node& node) {
+    return node.is("MatMulInteger") && std::count(node.inputs.begin(), node.inputs.end(), rows.q) == 1 &&
+           node.input(0) == rows.q;
+  };
+  const auto rescales = [&](const Node& node) {  // the sums of such a product
+    if (!node.is("Mul") || node.input(0) == node.input(1)) return false;
+    const Node* cast = maker_of(node.input(node.input(0) == rows.scale ? 1 : 0));
+    const Node* product = cast != nullptr && cast->is("Cast") ? maker_of(cast->input(0)) : nullptr;
+    return product != nullptr && is_product(*product);
+  };
+  if (all_readers(rows.q, is_product) && all_readers(rows.scale, rescales))
     deferred_rows_[rows.q] = rows;
   else
     emit_row_quantizer(rows);

@@ -115,12 +115,21 @@ bool Lowering::fused_products(const Node& node) {
   const auto take = [&](const Node& each) {
     bool elsewhere = false;
     auto product = each.is("MatMulInteger") && each.input(0) == x ? dynamic_product(each, elsewhere) : std::nullopt;
-    const bool taken =
-        product && product->rescale && product->weights.zero_point.empty() && product->x_dtype == DType::u8 &&
-        product->rescale->rows == (products.empty() ? product->rescale->rows : products[0].rescale->rows) &&
-        product->rescale->x_scale == (products.empty() ? product->rescale->x_scale : products[0].rescale->x_scale);
-    if (taken) products.push_back(std::move(*product));
-    return taken;
+    if (!product || !product->rescale || !product->weights.zero_point.empty() || product->x_dtype != DType::u8) return false;
+    if (product->rescale->rows && product->dynamic_zero) return false;
+    // The kernel quantizes deferred rows as their own nodes would.
+    if (rows != deferred_rows_.end() && (product->dynamic_zero || product->zero_point != kMiddle || !product->rescale->rows ||
+                                         product->rescale->x_scale != rows->second.scale))
+      return false;
+    if (!products.empty()) {
+      const DynamicProduct& other = products.front();
+      if (product->rescale->rows != other.rescale->rows || product->rescale->x_scale != other.rescale->x_scale ||
+          product->zero_point != other.zero_point || product->dynamic_zero != other.dynamic_zero ||
+          (other.dynamic_zero && each.input(2) != other.node->input(2)))
+        return false;
+    }
+    products.push_back(std::move(*product));
+    return true;
   };
   const std::vector<std::size_t>& readers = uses_.consumers.find(x)->second;
   const bool all = !values_.is_output(x) && std::all_of(readers.begin(), readers.end(), [&](std::size_t reader) {
@@ -140,7 +149,7 @@ bool Lowering::fused_products(const Node& node) {
   for (const DynamicProduct& each : products) {
     shape.n += each.linear.shape.o;
     macs += each.linear.macs;
-    key += " " + each.weights.key;
+    key += fmt::format(" {}x{} {}", each.linear.shape.o, each.linear.shape.c, each.weights.key);
     const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
     append(constants.w_scale, each.rescale->w_scale);
     append(constants.w_sums, each.w_sums);

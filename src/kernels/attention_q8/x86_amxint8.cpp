@@ -363,8 +363,10 @@ class Head {
 
 }  // namespace
 
-// Sums of values stay within s32: 255 * 128 * columns.
-bool supports_attention_amxint8(const AttentionShape& s) { return s.rows >= 4 && s.columns >= 1 && s.columns < 65000; }
+// Sums stay within s32: 128 * 128 * depth, 255 * 128 * columns.
+bool supports_attention_amxint8(const AttentionShape& s) {
+  return s.rows >= 4 && s.columns >= 1 && s.columns < 65000 && s.depth < 131072;
+}
 
 size_t attention_workspace_amxint8(const AttentionShape& s, int workers) {
   return static_cast<size_t>(Workspace(s).bytes * workers);
