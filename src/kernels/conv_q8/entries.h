@@ -23,11 +23,25 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& shape, const ConvArgs& arg
 std::size_t conv_workspace_6x16x4_avx2vnni(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x4_avx2vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
+// Like dwords, of w + 128 as u8, padding included: udot takes no signed weights, and 128 * sum x is subtracted with zero points.
+void pack_offset_dwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points,
+                        void* packed);
+std::size_t conv_workspace_6x16x4_neondot(const ConvShape& shape, int workers);
+void conv_u8s8s32_6x16x4_neondot(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
+// Like dwords, in steps of 8 channels.
+std::size_t packed_bytes_qwords(const ConvShape& shape);
+void pack_qwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+std::size_t conv_workspace_6x16x8_neoni8mm(const ConvShape& shape, int workers);
+void conv_u8s8s32_6x16x8_neoni8mm(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
 // Blocks of 16 output channels; in a block [tap][channels / 2][16 outputs][2 channels] s16 of w - weight_zero_point.
 std::size_t packed_bytes_words(const ConvShape& shape);
 void pack_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
 std::size_t conv_workspace_6x16x2_avx2(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x2_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+std::size_t conv_workspace_6x16x2_neon(const ConvShape& shape, int workers);
+void conv_u8s8s32_6x16x2_neon(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 // Blocks of 32 output channels; in a block [step of 64][2][16][16 outputs][4] s8 over depth = tap * channels + channel, padded
 // with zeros to whole steps.

@@ -46,6 +46,27 @@ void pack_matrix_tiles(const ConvShape& s, const std::int8_t* weights, std::int8
             }
 }
 
+// Blocks of 16 output channels; in a block [tap][channels / step][16 outputs][step channels] of w + offset.
+std::size_t packed_bytes_steps(const ConvShape& s, std::int64_t step) {
+  const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
+  return static_cast<std::size_t>(weights_offset(slots) + slots * s.kh * s.kw * round_up(s.c / s.groups, step));
+}
+
+void pack_steps(const ConvShape& s, std::int64_t step, int offset, const std::int8_t* weights,
+                const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
+  auto* out = reinterpret_cast<std::uint8_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kBlock)
+      for (std::int64_t tap = 0; tap < taps; ++tap)
+        for (std::int64_t c = 0; c < channels; c += step)
+          for (std::int64_t o = block; o < block + kBlock; ++o)
+            for (std::int64_t k = c; k < c + step; ++k) {
+              const int w = o < outputs && k < channels ? weights[((g * outputs + o) * channels + k) * taps + tap] : 0;
+              *out++ = static_cast<std::uint8_t>(w + offset);
+            }
+}
+
 }  // namespace
 
 PackedHeader make_header(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points) {
@@ -71,21 +92,17 @@ bool supports_blocked_conv(const ConvShape& s) {
          s.n * s.oh * s.ow < kMost;
 }
 
-std::size_t packed_bytes_dwords(const ConvShape& s) {
-  const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
-  return static_cast<std::size_t>(weights_offset(slots) + slots * s.kh * s.kw * round_up(s.c / s.groups, 4));
+std::size_t packed_bytes_dwords(const ConvShape& s) { return packed_bytes_steps(s, 4); }
+void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  pack_steps(s, 4, 0, weights, weight_zero_points, packed);
+}
+void pack_offset_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  pack_steps(s, 4, 128, weights, weight_zero_points, packed);
 }
 
-void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
-  const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
-  for (std::int64_t g = 0; g < s.groups; ++g)
-    for (std::int64_t block = 0; block < outputs; block += kBlock)
-      for (std::int64_t tap = 0; tap < taps; ++tap)
-        for (std::int64_t c = 0; c < channels; c += 4)
-          for (std::int64_t o = block; o < block + kBlock; ++o)
-            for (std::int64_t k = c; k < c + 4; ++k)
-              *out++ = o < outputs && k < channels ? weights[((g * outputs + o) * channels + k) * taps + tap] : std::int8_t{0};
+std::size_t packed_bytes_qwords(const ConvShape& s) { return packed_bytes_steps(s, 8); }
+void pack_qwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  pack_steps(s, 8, 0, weights, weight_zero_points, packed);
 }
 
 std::size_t packed_bytes_words(const ConvShape& s) {

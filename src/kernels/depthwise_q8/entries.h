@@ -31,6 +31,13 @@ void pack_depthwise_words(const ConvShape& shape, const std::int8_t* weights, co
 std::size_t depthwise_workspace_avx2(const ConvShape& shape, int workers);
 void depthwise_u8s8s32_1x1x32_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
+// Strips of 16 channels, [strip][tap][channel] s16 of w - weight_zero_point.
+std::size_t packed_bytes_depthwise_taps(const ConvShape& shape);
+void pack_depthwise_taps(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points,
+                         void* packed);
+std::size_t depthwise_workspace_neon(const ConvShape& shape, int workers);
+void depthwise_u8s8s32_1x1x16_neon(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+
 namespace {
 
 [[maybe_unused]] constexpr DepthwiseBlock depthwise_block(const ConvShape& s) {

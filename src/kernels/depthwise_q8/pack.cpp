@@ -74,4 +74,19 @@ void pack_depthwise_words(const ConvShape& s, const std::int8_t* weights, const 
           }
 }
 
+std::size_t packed_bytes_depthwise_taps(const ConvShape& s) {
+  return static_cast<std::size_t>(round_up(s.c, 16) * s.kh * s.kw * 2);
+}
+
+void pack_depthwise_taps(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  const std::int64_t taps = s.kh * s.kw;
+  auto* out = static_cast<std::int16_t*>(packed);
+  for (std::int64_t strip = 0; strip < s.c; strip += 16)
+    for (std::int64_t tap = 0; tap < taps; ++tap)
+      for (std::int64_t c = strip; c < strip + 16; ++c) {
+        const int zero_point = c < s.c && weight_zero_points ? weight_zero_points[c] : 0;
+        *out++ = c < s.c ? static_cast<std::int16_t>(weights[c * taps + tap] - zero_point) : std::int16_t{0};
+      }
+}
+
 }  // namespace zeropoint::kernels

@@ -1,0 +1,165 @@
+// Dense and grouped convolution by tiles of registers over a panel: what the files of AVX2 and NEON share.
+// Everything here has internal linkage: each file owns its copy, compiled with its own flags.
+//
+// A tile is up to 6 pixels x 16 output channels, its sums in registers. Its inputs are first copied into a panel in L1,
+// [pixel][tap][channels], in the element type that the instruction wants: this takes care of strides, dilation and padding and
+// is small beside the products. `Dot` names the element, how many channels a step holds, and the multiply-add:
+//   Element, kChannels    a step of the depth is kChannels elements of each pixel; the channels of a tap are padded to it
+//   kCopied, copy()       copies so many channels of a pixel into the panel
+//   kNeedsSums, total()   whether weight zero points meet sums of inputs in the tile; else packing has subtracted them
+//   kWeightOffset         what packing has added to each weight, those of padding too; if not 0, every tile needs sums
+#pragma once
+
+#include "kernels/conv_q8/packed.h"
+
+namespace zeropoint::kernels {
+namespace {
+
+constexpr int kBlock = 16, kMostRows = 6;
+constexpr std::int64_t kPanelSlack = 32;               // elements that copies may write past a row
+constexpr std::int64_t kWeightChunkBytes = 256 << 10;  // weights that all tiles use before the next ones
+
+template <class Dot>
+struct Geometry {
+  std::int64_t channels, outputs, taps, steps, blocks, block_bytes, panel_pitch;
+
+  explicit Geometry(const ConvShape& s)
+      : channels(s.c / s.groups),
+        outputs(s.o / s.groups),
+        taps(s.kh * s.kw),
+        steps((channels + Dot::kChannels - 1) / Dot::kChannels),
+        blocks((outputs + kBlock - 1) / kBlock),
+        block_bytes(taps * steps * Dot::kChannels * static_cast<std::int64_t>(sizeof(typename Dot::Element)) * kBlock),
+        panel_pitch(round_up(taps * steps * Dot::kChannels + kPanelSlack, 32)) {}
+
+  std::int64_t panel_bytes() const {
+    return kMostRows * panel_pitch * static_cast<std::int64_t>(sizeof(typename Dot::Element));
+  }
+  std::int64_t worker_bytes() const { return panel_bytes() + round_up(channels + 64, 64); }
+};
+
+template <class Dot>
+struct Tile {
+  const ConvArgs* args;
+  const typename Dot::Element* panel;
+  std::int64_t panel_pitch, steps;  // steps of all taps
+  const std::int8_t* weights;
+  const std::int32_t* weight_zero_points;   // of the block's channels
+  const std::int32_t* sums;                 // [rows], or null
+  std::int64_t pixel, channel, dst_stride;  // of the first row, of the block's first output
+  int rows, channels;
+};
+
+// Of the instruction set: sums, epilogue and stores of a tile; kRows is at least t.rows.
+template <class Dot, int kRows>
+void compute_tile(const Tile<Dot>& t);
+
+template <class Dot>
+void run_tile(const Tile<Dot>& t) {
+  switch (t.rows) {
+    case 1:
+      return compute_tile<Dot, 1>(t);
+    case 2:
+      return compute_tile<Dot, 2>(t);
+    case 3:
+      return compute_tile<Dot, 3>(t);
+    case 4:
+      return compute_tile<Dot, 4>(t);
+    case 5:
+      return compute_tile<Dot, 5>(t);
+    default:
+      return compute_tile<Dot, 6>(t);
+  }
+}
+
+[[maybe_unused]] std::int32_t plain_total(const std::uint8_t* in, std::int64_t count) {
+  std::int32_t sum = 0;
+  for (std::int64_t k = 0; k < count; ++k) sum += in[k];
+  return sum;
+}
+
+// Copies the inputs of pixels [first, first + rows) of one group; sums (or null) gets the total of each pixel.
+template <class Dot>
+void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8_t* src, const std::uint8_t* outside,
+                std::int64_t first, int rows, typename Dot::Element* panel, std::int32_t* sums) {
+  const ConvShape s = shape;  // a copy that the stores of bytes cannot change
+  const std::int64_t channels = g.channels, tap_elements = g.steps * Dot::kChannels;
+  std::int64_t image = first / (s.oh * s.ow), oy = first / s.ow % s.oh, ox = first % s.ow;
+  for (int r = 0; r < rows; ++r) {
+    const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
+    typename Dot::Element* out = panel + r * g.panel_pitch;
+    std::int32_t sum = 0;
+    for (std::int64_t i = 0; i < s.kh; ++i) {
+      const std::int64_t iy = y + i * s.dilation_h;
+      const bool in_rows = iy >= 0 && iy < s.h;
+      const std::uint8_t* row = src + (image * s.h + iy) * s.w * s.src_stride;
+      for (std::int64_t j = 0; j < s.kw; ++j, out += tap_elements) {
+        const std::int64_t ix = x + j * s.dilation_w;
+        const std::uint8_t* in = in_rows && ix >= 0 && ix < s.w ? row + ix * s.src_stride : outside;
+        // Whole vectors: what they write too much is overwritten by the next tap or meets zero weights.
+        std::int64_t c = 0;
+        do Dot::copy(out + c, in + c);
+        while ((c += Dot::kCopied) < channels);
+        if constexpr (Dot::kWeightOffset != 0)
+          for (std::int64_t k = channels; k < tap_elements; ++k) out[k] = 0;
+        if constexpr (Dot::kNeedsSums)
+          if (sums) sum += Dot::total(in, channels);
+      }
+    }
+    if (sums) sums[r] = sum;
+    if (++ox == s.ow) {
+      ox = 0;
+      if (++oy == s.oh) oy = 0, ++image;
+    }
+  }
+}
+
+template <class Dot>
+void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
+  const Geometry<Dot> g(s);
+  const auto* header = static_cast<const PackedHeader*>(a.packed);
+  const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
+  const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
+  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes() * worker;
+  auto* panel = reinterpret_cast<typename Dot::Element*>(scratch);
+  std::uint8_t* outside = scratch + g.panel_bytes();
+  __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(g.channels + 64, 64)));
+
+  const std::int64_t all_blocks = s.groups * g.blocks;
+  const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kMostRows, worker, workers);
+  const std::int64_t row_count = split.pixels.end - split.pixels.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
+  const std::int64_t chunk = g.block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / g.block_bytes;
+  const bool with_sums = Dot::kWeightOffset != 0 || (Dot::kNeedsSums && header->has_weight_zero_points);
+  std::int32_t sums[kMostRows];
+  for (std::int64_t begin = split.blocks.begin, end; begin < split.blocks.end; begin = end) {
+    const std::int64_t group = begin / g.blocks;
+    end = begin + chunk;
+    if (end > (group + 1) * g.blocks) end = (group + 1) * g.blocks;
+    if (end > split.blocks.end) end = split.blocks.end;
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      const Part rows = part(row_count, tile, tiles);
+      const std::int64_t first = split.pixels.begin + rows.begin;
+      const int count = static_cast<int>(rows.end - rows.begin);
+      fill_panel(s, g, a.src + group * g.channels, outside, first, count, panel, with_sums ? sums : nullptr);
+      for (std::int64_t block = begin; block < end; ++block) {
+        const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
+        const std::int64_t left = g.outputs - in_group;
+        run_tile(Tile<Dot>{.args = &a,
+                           .panel = panel,
+                           .panel_pitch = g.panel_pitch,
+                           .steps = g.taps * g.steps,
+                           .weights = weights + block * g.block_bytes,
+                           .weight_zero_points = weight_zero_points + block * kBlock,
+                           .sums = with_sums ? sums : nullptr,
+                           .pixel = first,
+                           .channel = channel,
+                           .dst_stride = s.dst_stride,
+                           .rows = count,
+                           .channels = left < kBlock ? static_cast<int>(left) : kBlock});
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace zeropoint::kernels
