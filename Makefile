@@ -12,11 +12,11 @@ CONFIGURE := -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON) -DCMAKE_PREFIX_PATH=$(CURDI
 # The module as built, without installing it.
 export PYTHONPATH := $(CURDIR)/build/release/python
 
-.PHONY: help setup build test demo bench format clean distclean
+.PHONY: help setup build test test-aarch64 demo bench format clean distclean
 .NOTPARALLEL:
 
 help:  ## say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 setup:  ## install what building, tests, demo and benches need
 	tools/setup.sh
@@ -30,6 +30,13 @@ test: setup build  ## build, then run every test
 	ctest --preset release --parallel $(JOBS)
 	@grep -ahE '[0-9]+ pass(ed)?, [0-9]+ refused' build/release/Testing/Temporary/LastTest.log
 	$(PYTHON) -m pytest -q $(wildcard tests python/tests)
+
+test-aarch64:  ## build for aarch64, run unit tests and golden hashes under qemu as three processors (not part of `test`)
+	tools/setup.sh build python cross
+	cmake --preset aarch64 -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON)
+	cmake --build --preset aarch64 --parallel $(JOBS) --target unit_tests same_bytes_test memory_test
+	set -e; for cpu in max neoverse-n1 cortex-a57; do \
+	  echo "== $$cpu"; QEMU_CPU=$$cpu ctest --preset aarch64 --parallel $(JOBS) -L 'unit|promises'; done
 
 demo:  ## quantize a real network on real photographs, run it, compare it with float
 	tools/setup.sh build python
@@ -52,7 +59,7 @@ format:  ## format C++ and Python
 	$(VENV)/bin/ruff format $(wildcard bench examples python tests tools)
 
 clean:  ## remove what was built; keep environment, models and data
-	rm -rf build/release build/bench build/demo
+	rm -rf build/release build/aarch64 build/bench build/demo
 
 distclean:  ## remove everything that was made
 	rm -rf build

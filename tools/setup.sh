@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what zeropoint needs on Debian 12. Safe to run again: a step that has nothing to do takes no time.
 #
-#   tools/setup.sh [build] [python] [competitors] [models] [bench] [large]      the first four without an argument
+#   tools/setup.sh [build] [python] [competitors] [models] [bench] [large] [cross]      the first four without an argument
 #
 #   build        compilers and libraries (apt)
 #   python       a private Python environment in build/venv
@@ -9,6 +9,7 @@
 #   models       real networks in build/models, photographs, labelled pictures, text and speech in build/data
 #   bench        BERT-base and a wide linear layer with random weights, 925 MB, for bench/workloads.py; only when asked for
 #   large        SmolLM2, 657 MB; only when asked for
+#   cross        compiler, emulator and libraries of aarch64 (apt, 400 MB); only when asked for
 #
 # PYTHON=/path/to/python3 chooses the interpreter. TORCH_INDEX_URL=URL names a package index with the CPU build of
 # PyTorch, where the default index carries a larger one.
@@ -21,6 +22,10 @@ readonly APT_PACKAGES=(
   libprotobuf-dev protobuf-compiler libcli11-dev libfmt-dev nlohmann-json3-dev
   libzip-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev
+)
+readonly CROSS_PACKAGES=(g++-aarch64-linux-gnu qemu-user)
+readonly CROSS_LIBRARIES=(
+  libprotobuf-dev libfmt-dev libzip-dev libjpeg62-turbo-dev libpng-dev libgtest-dev libgmock-dev libbenchmark-dev
 )
 
 say() { printf '== %s\n' "$*"; }
@@ -39,11 +44,11 @@ apt_get() {
     -o Dpkg::Use-Pty=0 "$@" >> "$STAMPS/apt.log"
 }
 
-# Installs those of the named packages that are missing.
+# Installs those of the named packages that are missing; a name may end in :ARCHITECTURE.
 apt_install() {
-  local missing=()
+  local missing=() format='${db:Status-Status} ${Package}\n${db:Status-Status} ${Package}:${Architecture}\n'
   mapfile -t missing < <(comm -23 <(printf '%s\n' "$@" | sort -u) \
-    <(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p' | sort -u))
+    <(dpkg-query -W -f="$format" "$@" 2>/dev/null | sed -n 's/^installed //p' | sort -u))
   [[ ${#missing[@]} -gt 0 ]] || return 0
   say "apt: ${missing[*]}"
   if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null; then
@@ -56,6 +61,15 @@ apt_install() {
 step_build() {
   command -v dpkg-query >/dev/null || die "not a Debian system; install the equivalents of: ${APT_PACKAGES[*]}"
   apt_install "${APT_PACKAGES[@]}"
+}
+
+step_cross() {
+  step_build
+  if ! dpkg --print-foreign-architectures | grep -qx arm64; then
+    as_root dpkg --add-architecture arm64 || die "needs root for: dpkg --add-architecture arm64"
+    apt_get update
+  fi
+  apt_install "${CROSS_PACKAGES[@]}" "${CROSS_LIBRARIES[@]/%/:arm64}"
 }
 
 # up_to_date NAME FILE...: has step NAME been done with just these files?
@@ -137,8 +151,8 @@ main() {
   [[ ${#steps[@]} -gt 0 ]] || steps=(build python competitors models)
   for step in "${steps[@]}"; do
     case $step in
-      build | python | competitors | models | bench | large) ;;
-      *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
+      build | python | competitors | models | bench | large | cross) ;;
+      *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
     esac
   done
   mkdir -p "$STAMPS"
