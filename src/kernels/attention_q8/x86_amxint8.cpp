@@ -9,6 +9,7 @@
 #include "kernels/attention_q8/entries.h"
 #include "kernels/vector.h"
 #include "kernels/vector_elementary.h"
+#include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -16,14 +17,6 @@ namespace {
 constexpr int kRows = 32, kStep = 64;
 constexpr int64_t kTile = 1024;
 
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline __mmask16 first(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xFFFFU : (1U << count) - 1); }
 
 // GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.

@@ -13,6 +13,7 @@
 #include "kernels/matmul_q8/entries.h"
 #include "kernels/vector.h"
 #include "kernels/vector_elementary.h"
+#include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -23,15 +24,6 @@ constexpr int64_t kStreamBytes = 8 << 20;   // results larger than that bypass t
 constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
 constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
 constexpr int64_t kMostSteps = 16;          // of a part of the depth: 32 KB of rows
-
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-constexpr int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 struct Geometry {
   int64_t steps, blocks, block_bytes, pitch, chunk;  // chunk: rows at once
