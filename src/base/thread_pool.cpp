@@ -11,7 +11,7 @@
 namespace zeropoint {
 namespace {
 
-constexpr int kSpins = 4000;  // about 20 us: longer than the gap between two operators, shorter than a time slice
+constexpr int kSpins = 4000;  // 20 to 60 us: longer than the gap between two operators, shorter than a time slice
 
 void relax() {
 #if defined(__x86_64__)
@@ -35,7 +35,7 @@ class DefaultFloatEnvironment {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads) : parts_(static_cast<std::size_t>(std::max(1, threads))) {
   workers_.reserve(static_cast<std::size_t>(std::max(0, threads - 1)));
   try {
     for (int worker = 1; worker < threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
@@ -60,12 +60,25 @@ void ThreadPool::run(void* context, Call call) noexcept {
   if (workers_.empty()) return call(context, 0);
   context_ = context;
   call_ = call;
-  running_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
-  region_.fetch_add(1, std::memory_order_release);
+  unfinished_.store(static_cast<std::uint32_t>(parts_.size()), std::memory_order_relaxed);
+  const std::uint32_t region = region_.fetch_add(1, std::memory_order_release) + 1;
   region_.notify_all();
-  call(context, 0);
-  for (int spin = 0; spin < kSpins && running_.load(std::memory_order_acquire) != 0; ++spin) relax();
-  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) running_.wait(left);
+  take_parts(0, region);
+  for (int spin = 0; spin < kSpins && unfinished_.load(std::memory_order_acquire) != 0; ++spin) relax();
+  for (std::uint32_t left; (left = unfinished_.load(std::memory_order_acquire)) != 0;) unfinished_.wait(left);
+}
+
+// A region ends when each part was taken in it, so a worker that comes late finds this or a later number everywhere and leaves.
+void ThreadPool::take_parts(int first, std::uint32_t region) noexcept {
+  const int count = threads();
+  for (int i = 0; i < count; ++i) {
+    const int part = first + i < count ? first + i : first + i - count;
+    auto& taken = parts_[static_cast<std::size_t>(part)].taken;
+    std::uint32_t last = taken.load(std::memory_order_relaxed);
+    if (last != region - 1 || !taken.compare_exchange_strong(last, region, std::memory_order_acquire)) continue;
+    call_(context_, part);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1 && first != 0) unfinished_.notify_one();
+  }
 }
 
 void ThreadPool::work(int worker) noexcept {
@@ -74,10 +87,9 @@ void ThreadPool::work(int worker) noexcept {
   while (true) {
     for (int spin = 0; spin < kSpins && region_.load(std::memory_order_acquire) == seen; ++spin) relax();
     while (region_.load(std::memory_order_acquire) == seen) region_.wait(seen);
-    ++seen;
+    seen = region_.load(std::memory_order_acquire);
     if (stop_.load()) return;
-    call_(context_, worker);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    take_parts(worker, seen);
   }
 }
 
