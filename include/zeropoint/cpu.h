@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace zeropoint {
 
@@ -32,7 +33,8 @@ class IsaSet {
   static constexpr std::uint32_t bit(Isa isa) { return 1U << static_cast<unsigned>(isa); }
   std::uint32_t bits_ = bit(Isa::scalar);
 };
-std::string to_string(IsaSet set);  // "scalar avx2 avx512vnni"
+std::string to_string(IsaSet set);     // "scalar avx2 avx512vnni"
+std::vector<Isa> members(IsaSet set);  // scalar first
 
 IsaSet detected_isas();        // CPU and operating system; computed once
 IsaSet implied_isas(Isa isa);  // isa and everything that a CPU with it has

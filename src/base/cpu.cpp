@@ -82,10 +82,16 @@ std::optional<Isa> parse_isa(std::string_view text) {
   return std::nullopt;
 }
 
+std::vector<Isa> members(IsaSet set) {
+  std::vector<Isa> isas;
+  for (const auto& [isa, isa_name] : kNames)
+    if (set.contains(isa)) isas.push_back(isa);
+  return isas;
+}
+
 std::string to_string(IsaSet set) {
   std::string text;
-  for (const auto& [isa, isa_name] : kNames)
-    if (set.contains(isa)) text += (text.empty() ? "" : " ") + std::string(isa_name);
+  for (const Isa isa : members(set)) text += (text.empty() ? "" : " ") + std::string(name(isa));
   return text;
 }
 

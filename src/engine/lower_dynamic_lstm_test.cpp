@@ -59,9 +59,7 @@ class DynamicLstm {
 
   void check() const {
     const std::vector<Tensor> expected = ops::evaluate(graph_, feeds_);
-    for (const Isa isa :
-         {Isa::scalar, Isa::avx2, Isa::avx2vnni, Isa::avx512vnni, Isa::amxint8, Isa::neon, Isa::neondot, Isa::neoni8mm}) {
-      if (!detected_isas().contains(isa)) continue;
+    for (const Isa isa : members(detected_isas())) {
       for (const int threads : {1, 2}) {
         Session session(graph_, {.threads = threads, .max_isa = isa});
         const std::vector<Tensor> actual = session.run(feeds_);

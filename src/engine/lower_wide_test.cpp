@@ -83,7 +83,7 @@ class WideTest : public testing::Test {
     ops::infer_shapes(graph_);
     graph_.outputs[0].type = graph_.type_of(last);
     for (const int threads : {1, 3})
-      for (const auto isa : {std::optional<Isa>(), std::optional<Isa>(Isa::scalar)}) {
+      for (const Isa isa : members(detected_isas())) {
         Session session(graph_, {.threads = threads, .max_isa = isa});
         const Tensor out = session.run(feeds_).front();
         EXPECT_EQ(session.integer_coverage(), 1.0) << session.explain();

@@ -94,18 +94,10 @@ class SessionTest : public ::testing::Test {
   ::testing::ScopedTrace trace_;
 };
 
-std::vector<Isa> runnable_isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa :
-       {Isa::scalar, Isa::avx2, Isa::avx2vnni, Isa::avx512vnni, Isa::amxint8, Isa::neon, Isa::neondot, Isa::neoni8mm})
-    if (detected_isas().contains(isa)) isas.push_back(isa);
-  return isas;
-}
-
 // The same bytes by every instruction set and thread count; returns them.
 std::vector<Tensor> run_everywhere(const Graph& graph, const Feeds& feeds) {
   std::vector<Tensor> first;
-  for (const Isa isa : runnable_isas())
+  for (const Isa isa : members(detected_isas()))
     for (const int threads : {1, 3}) {
       Session session(graph, {.threads = threads, .max_isa = isa});
       auto out = session.run(feeds);

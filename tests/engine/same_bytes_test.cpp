@@ -35,14 +35,6 @@ std::map<std::string, std::string> golden_hashes() {
   return hashes;
 }
 
-std::vector<Isa> isas_of_this_machine() {
-  std::vector<Isa> isas;
-  for (const Isa isa :
-       {Isa::scalar, Isa::avx2, Isa::avx2vnni, Isa::avx512vnni, Isa::amxint8, Isa::neon, Isa::neondot, Isa::neoni8mm})
-    if (detected_isas().contains(isa)) isas.push_back(isa);
-  return isas;
-}
-
 class SameBytesTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(SameBytesTest, OnEveryInstructionSetThreadCountAndSplit) {
@@ -50,7 +42,7 @@ TEST_P(SameBytesTest, OnEveryInstructionSetThreadCountAndSplit) {
   const Graph graph = load(kTests / "data/quantized" / (network + ".onnx"));
   const Tensor images = pictures(kBatch, 1);
   const std::string golden = golden_hashes()[network];
-  for (const Isa isa : isas_of_this_machine())
+  for (const Isa isa : members(detected_isas()))
     for (const int threads : {1, 2}) {
       Session session(graph, {.threads = threads, .max_isa = isa});
       const Tensor logits = session.run({{"images", images}}).front();

@@ -89,8 +89,8 @@ void run_network(benchmark::State& state, const std::vector<Layer>& layers, Isa 
 
 const bool kRegistered = [] {
   for (const auto& [network, layers] : read_layers()) {
-    for (const Isa isa : {Isa::amxint8, Isa::avx512vnni, Isa::avx2vnni, Isa::avx2, Isa::neoni8mm, Isa::neondot, Isa::neon}) {
-      if (!detected_isas().contains(isa)) continue;
+    for (const Isa isa : members(detected_isas())) {
+      if (isa == Isa::scalar) continue;
       benchmark::RegisterBenchmark(
           fmt::format("conv_q8_network/{}/{}", network, name(isa)).c_str(),
           [&layers = *new std::vector<Layer>(layers), isa](benchmark::State& state) { run_network(state, layers, isa); })
