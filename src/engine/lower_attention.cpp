@@ -168,6 +168,9 @@ bool Lowering::fused_attention(const Attention& attention) {
   if (k_dims[last - 1] != shape.depth || v_dims[last - 1] != shape.columns || element_count(q_dims) == 0 ||
       element_count(k_dims) == 0 || element_count(v_dims) == 0)
     return false;
+  Dims dims = q_dims;
+  dims[last] = shape.value_depth;
+  if (dims_known(attention.output) != dims) return false;  // the mask or the factor broadcasts the scores up
   const kernels::AttentionKernel* kernel = kernels::select_attention_q8(shape, options_.isas);
   if (kernel == nullptr) return false;
 
@@ -191,9 +194,6 @@ bool Lowering::fused_attention(const Attention& attention) {
     if (mask.dims.empty() || mask.dims.size() > rank || mask.dims.back() != shape.columns ||
         (shape.columns > 1 && mask.strides.back() != 1))
       return false;
-    const std::array<std::int64_t, 4> scores = {shape.batch, shape.heads, shape.rows, shape.columns};
-    for (std::size_t axis = 0; axis < mask.dims.size(); ++axis)  // a mask of more would broadcast the scores up
-      if (mask.dims[axis] != 1 && mask.dims[axis] != scores[scores.size() - mask.dims.size() + axis]) return false;
     const auto stride = [&](std::size_t axis) -> std::int64_t {  // of the scores
       const std::size_t missing = rank - mask.dims.size();
       return axis < missing || mask.dims[axis - missing] == 1 ? 0 : mask.strides[axis - missing];
@@ -203,8 +203,6 @@ bool Lowering::fused_attention(const Attention& attention) {
 
   // The heads go back to where they belong.
   std::string made = attention.output, operators = "attention";
-  Dims dims = q_dims;
-  dims[last] = shape.value_depth;
   std::vector<std::size_t> order(rank);
   for (std::size_t axis = 0; axis < rank; ++axis) order[axis] = axis;
   if (const Node* move = only_reader(made, "Transpose"); move != nullptr) {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/thread_pool.h"
+#include "engine/dynamic_channels.h"
 #include "engine/lowering.h"
 #include "kernels/conv_q8/conv_q8.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
@@ -101,59 +102,35 @@ class RowQuantizeStep : public Step {
 // A product whose zero point or scale is a value. Inputs: integers, scale (absent for sums), zero point (absent: constant).
 class DynamicLinearStep : public Step {
  public:
-  struct Constants {
-    std::vector<float> w_scale;        // [o]
-    std::vector<std::int32_t> w_sums;  // [o], of (w - its zero point)
-    std::vector<float> bias;           // [o] or empty
-    std::int32_t zero_point = 0;       // where it is constant
-    bool row_scales = false;
-  };
   DynamicLinearStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::shared_ptr<const void> packed,
-                    Constants constants, kernels::ConvArgs args)
-      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), constants_(std::move(constants)), args_(args) {
+                    DynamicChannels channels, const kernels::ConvArgs& args)
+      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), channels_(std::move(channels)), args_(args) {
     args_.packed = packed_.get();
-    args_.bias = constants_.bias.empty() ? nullptr : constants_.bias.data();
+    args_.bias = channels_.bias.empty() ? nullptr : channels_.bias.data();
     info.kernel = kernel.name;
     info.integer = true;
   }
   std::size_t scratch_bytes(int workers) const override {
-    return vectors_bytes() * static_cast<std::size_t>(workers) + kernel_.workspace_bytes(shape_, workers);
+    return channels_.scratch_bytes(workers) + kernel_.workspace_bytes(shape_, workers);
   }
   void run(const RunContext& context) const override {
-    const auto o = static_cast<std::size_t>(shape_.o);
-    std::byte* own = context.scratch + vectors_bytes() * static_cast<std::size_t>(context.worker);
-    auto* comp = reinterpret_cast<std::int32_t*>(own);
-    auto* scale = reinterpret_cast<float*>(own + half_bytes());
-    std::int32_t zero_point = constants_.zero_point;
-    if (inputs[2] != kNoValue) zero_point = std::to_integer<std::int32_t>(*context.values[inputs[2]]);
-    for (std::size_t c = 0; c < o; ++c) comp[c] = -zero_point * constants_.w_sums[c];
+    const DynamicChannels::Numbers numbers = channels_.numbers(context, *this);
     kernels::ConvArgs args = args_;
-    if (inputs[1] != kNoValue) {
-      const auto* x_scale = reinterpret_cast<const float*>(context.values[inputs[1]]);
-      if (constants_.row_scales) {
-        args.row_scale = x_scale;
-        std::copy(constants_.w_scale.begin(), constants_.w_scale.end(), scale);
-      } else {
-        for (std::size_t c = 0; c < o; ++c) scale[c] = *x_scale * constants_.w_scale[c];
-      }
-      args.scale = scale;
-    }
     args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
     args.dst = context.values[outputs[0]];
-    args.comp = comp;
-    args.src_zero_point = zero_point;
-    args.workspace = context.scratch + vectors_bytes() * static_cast<std::size_t>(context.workers);
+    args.comp = numbers.comp;
+    args.scale = numbers.scale;
+    args.row_scale = numbers.row_scale;
+    args.src_zero_point = numbers.zero_point;
+    args.workspace = numbers.workspace;
     kernel_.run(shape_, args, context.worker, context.workers);
   }
 
  private:
-  std::size_t half_bytes() const { return (static_cast<std::size_t>(shape_.o) * 4 + 63) / 64 * 64 + 64; }
-  std::size_t vectors_bytes() const { return 2 * half_bytes(); }
-
   const kernels::ConvKernel& kernel_;
   kernels::ConvShape shape_;
   std::shared_ptr<const void> packed_;
-  Constants constants_;
+  DynamicChannels channels_;
   kernels::ConvArgs args_;
 };
 
@@ -357,6 +334,7 @@ std::optional<Lowering::Rescale> Lowering::find_rescale(const Node& product, std
       result.operators += "+Add";
     }
   }
+  if (dims_known(result.value) != dims_known(acc)) return std::nullopt;  // scales of more dimensions than the product has
   return result;
 }
 
@@ -441,6 +419,7 @@ bool Lowering::dynamic_linear(const Node& node) {
   if (const auto rows = deferred_rows_.find(x); rows != deferred_rows_.end()) {
     emit_row_quantizer(rows->second);
     deferred_rows_.erase(rows);
+    if (fused_products(node)) return true;  // of the integers, where it could not quantize the rows itself
   }
   bool elsewhere = false;
   std::optional<DynamicProduct> product = dynamic_product(node, elsewhere);
@@ -449,7 +428,7 @@ bool Lowering::dynamic_linear(const Node& node) {
   Linear& linear = product->linear;
   const IntegerWeights& packed = product->weights;
   const std::int32_t* zero_points = packed.zero_point.empty() ? nullptr : packed.zero_point.data();
-  DynamicLinearStep::Constants constants{.w_sums = std::move(product->w_sums), .zero_point = product->zero_point};
+  DynamicChannels channels{.w_sums = std::move(product->w_sums), .zero_point = product->zero_point};
   Tail tail{.value = node.outputs[0]};
   kernels::ConvArgs args;
   args.output = kernels::ConvOutput::s32;
@@ -460,9 +439,9 @@ bool Lowering::dynamic_linear(const Node& node) {
     args.output = kernels::ConvOutput::f32;
     args.low = tail.low;
     args.high = tail.high;
-    constants.w_scale = rescale->w_scale;
-    constants.bias = rescale->bias;
-    constants.row_scales = rescale->rows;
+    channels.w_scale = rescale->w_scale;
+    channels.bias = rescale->bias;
+    channels.row_scales = rescale->rows;
     scale = fetch(rescale->x_scale, Layout::row_major);
     linear.op += rescale->operators + tail.operators;
   }
@@ -477,7 +456,7 @@ bool Lowering::dynamic_linear(const Node& node) {
   const ValueId in = fetch(x, linear.out_layout, product->x_dtype == DType::s8);
   const ValueId zero_id = product->dynamic_zero ? fetch(zero, Layout::row_major) : kNoValue;
   const ValueId out = define(tail.value, product->rescale ? DType::f32 : DType::s32, linear.out_dims, linear.out_layout);
-  auto step = std::make_unique<DynamicLinearStep>(*kernel, linear.shape, bytes, std::move(constants), args);
+  auto step = std::make_unique<DynamicLinearStep>(*kernel, linear.shape, bytes, std::move(channels), args);
   step->info.macs = linear.macs;
   step->info.name = linear.name;
   emit(std::move(step), linear.op, {in, scale, zero_id}, {out});

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "engine/dynamic_channels.h"
 #include "engine/lowering.h"
 #include "kernels/matmul_q8/matmul_q8.h"
 
@@ -16,61 +17,35 @@ constexpr std::int32_t kMiddle = 128;  // zero point of rows
 // Inputs: rows, scale (of integers), zero point (where it is a value), residual.
 class FusedProductStep : public Step {
  public:
-  struct Constants {
-    std::vector<float> w_scale;        // [n]
-    std::vector<std::int32_t> w_sums;  // [n]
-    std::vector<float> bias;           // [n] or empty
-    std::int32_t zero_point = 0;       // where it is constant
-    bool row_scales = false;           // a scale for each row, or floats in
-  };
   FusedProductStep(const kernels::MatmulQ8Kernel& kernel, const kernels::MatmulQ8Shape& shape,
-                   std::shared_ptr<const void> packed, Constants constants, const kernels::MatmulQ8Args& args)
-      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), constants_(std::move(constants)), args_(args) {
-    for (const std::int32_t sum : constants_.w_sums) comp_.push_back(-constants_.zero_point * sum);
+                   std::shared_ptr<const void> packed, DynamicChannels channels, const kernels::MatmulQ8Args& args)
+      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), channels_(std::move(channels)), args_(args) {
     args_.packed = packed_.get();
-    args_.bias = constants_.bias.empty() ? nullptr : constants_.bias.data();
+    args_.bias = channels_.bias.empty() ? nullptr : channels_.bias.data();
     info.kernel = kernel.name;
     info.integer = true;
   }
   std::size_t scratch_bytes(int workers) const override {
-    return vectors_bytes() * static_cast<std::size_t>(workers) + kernel_.workspace_bytes(shape_, workers);
+    return channels_.scratch_bytes(workers) + kernel_.workspace_bytes(shape_, workers);
   }
   void run(const RunContext& context) const override {
+    const DynamicChannels::Numbers numbers = channels_.numbers(context, *this);
     kernels::MatmulQ8Args args = args_;
     args.src = context.values[inputs[0]];
     args.dst = reinterpret_cast<float*>(context.values[outputs[0]]);
     if (inputs[3] != kNoValue) args.residual = reinterpret_cast<const float*>(context.values[inputs[3]]);
-    args.workspace = context.scratch + vectors_bytes() * static_cast<std::size_t>(context.workers);
-    args.comp = comp_.data();
-    args.scale = constants_.w_scale.data();
-    const auto* x_scale = inputs[1] == kNoValue ? nullptr : reinterpret_cast<const float*>(context.values[inputs[1]]);
-    if (constants_.row_scales) {
-      args.row_scale = x_scale;
-    } else {  // one scale, known only now: folded into those of the columns
-      const auto n = static_cast<std::size_t>(shape_.n);
-      std::byte* own = context.scratch + vectors_bytes() * static_cast<std::size_t>(context.worker);
-      auto* scale = reinterpret_cast<float*>(own);
-      auto* comp = reinterpret_cast<std::int32_t*>(own + vectors_bytes() / 2);
-      std::int32_t zero_point = constants_.zero_point;
-      if (inputs[2] != kNoValue) zero_point = std::to_integer<std::int32_t>(*context.values[inputs[2]]);
-      for (std::size_t i = 0; i < n; ++i) scale[i] = *x_scale * constants_.w_scale[i];
-      for (std::size_t i = 0; i < n; ++i) comp[i] = -zero_point * constants_.w_sums[i];
-      args.scale = scale;
-      args.comp = comp;
-    }
+    args.comp = numbers.comp;
+    args.scale = numbers.scale;
+    args.row_scale = numbers.row_scale;
+    args.workspace = numbers.workspace;
     kernel_.run(shape_, args, context.worker, context.workers);
   }
 
  private:
-  std::size_t vectors_bytes() const {
-    return constants_.row_scales ? 0 : 2 * ((static_cast<std::size_t>(shape_.n) * 4 + 63) / 64 * 64);
-  }
-
   const kernels::MatmulQ8Kernel& kernel_;
   kernels::MatmulQ8Shape shape_;
   std::shared_ptr<const void> packed_;
-  Constants constants_;
-  std::vector<std::int32_t> comp_;
+  DynamicChannels channels_;
   kernels::MatmulQ8Args args_;
 };
 
@@ -141,7 +116,7 @@ bool Lowering::fused_products(const Node& node) {
   }
   const DynamicProduct& first = products.front();
   kernels::MatmulQ8Shape shape{.m = first.linear.shape.w, .k = first.linear.shape.c, .src_stride = first.linear.shape.c};
-  FusedProductStep::Constants constants{.zero_point = first.zero_point, .row_scales = first.rescale->rows};
+  DynamicChannels channels{.zero_point = first.zero_point, .row_scales = first.rescale->rows};
   std::string key;
   std::int64_t macs = 0;
   const bool biased =
@@ -151,11 +126,11 @@ bool Lowering::fused_products(const Node& node) {
     macs += each.linear.macs;
     key += fmt::format(" {}x{} {}", each.linear.shape.o, each.linear.shape.c, each.weights.key);
     const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
-    append(constants.w_scale, each.rescale->w_scale);
-    append(constants.w_sums, each.w_sums);
+    append(channels.w_scale, each.rescale->w_scale);
+    append(channels.w_sums, each.w_sums);
     if (!biased) continue;
-    append(constants.bias, each.rescale->bias);
-    constants.bias.resize(constants.w_sums.size(), -0.0F);  // adding -0 changes nothing
+    append(channels.bias, each.rescale->bias);
+    channels.bias.resize(channels.w_sums.size(), -0.0F);  // adding -0 changes nothing
   }
   shape.dst_stride = shape.residual_stride = shape.n;
   const kernels::MatmulQ8Kernel* kernel = kernels::select_matmul_q8(shape, options_.isas);
@@ -179,7 +154,7 @@ bool Lowering::fused_products(const Node& node) {
   ValueId in = kNoValue, scale = kNoValue, zero = kNoValue;
   if (rows != deferred_rows_.end()) {
     args.source = kernels::MatmulQ8Source::f32;
-    constants.zero_point = kMiddle;
+    channels.zero_point = kMiddle;
     in = fetch_float(rows->second.x, Layout::row_major);
     op = "quantize rows+" + op;
     deferred_rows_.erase(rows);
@@ -199,7 +174,7 @@ bool Lowering::fused_products(const Node& node) {
     dims.back() = shape.n;
     out = define(fresh(first.rescale->value), DType::f32, dims, Layout::row_major);
   }
-  auto step = std::make_unique<FusedProductStep>(*kernel, shape, packed, std::move(constants), args);
+  auto step = std::make_unique<FusedProductStep>(*kernel, shape, packed, std::move(channels), args);
   step->info.macs = macs;
   step->info.name = first.linear.name;
   emit(std::move(step), op, {in, scale, zero, residual}, {out});
