@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "kernels/same_floats.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -61,13 +61,6 @@ struct Problem {
   }
 };
 
-bool same(const std::vector<float>& a, const std::vector<float>& b) {  // any NaN is as good as another
-  for (std::size_t i = 0; i < a.size(); ++i)
-    if (std::bit_cast<std::uint32_t>(a[i]) != std::bit_cast<std::uint32_t>(b[i]) && !(std::isnan(a[i]) && std::isnan(b[i])))
-      return false;
-  return a.size() == b.size();
-}
-
 TEST(AttentionQ8Test, EveryKernelEqualsTheReference) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -86,7 +79,7 @@ TEST(AttentionQ8Test, EveryKernelEqualsTheReference) {
     for (const AttentionKernel& kernel : attention_q8_kernels()) {
       if (!detected_isas().contains(kernel.needs) || !kernel.supports(shape)) continue;
       for (const int workers : {1, 3})
-        EXPECT_TRUE(same(problem.result(kernel, workers), expected))
+        EXPECT_TRUE(same_floats(problem.result(kernel, workers), expected))
             << kernel.name << " heads " << shape.heads << " rows " << shape.rows << " columns " << shape.columns << " depth "
             << shape.depth << " value depth " << shape.value_depth << " mask " << (problem.args.mask != nullptr);
     }

@@ -15,6 +15,8 @@ void matmul_u8s8f32_reference(const MatmulQ8Shape& shape, const MatmulQ8Args& ar
 bool supports_tiled_matmul(const MatmulQ8Shape& shape);
 std::size_t matmul_packed_bytes_tiles(const MatmulQ8Shape& shape);
 void matmul_pack_tiles(const MatmulQ8Shape& shape, const std::int8_t* weights, void* packed);
+// Whether results are too many to stay in the caches, and lie such that whole lines can bypass them.
+bool matmul_streams(const MatmulQ8Shape& shape, const float* dst);
 std::size_t matmul_workspace_32x32x64_amxint8(const MatmulQ8Shape& shape, int workers);
 void matmul_u8s8f32_32x32x64_amxint8(const MatmulQ8Shape& shape, const MatmulQ8Args& args, int worker, int workers) noexcept;
 

@@ -30,4 +30,9 @@ void matmul_pack_tiles(const MatmulQ8Shape& s, const std::int8_t* weights, void*
   }
 }
 
+bool matmul_streams(const MatmulQ8Shape& s, const float* dst) {
+  constexpr std::int64_t kCachedBytes = 8 << 20, kLine = 64;
+  return s.m * s.n * 4 >= kCachedBytes && reinterpret_cast<std::uintptr_t>(dst) % kLine == 0 && s.dst_stride * 4 % kLine == 0;
+}
+
 }  // namespace zeropoint::kernels
