@@ -21,8 +21,8 @@
 #include <system_error>
 
 #include "ir/float8.h"
-#include "ir/half.h"
 #include "ir/names.h"
+#include "numerics/float16.h"
 #include "zeropoint/graph.h"
 
 namespace zeropoint {
@@ -205,7 +205,7 @@ class Parser {
     if (token == "nan") return brain ? 0x7fc0 : 0x7e00;
     if (const auto bits = nan_bits(token)) return whole<std::uint16_t>(*bits, 16);
     const float value = real32(token);
-    return brain ? f32_to_bf16(value) : f32_to_f16(value);
+    return brain ? numerics::to_bf16(value) : numerics::to_f16(value);
   }
 
   // ---- types and tensors

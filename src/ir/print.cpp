@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "ir/float8.h"
-#include "ir/half.h"
 #include "ir/hash.h"
 #include "ir/names.h"
+#include "numerics/float16.h"
 #include "zeropoint/graph.h"
 #include "zeropoint/qparams.h"
 
@@ -58,11 +58,11 @@ std::string element_text(const Tensor& tensor, std::size_t i) {
       return number(element<double>(tensor, i));
     case DType::f16: {
       const auto bits = element<std::uint16_t>(tensor, i);
-      return number(f16_to_f32(bits), bits, std::uint16_t{0x7e00});
+      return number(numerics::from_f16(bits), bits, std::uint16_t{0x7e00});
     }
     case DType::bf16: {
       const auto bits = element<std::uint16_t>(tensor, i);
-      return number(bf16_to_f32(bits), bits, std::uint16_t{0x7fc0});
+      return number(numerics::from_bf16(bits), bits, std::uint16_t{0x7fc0});
     }
     case DType::f8e4m3fn:
     case DType::f8e4m3fnuz:

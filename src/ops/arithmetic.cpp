@@ -1,10 +1,11 @@
 // Operators of several inputs, element by element with numpy's broadcasting: arithmetic, comparison, logic, Where.
-#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <type_traits>
 
 #include "numerics/elementary.h"
+#include "numerics/elementwise.h"
 #include "ops/families.h"
 #include "ops/rules.h"
 
@@ -30,58 +31,15 @@ Dims broadcast_dims(const Node& node, const Dims& a, const Dims& b) {
   return *fixed_dims(broadcast(node, to_shape(a), to_shape(b)));
 }
 
-// Arithmetic on integers wraps around, as in two's complement hardware.
-template <class T>
-T wrap_add(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<U>(static_cast<U>(a) + static_cast<U>(b)));
-  } else {
-    return a + b;
-  }
-}
-template <class T>
-T wrap_subtract(T a, T b) {
-  if constexpr (std::is_integral_v<T>) {
-    using U = std::make_unsigned_t<T>;
-    return static_cast<T>(static_cast<U>(static_cast<U>(a) - static_cast<U>(b)));
-  } else {
-    return a - b;
-  }
-}
-template <class T>
-T wrap_multiply(T a, T b) {
-  if constexpr (std::is_integral_v<T>)
-    return static_cast<T>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
-  else
-    return a * b;
-}
+using numerics::Add, numerics::Sub, numerics::Mul, numerics::Min, numerics::Max, numerics::PRelu;
 
-struct Add {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return wrap_add(a, b);
-  }
-};
-struct Sub {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return wrap_subtract(a, b);
-  }
-};
-struct Mul {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return wrap_multiply(a, b);
-  }
-};
 struct Div {  // integers: towards zero
   template <class T>
   T operator()(const Node& node, T a, T b) const {
     if constexpr (std::is_integral_v<T>) {
       if (b == 0) fail(ErrorCode::kBadArgument, node, "an integer is divided by zero");
       if constexpr (std::is_signed_v<T>)
-        if (b == -1) return wrap_subtract(T{0}, a);
+        if (b == -1) return Sub()(T{0}, a);
       return static_cast<T>(a / b);
     } else {
       return a / b;
@@ -108,24 +66,6 @@ struct Mod {  // fmod = 0: the sign of the divisor; fmod = 1: of the dividend
     }
   }
 };
-struct BitAnd {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return static_cast<T>(a & b);
-  }
-};
-struct BitOr {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return static_cast<T>(a | b);
-  }
-};
-struct BitXor {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return static_cast<T>(a ^ b);
-  }
-};
 struct BitShift {  // signed numbers keep their sign to the right; by less than 0 or all bits: what is left of the sign
   template <class T>
   T operator()(const Node& node, T a, T b) const {
@@ -136,24 +76,14 @@ struct BitShift {  // signed numbers keep their sign to the right; by less than 
     return static_cast<T>(right ? a >> b : static_cast<T>(static_cast<std::uint64_t>(a) << b));
   }
 };
-struct Min {  // NaN wins
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return a != a ? a : b != b ? b : std::min(a, b);
-  }
-};
-struct Max {
-  template <class T>
-  T operator()(const Node&, T a, T b) const {
-    return a != a ? a : b != b ? b : std::max(a, b);
-  }
-};
-struct PRelu {
-  template <class T>
-  T operator()(const Node&, T x, T slope) const {
-    return x < T{0} ? wrap_multiply(slope, x) : x;
-  }
-};
+// Functions that can fail are told the node.
+template <class Function, class T>
+T apply(const Node& node, T a, T b) {
+  if constexpr (std::is_invocable_v<Function, T, T>)
+    return static_cast<T>(Function{}(a, b));
+  else
+    return Function{}(node, a, b);
+}
 
 template <class Function>
 std::vector<Tensor> fold(const ComputeArgs& args) {
@@ -162,7 +92,7 @@ std::vector<Tensor> fold(const ComputeArgs& args) {
     for (std::size_t i = 1; i < args.inputs.size(); ++i) {
       if (!args.inputs[i].defined()) continue;
       const Dims dims = broadcast_dims(args.node, result.dims(), args.inputs[i].dims());
-      result = combine<T, T>(result, args.inputs[i], dims, [&](T a, T b) { return Function{}(args.node, a, b); });
+      result = combine<T, T>(result, args.inputs[i], dims, [&](T a, T b) { return apply<Function>(args.node, a, b); });
     }
   });
   return one(std::move(result));
@@ -174,7 +104,7 @@ std::vector<Tensor> fold_integers(const ComputeArgs& args) {
   Tensor result;
   with_integers(args.node, a.dtype(), [&]<class T>(T) {
     result = combine<T, T>(a, b, broadcast_dims(args.node, a.dims(), b.dims()),
-                           [&](T p, T q) { return Function{}(args.node, p, q); });
+                           [&](T p, T q) { return apply<Function>(args.node, p, q); });
   });
   return one(std::move(result));
 }
@@ -203,8 +133,8 @@ std::int64_t integer_power(std::int64_t base, E exponent) {
     if (exponent < 0) return base == 1 ? 1 : base == -1 ? (exponent % 2 == 0 ? 1 : -1) : 0;
   std::int64_t result = 1;
   for (; exponent > 0; exponent /= 2) {
-    if (exponent % 2 != 0) result = wrap_multiply(result, base);
-    base = wrap_multiply(base, base);
+    if (exponent % 2 != 0) result = Mul()(result, base);
+    base = Mul()(base, base);
   }
   return result;
 }
@@ -255,51 +185,11 @@ std::vector<TensorType> prelu_shape(const ShapeArgs& args) {
 
 // ---- comparison and logic
 
-struct Equal {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a == b;
-  }
-};
-struct Less {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a < b;
-  }
-};
-struct Greater {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a > b;
-  }
-};
-struct LessOrEqual {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a <= b;
-  }
-};
-struct GreaterOrEqual {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a >= b;
-  }
-};
-struct And {
-  bool operator()(bool a, bool b) const { return a && b; }
-};
-struct Or {
-  bool operator()(bool a, bool b) const { return a || b; }
-};
-struct Xor {
-  bool operator()(bool a, bool b) const { return a != b; }
-};
-
 template <class Function>
 std::vector<Tensor> compare(const ComputeArgs& args) {
   const Tensor &a = args.inputs[0], &b = args.inputs[1];
   const Dims dims = output_dims(args);
-  if constexpr (std::is_same_v<Function, Equal>)
+  if constexpr (std::is_same_v<Function, std::equal_to<>>)
     if (a.dtype() == DType::b8) return one(combine<bool, bool>(a, b, dims, Function{}));
   Tensor result;
   with_numbers(args.node, a.dtype(), [&]<class T>(T) { result = combine<T, bool>(a, b, dims, Function{}); });
@@ -373,21 +263,21 @@ std::vector<Operator> arithmetic_operators() {
        .shape = pow_shape,
        .reference = half_in_f32<pow_reference>},
       binary("BitShift", fold_integers<BitShift>, 11),
-      binary("BitwiseAnd", fold_integers<BitAnd>, 18),
-      binary("BitwiseOr", fold_integers<BitOr>, 18),
-      binary("BitwiseXor", fold_integers<BitXor>, 18),
+      binary("BitwiseAnd", fold_integers<std::bit_and<>>, 18),
+      binary("BitwiseOr", fold_integers<std::bit_or<>>, 18),
+      binary("BitwiseXor", fold_integers<std::bit_xor<>>, 18),
       variadic("Min", half_in_f32<fold<Min>>),
       variadic("Max", half_in_f32<fold<Max>>),
       variadic("Sum", half_in_f32<fold<Add>>),
       variadic("Mean", half_in_f32<mean>),
-      comparison("Equal", half_in_f32<compare<Equal>>),
-      comparison("Less", half_in_f32<compare<Less>>),
-      comparison("Greater", half_in_f32<compare<Greater>>),
-      comparison("LessOrEqual", half_in_f32<compare<LessOrEqual>>),
-      comparison("GreaterOrEqual", half_in_f32<compare<GreaterOrEqual>>),
-      comparison("And", logic<And>),
-      comparison("Or", logic<Or>),
-      comparison("Xor", logic<Xor>),
+      comparison("Equal", half_in_f32<compare<std::equal_to<>>>),
+      comparison("Less", half_in_f32<compare<std::less<>>>),
+      comparison("Greater", half_in_f32<compare<std::greater<>>>),
+      comparison("LessOrEqual", half_in_f32<compare<std::less_equal<>>>),
+      comparison("GreaterOrEqual", half_in_f32<compare<std::greater_equal<>>>),
+      comparison("And", logic<std::logical_and<>>),
+      comparison("Or", logic<std::logical_or<>>),
+      comparison("Xor", logic<std::not_equal_to<>>),
       {.op_type = "Where", .since = 9, .min_inputs = 3, .max_inputs = 3, .shape = where_shape, .reference = where},
   };
 }

@@ -1,10 +1,11 @@
 #include "kernels/typed_elementwise/typed_elementwise.h"
 
-#include <cmath>
+#include <functional>
 #include <limits>
 #include <type_traits>
 
 #include "numerics/elementary.h"
+#include "numerics/elementwise.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -72,88 +73,9 @@ void where(const TypedShape& shape, const void* const* operands, void* dst, int6
   });
 }
 
-template <class T>
-using Wrapping = std::conditional_t<std::is_integral_v<T>, std::make_unsigned<T>, std::type_identity<T>>::type;
-
-struct Add {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(static_cast<Wrapping<T>>(a) + static_cast<Wrapping<T>>(b));
-  }
-};
-struct Sub {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(static_cast<Wrapping<T>>(a) - static_cast<Wrapping<T>>(b));
-  }
-};
-struct Mul {
-  template <class T>
-  T operator()(T a, T b) const {
-    return static_cast<T>(static_cast<Wrapping<T>>(a) * static_cast<Wrapping<T>>(b));
-  }
-};
-struct Min {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a != a ? a : b != b ? b : (b < a ? b : a);
-  }
-};
-struct Max {
-  template <class T>
-  T operator()(T a, T b) const {
-    return a != a ? a : b != b ? b : (a < b ? b : a);
-  }
-};
-struct Equal {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a == b;
-  }
-};
-struct Less {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a < b;
-  }
-};
-struct LessOrEqual {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a <= b;
-  }
-};
-struct Greater {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a > b;
-  }
-};
-struct GreaterOrEqual {
-  template <class T>
-  bool operator()(T a, T b) const {
-    return a >= b;
-  }
-};
-struct And {
-  bool operator()(bool a, bool b) const { return a && b; }
-};
-struct Or {
-  bool operator()(bool a, bool b) const { return a || b; }
-};
-struct Xor {
-  bool operator()(bool a, bool b) const { return a != b; }
-};
-struct Not {
-  bool operator()(bool a) const { return !a; }
-};
 struct Power {
   float operator()(float a, float b) const { return numerics::pow(a, b); }
 };
-struct PRelu {
-  float operator()(float x, float slope) const { return x < 0 ? slope * x : x; }
-};
-
 template <class To>
 struct Convert {
   template <class From>
@@ -194,43 +116,43 @@ TypedFunction typed_binary(TypedOp op, Element element) {
     if constexpr (std::is_same_v<T, bool>) {
       switch (op) {
         case TypedOp::equal:
-          return binary<T, bool, Equal>;
+          return binary<T, bool, std::equal_to<>>;
         case TypedOp::logical_and:
-          return binary<T, bool, And>;
+          return binary<T, bool, std::logical_and<>>;
         case TypedOp::logical_or:
-          return binary<T, bool, Or>;
+          return binary<T, bool, std::logical_or<>>;
         case TypedOp::logical_xor:
-          return binary<T, bool, Xor>;
+          return binary<T, bool, std::not_equal_to<>>;
         default:
           return nullptr;
       }
     } else {
       switch (op) {
         case TypedOp::add:
-          return binary<T, T, Add>;
+          return binary<T, T, numerics::Add>;
         case TypedOp::sub:
-          return binary<T, T, Sub>;
+          return binary<T, T, numerics::Sub>;
         case TypedOp::mul:
-          return binary<T, T, Mul>;
+          return binary<T, T, numerics::Mul>;
         case TypedOp::min:
-          return binary<T, T, Min>;
+          return binary<T, T, numerics::Min>;
         case TypedOp::max:
-          return binary<T, T, Max>;
+          return binary<T, T, numerics::Max>;
         case TypedOp::equal:
-          return binary<T, bool, Equal>;
+          return binary<T, bool, std::equal_to<>>;
         case TypedOp::less:
-          return binary<T, bool, Less>;
+          return binary<T, bool, std::less<>>;
         case TypedOp::less_or_equal:
-          return binary<T, bool, LessOrEqual>;
+          return binary<T, bool, std::less_equal<>>;
         case TypedOp::greater:
-          return binary<T, bool, Greater>;
+          return binary<T, bool, std::greater<>>;
         case TypedOp::greater_or_equal:
-          return binary<T, bool, GreaterOrEqual>;
+          return binary<T, bool, std::greater_equal<>>;
         case TypedOp::power:
           if constexpr (std::is_same_v<T, float>) return binary<T, T, Power>;
           return nullptr;
         case TypedOp::prelu:
-          if constexpr (std::is_same_v<T, float>) return binary<T, T, PRelu>;
+          if constexpr (std::is_same_v<T, float>) return binary<T, T, numerics::PRelu>;
           return nullptr;
         default:
           return nullptr;
@@ -245,7 +167,7 @@ TypedFunction typed_cast(Element from, Element to) {
   });
 }
 
-TypedFunction typed_not() { return unary<bool, bool, Not>; }
+TypedFunction typed_not() { return unary<bool, bool, std::logical_not<>>; }
 
 TypedFunction typed_where(int bytes) {
   return bytes == 1   ? where<std::uint8_t>
