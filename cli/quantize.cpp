@@ -18,7 +18,7 @@ struct Flags {
   DataFlags data;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report, save_recipe;
   std::vector<std::string> exclude;
-  bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false;
+  bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false, all_integers = false;
 };
 
 Recipe choose_recipe(const Flags& flags) {
@@ -41,6 +41,12 @@ Recipe choose_recipe(const Flags& flags) {
       if (rule.activation && !rule.activation->dynamic) rule.activation->range = flags.range;
   }
   for (const auto& scope : flags.exclude) recipe.keep_float(scope);
+  if (flags.all_integers) {
+    if (recipe.target != Target::zeropoint)
+      throw Error(ErrorCode::kBadArgument, "--all-integers",
+                  "only the target zeropoint leaves in float what integers make slower");
+    recipe.all_integers = true;
+  }
   return recipe;
 }
 
@@ -140,6 +146,8 @@ void add_quantize(CLI::App& program, int*) {
       ->allow_extra_args(false);
   verb->add_flag("--speed-aware", flags->speed_aware,
                  "time nodes on this machine, keep in float what integers make slower, and write it into the recipe");
+  verb->add_flag("--all-integers", flags->all_integers,
+                 "target zeropoint: quantize what the table of costs finds slower in integers, too");
   verb->add_option("--save-recipe", flags->save_recipe, "write the recipe that made the file: --recipe makes the same again");
   verb->add_option("--statistics", flags->statistics, "use what calibrate wrote, in place of --data");
   verb->add_option("--report", flags->report, "write the report as JSON");

@@ -53,7 +53,8 @@ std::string repr_rule(const Rule& rule) {
 std::string repr_recipe(const Recipe& recipe) {
   std::string rules;
   for (const Rule& rule : recipe.rules) rules += (rules.empty() ? "" : ", ") + repr_rule(rule);
-  return fmt::format("Recipe(name={}, target='{}', rules=[{}])", quoted(recipe.name), name(recipe.target), rules);
+  return fmt::format("Recipe(name={}, target='{}', {}rules=[{}])", quoted(recipe.name), name(recipe.target),
+                     recipe.all_integers ? "all_integers=True, " : "", rules);
 }
 
 // A recipe is what its JSON can say: everything else is an error here, where it was written, and not when it is used.
@@ -231,6 +232,9 @@ void bind_recipe(nb::module_& m) {
       .def_prop_ro(
           "target", [](const Recipe& self) { return std::string(name(self.target)); },
           "The runtime whose fusions the placement of quantizers serves.")
+      .def_prop_ro(
+          "all_integers", [](const Recipe& self) { return self.all_integers; },
+          "For the target zeropoint: whether operators are quantized, too, that integers make slower.")
       .def_prop_ro("rules", [](const Recipe& self) { return self.rules; })
       .def_prop_ro("steps", &steps, nb::sig("def steps(self) -> list[tuple[str, dict[str, float]]]"),
                    "Algorithms run on the whole model, in order: (name, parameters).")
@@ -258,8 +262,18 @@ void bind_recipe(nb::module_& m) {
       .def("with_step", &with_step, nb::arg("name"), nb::arg("parameters"),
            nb::sig("def with_step(self, name: str, **parameters: float) -> Recipe"),
            "Adds an algorithm that runs on the whole model, such as 'bias_correction'.")
-      .def("with_target", &with_target, nb::arg("target"),
-           "Serves the fusions of this runtime: onnxruntime, openvino or zeropoint.")
+      .def(
+          "with_target", &with_target, nb::arg("target"),
+          "Serves the fusions of this runtime: onnxruntime, openvino or zeropoint. For zeropoint, operators stay in float that "
+          "integers make slower by the engine's table of costs; see with_all_integers().")
+      .def(
+          "with_all_integers",
+          [](const Recipe& self, bool enabled) {
+            Recipe recipe = self;
+            recipe.all_integers = enabled;
+            return recipe;
+          },
+          nb::arg("enabled") = true, "For the target zeropoint: quantizes what integers make slower, too.")
       .def(
           "to_json", [](const Recipe& self) { return to_json(self); }, "JSON text, equal for equal recipes.")
       .def_static(

@@ -54,6 +54,8 @@ struct Recipe {
   Target target = Target::onnxruntime;  // whose fusions the placement of Q/DQ serves
   std::vector<Rule> rules;              // last match wins
   std::vector<Step> steps;
+  // Target zeropoint: quantize nodes, too, that are slower in integers by the engine's table of costs (docs/recipes.md).
+  bool all_integers = false;
   friend bool operator==(const Recipe&, const Recipe&) = default;
 
   Recipe& keep_float(std::string scope);  // adds a rule without schemes

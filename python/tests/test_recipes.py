@@ -43,7 +43,9 @@ def test_round_trip():
         .override("a", weight=q.uint8(), activation=q.int8(symmetric=False, range="kl_divergence"))
         .keep_float(op_type="MatMul")
         .with_target("openvino")
+        .with_all_integers()
     )
+    assert recipe.all_integers and not recipe.with_all_integers(False).all_integers
     assert recipe.target == "openvino"
     again = q.Recipe.from_json(recipe.to_json())
     assert again == recipe and again.to_json() == recipe.to_json() and hash(again) == hash(recipe)

@@ -77,6 +77,14 @@ void sign(Graph& model, const Recipe& recipe) {
   model.metadata[kVersionKey] = ZEROPOINT_VERSION;
 }
 
+// The recipe with what the table of costs decided: another table would make the same file by it.
+Recipe decided(Recipe recipe, const quant::Placement& placement) {
+  if (placement.slower_in_integers.empty()) return recipe;
+  recipe.all_integers = true;
+  for (const std::string& node : placement.slower_in_integers) recipe.keep_float(quant::scope_of_name(node));
+  return recipe;
+}
+
 Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recipe) {
   const Recipe fixed = recipe.has_data_free_rules() ? quant::static_part(recipe) : recipe;
   quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, fixed);
@@ -108,7 +116,7 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
                         "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float, recipe.target,
                                                                      *report.integer_coverage));
   tell_opset(result.model, recipe, report.notes);
-  sign(result.model, recipe);
+  sign(result.model, decided(recipe, choice.placement));
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
   verify(result.model);
   result.qparams = std::move(choice.qparams);
@@ -157,9 +165,9 @@ Statistics restricted(Statistics statistics, const CalibrateOptions& options) {
 // Quantizes by the recipe that choose_by_speed() makes of `recipe`.
 template <class Quantize>
 Quantized speed_aware(const Graph& fused, const Recipe& recipe, const QuantizeOptions& options, const Quantize& quantize) {
-  SpeedChoice choice = choose_by_speed(
-      fused, recipe, [&](const Recipe& one) { return quantize(one).model; }, options.timed_on,
-      {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes}, options.interrupt);
+  const Timing timing = on_this_machine(
+      options.timed_on, {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes}, options.interrupt);
+  SpeedChoice choice = choose_by_times(fused, recipe, [&](const Recipe& one) { return quantize(one).model; }, timing);
   Quantized result = quantize(choice.recipe);
   std::set<std::string_view> kept;
   for (const NodeSpeed& node : choice.report.kept_float) kept.insert(node.node);
@@ -197,6 +205,12 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
 
 namespace {
 
+// Where times are measured the table of costs has no say.
+Recipe timed(Recipe recipe, const QuantizeOptions& options) {
+  if (!options.timed_on.empty() && recipe.target == Target::zeropoint) recipe.all_integers = true;
+  return recipe;
+}
+
 Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   Graph fused = fuse(graph);
   CalibrateOptions calibration = calibrate_options(fused, recipe);
@@ -228,7 +242,7 @@ Quantized quantize_alone(const Graph& graph, const Recipe& recipe, const Quantiz
 
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   if (!recipe.needs_samples()) return quantize(graph, recipe, options);
-  return naming_source(graph, [&] { return quantize_on(graph, samples, recipe, options); });
+  return naming_source(graph, [&] { return quantize_on(graph, samples, timed(recipe, options), options); });
 }
 
 Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
@@ -236,7 +250,7 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
 }
 
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
-  return naming_source(graph, [&] { return quantize_fused(fuse(graph), statistics, recipe, options); });
+  return naming_source(graph, [&] { return quantize_fused(fuse(graph), statistics, timed(recipe, options), options); });
 }
 
 }  // namespace zeropoint

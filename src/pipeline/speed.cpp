@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <list>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "analyze/bench.h"
+#include "quant/choose_by_speed.h"
 #include "quant/rule_matcher.h"
 #include "zeropoint/error.h"
 
@@ -20,41 +23,24 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kProfileSeconds = 0.4;            // of each model whose steps are timed
 constexpr double kTurnSeconds = 0.05, kTurns = 8;  // of two models that compete
-constexpr double kWorthwhile = 0.98;               // of the time before: less is noise
-constexpr std::size_t kMostProposals = 8;
 
-// A regular expression that matches this name alone.
-std::string literal(const std::string& name) {
-  std::string scope;
-  for (const char c : name) {
-    if (std::string_view("\\^$.|?*+()[]{}").find(c) != std::string_view::npos) scope += '\\';
-    scope += c;
-  }
-  return scope;
-}
-
-Recipe keeping_float(Recipe recipe, const std::set<std::string>& nodes) {
-  for (const std::string& node : nodes) recipe.keep_float(literal(node));
+Recipe keeping_float(Recipe recipe, const quant::NodeNames& nodes) {
+  for (const std::string& node : nodes) recipe.keep_float(quant::scope_of_name(node));
   return recipe;
 }
 
-// Seconds of each node of the float graph in a model made of it: its own step's, and those of the quantizers and dequantizers
-// that stand between integers and floats because of it.
-struct NodeTimes {
-  std::map<std::string, double> seconds;
-  std::set<std::string> in_integers;
-};
-
+// Attributes the steps of a model to the nodes of the float graph that it was made of: to each its own, and the quantizers and
+// dequantizers that stand between integers and floats because of it.
 class Attribution {
  public:
-  Attribution(const Graph& fused, const Graph& model, const analyze::BenchReport& profile)
+  Attribution(const Graph& fused, const Graph& model, const std::vector<StepInfo>& steps)
       : model_(model), uses_(find_uses(model)) {
     for (const Node& node : fused.nodes) names_.insert(quant::name_of(node));
     for (const Node& node : model.nodes) nodes_.emplace(quant::name_of(node), &node);
-    for (const analyze::StepSpeed& speed : profile.steps) add(speed.step);
+    for (const StepInfo& step : steps) add(step);
   }
 
-  NodeTimes times() && { return std::move(times_); }
+  quant::NodeTimes times() && { return std::move(times_); }
 
  private:
   void add(const StepInfo& step) {
@@ -97,7 +83,7 @@ class Attribution {
   Uses uses_;
   std::set<std::string> names_;
   std::map<std::string, const Node*> nodes_;  // of the model
-  NodeTimes times_;
+  quant::NodeTimes times_;
 };
 
 // Least seconds of a run of each, in turns.
@@ -122,60 +108,75 @@ std::pair<double, double> compete(const Graph& a, const Graph& b, const Feeds& f
   return {least[0], least[1]};
 }
 
-}  // namespace
+class TimedModels : public quant::SpeedSource {
+ public:
+  TimedModels(const Graph& fused, const Recipe& recipe, const std::function<Graph(const Recipe&)>& quantize,
+              const Timing& timing)
+      : fused_(fused), recipe_(recipe), quantize_(quantize), timing_(timing) {}
 
-SpeedChoice choose_by_speed(const Graph& fused, const Recipe& recipe, const std::function<Graph(const Recipe&)>& quantize,
-                            const Feeds& feeds, const SessionOptions& options, const std::atomic<bool>* interrupt) {
-  const auto profile = [&](const Graph& graph) {
-    return Attribution(fused, graph, analyze::bench(graph, feeds, options, kProfileSeconds, interrupt)).times();
-  };
-  std::map<std::string, std::string> types;
-  for (const Node& node : fused.nodes) types[quant::name_of(node)] = node.op_type;
-  const NodeTimes in_float = profile(fused);
-
-  SpeedChoice choice;
-  choice.recipe = recipe;
-  std::set<std::string> kept;
-  Graph best = quantize(recipe);
-  NodeTimes quantized = profile(best);
-  const auto proposals = [&] {  // slower in integers, the worst first
-    std::vector<NodeSpeed> slower;
-    for (const auto& [node, seconds] : quantized.seconds) {
-      const auto own = in_float.seconds.find(node);
-      if (!quantized.in_integers.contains(node) || kept.contains(node) || own == in_float.seconds.end()) continue;
-      if (seconds > own->second)
-        slower.push_back({.node = node, .op_type = types[node], .float_seconds = own->second, .integer_seconds = seconds});
-    }
-    std::sort(slower.begin(), slower.end(), [](const NodeSpeed& a, const NodeSpeed& b) {
-      return a.integer_seconds - a.float_seconds > b.integer_seconds - b.float_seconds;
-    });
-    return slower;
-  };
-  std::vector<NodeSpeed> slower = proposals();
-  for (std::size_t tried = 0; !slower.empty() && tried < kMostProposals; ++tried) {
-    std::set<std::string> wanted = kept;
-    for (const NodeSpeed& node : slower) wanted.insert(node.node);
-    std::optional<Graph> candidate;
+  quant::NodeTimes in_float() override { return profile(fused_); }
+  quant::NodeTimes quantized(const quant::NodeNames& in_float) override { return profile(model(in_float)); }
+  std::optional<std::pair<double, double>> compare(const quant::NodeNames& before, const quant::NodeNames& after) override {
+    const Graph& first = model(before);
     try {
-      candidate = quantize(keeping_float(recipe, wanted));
+      return timing_.compare(first, model(after));
     } catch (const Error& error) {
       if (error.code != ErrorCode::kUnsupported) throw;  // nothing is left to quantize
+      return std::nullopt;
     }
-    if (candidate) {
-      const auto [before, after] = compete(best, *candidate, feeds, options, interrupt);
-      if (after < kWorthwhile * before) {
-        kept = std::move(wanted);
-        choice.report.kept_float.insert(choice.report.kept_float.end(), slower.begin(), slower.end());
-        best = std::move(*candidate);
-        quantized = profile(best);
-        slower = proposals();
-        continue;
-      }
+  }
+  std::pair<double, double> against_float(const quant::NodeNames& in_float) { return timing_.compare(fused_, model(in_float)); }
+
+ private:
+  quant::NodeTimes profile(const Graph& graph) { return Attribution(fused_, graph, timing_.steps(graph)).times(); }
+  // Quantizing takes time, and a search asks again for the two models that competed.
+  const Graph& model(const quant::NodeNames& in_float) {
+    const auto known = std::find_if(models_.begin(), models_.end(), [&](const auto& each) { return each.first == in_float; });
+    if (known != models_.end()) {
+      models_.splice(models_.begin(), models_, known);
+    } else {
+      models_.emplace_front(in_float, quantize_(keeping_float(recipe_, in_float)));
+      if (models_.size() > 2) models_.pop_back();
     }
-    slower.resize(slower.size() / 2);  // alone, the worst may still be worth it
+    return models_.front().second;
+  }
+
+  const Graph& fused_;
+  const Recipe& recipe_;
+  const std::function<Graph(const Recipe&)>& quantize_;
+  const Timing& timing_;
+  std::list<std::pair<quant::NodeNames, Graph>> models_;  // most recently used first
+};
+
+}  // namespace
+
+Timing on_this_machine(const Feeds& feeds, const SessionOptions& options, const std::atomic<bool>* interrupt) {
+  return {.steps =
+              [=, &feeds](const Graph& graph) {
+                std::vector<StepInfo> steps;
+                for (analyze::StepSpeed& speed : analyze::bench(graph, feeds, options, kProfileSeconds, interrupt).steps)
+                  steps.push_back(std::move(speed.step));
+                return steps;
+              },
+          .compare = [=, &feeds](const Graph& a, const Graph& b) { return compete(a, b, feeds, options, interrupt); }};
+}
+
+SpeedChoice choose_by_times(const Graph& fused, const Recipe& recipe, const std::function<Graph(const Recipe&)>& quantize,
+                            const Timing& timing) {
+  TimedModels models(fused, recipe, quantize, timing);
+  std::map<std::string, std::string> types;
+  for (const Node& node : fused.nodes) types[quant::name_of(node)] = node.op_type;
+  SpeedChoice choice;
+  quant::NodeNames kept;
+  for (const quant::SlowerNode& node : quant::choose_by_speed(models)) {
+    kept.insert(node.node);
+    choice.report.kept_float.push_back({.node = node.node,
+                                        .op_type = types[node.node],
+                                        .float_seconds = node.float_seconds,
+                                        .integer_seconds = node.integer_seconds});
   }
   choice.recipe = keeping_float(recipe, kept);
-  std::tie(choice.report.float_seconds, choice.report.seconds) = compete(fused, best, feeds, options, interrupt);
+  std::tie(choice.report.float_seconds, choice.report.seconds) = models.against_float(kept);
   return choice;
 }
 

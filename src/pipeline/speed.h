@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "zeropoint/quantize.h"
@@ -15,10 +16,17 @@ struct SpeedChoice {
   SpeedReport report;
 };
 
-// `quantize` makes the integer model of `fused` by a recipe. Whole models are timed in turns, so that the choice never is
-// slower than what it began with; nodes are proposed by their own times and those of the conversions around them. Throws what
-// `quantize` and Session throw; kInterrupted.
-SpeedChoice choose_by_speed(const Graph& fused, const Recipe& recipe, const std::function<Graph(const Recipe&)>& quantize,
-                            const Feeds& feeds, const SessionOptions& options, const std::atomic<bool>* interrupt);
+// How models are timed.
+struct Timing {
+  std::function<std::vector<StepInfo>(const Graph&)> steps;                      // with the seconds of a run
+  std::function<std::pair<double, double>(const Graph&, const Graph&)> compare;  // seconds of a run of each
+};
+// By runs on `feeds`, which must live as long; two models in turns. Error kInterrupted.
+Timing on_this_machine(const Feeds& feeds, const SessionOptions& options, const std::atomic<bool>* interrupt);
+
+// `quantize` makes the integer model of `fused` by a recipe. A node's time is that of its own steps and of the conversions
+// around them (quant/choose_by_speed.h). Throws what `quantize` and `timing` throw.
+SpeedChoice choose_by_times(const Graph& fused, const Recipe& recipe, const std::function<Graph(const Recipe&)>& quantize,
+                            const Timing& timing);
 
 }  // namespace zeropoint

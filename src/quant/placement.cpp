@@ -15,6 +15,8 @@
 #include <utility>
 
 #include "ops/operator.h"
+#include "quant/choose_by_speed.h"
+#include "quant/costs.h"
 #include "quant/operator_rules.h"
 #include "quant/rule_matcher.h"
 #include "zeropoint/error.h"
@@ -37,8 +39,9 @@ struct Bounds {
 
 class Placer {
  public:
-  Placer(const Graph& graph, const Recipe& recipe)
-      : graph_(graph), values_(graph), recipe_(recipe), matcher_(recipe), uses_(find_uses(graph)) {
+  // `slower`: nodes that stay in float for their speed, with the reason.
+  Placer(const Graph& graph, const Recipe& recipe, const std::map<std::string, std::string>& slower)
+      : graph_(graph), values_(graph), recipe_(recipe), slower_(slower), matcher_(recipe), uses_(find_uses(graph)) {
     for (const Node& node : graph.nodes) operator_rules_.push_back(&rule_of_operator(graph, node));
     reads_.reserve(graph.nodes.size());
     for (std::size_t i = 0; i < graph.nodes.size(); ++i) count_reads(i);
@@ -120,7 +123,12 @@ class Placer {
   }
   bool wants_activation(const Node& node) const {
     const Rule* rule = rule_of(node);
-    return rule && rule->activation;
+    return rule && rule->activation && !why_slower(node);
+  }
+  const std::string* why_slower(const Node& node) const {
+    if (slower_.empty()) return nullptr;
+    const auto found = slower_.find(name_of(node));
+    return found == slower_.end() ? nullptr : &found->second;
   }
   std::string why_by_rules(const Node& node) const {
     const std::optional<std::size_t>& rule = rules_[index_of(node)];
@@ -138,6 +146,7 @@ class Placer {
     const std::string &x = node.input(0), &w = node.input(1);
     const Tensor* weight = graph_.constant(w);
     if (!rule || !rule->activation || (weight && !rule->weight)) return why_by_rules(node);
+    if (const std::string* reason = why_slower(node)) return *reason;
     if (graph_.constant(x)) return "its first input is a constant: integer kernels take weights as the second";
     if (!is_computed_f32(x)) return not_f32(x);
     if (!weight && !node.is("MatMul")) return "its weights are computed, not constant";
@@ -521,6 +530,7 @@ class Placer {
     if (between && role != Role::shared && takes(rule, recipe_.target)) return "";
     if (between && role == Role::function)
       return fmt::format("{} computes it in float between quantizers; zeropoint's engine by a table", name(recipe_.target));
+    if (const std::string* reason = why_slower(node)) return *reason;
     if (!wants_activation(node)) return why_by_rules(node);
     if (is_output(behind_activation(y))) return "it makes an output of the graph";
     if (role == Role::elementwise && !(is_computed_f32(node.input(0)) && is_computed_f32(node.input(1))))
@@ -535,6 +545,7 @@ class Placer {
   std::pmr::monotonic_buffer_resource memory_;  // a graph may have a million values
   std::pmr::unordered_map<std::string_view, Reads> reads_{&memory_};
   const Recipe& recipe_;
+  const std::map<std::string, std::string>& slower_;
   RuleMatcher matcher_;
   Uses uses_;
   std::vector<const OperatorRule*> operator_rules_;  // by node
@@ -590,7 +601,53 @@ Placement place(const Graph& graph, const Recipe& recipe) {
   return place_typed(typed, recipe);
 }
 
-Placement place_typed(const Graph& graph, const Recipe& recipe) { return Placer(graph, recipe).run(); }
+namespace {
+
+// Times by the table of costs: the same on every machine.
+class CostTable : public SpeedSource {
+ public:
+  CostTable(const Graph& graph, const Recipe& recipe) : graph_(graph), recipe_(recipe), costs_(graph) {}
+
+  NodeTimes in_float() override { return costs_.in_float(); }
+  NodeTimes quantized(const NodeNames& in_float) override { return costs_.quantized(placed(in_float)); }
+  std::optional<std::pair<double, double>> compare(const NodeNames& before, const NodeNames& after) override {
+    const Placement placement = placed(after);
+    if (placement.integer_nodes.empty()) return std::nullopt;
+    return std::pair(total(quantized(before)), total(costs_.quantized(placement)));
+  }
+
+ private:
+  Placement placed(const NodeNames& in_float) const {
+    std::map<std::string, std::string> slower;
+    for (const std::string& node : in_float) slower.emplace(node, "slower in integers");
+    return Placer(graph_, recipe_, slower).run();
+  }
+  static double total(const NodeTimes& times) {
+    double sum = 0;
+    for (const auto& [node, seconds] : times.seconds) sum += seconds;
+    return sum;
+  }
+
+  const Graph& graph_;
+  const Recipe& recipe_;
+  NodeCosts costs_;
+};
+
+}  // namespace
+
+Placement place_typed(const Graph& graph, const Recipe& recipe) {
+  std::map<std::string, std::string> slower;
+  if (recipe.target == Target::zeropoint && !recipe.all_integers) {
+    CostTable costs(graph, recipe);
+    for (const SlowerNode& node : choose_by_speed(costs))
+      slower.emplace(node.node,
+                     fmt::format("slower in integers by the table of costs: {:.1f} us with its conversions, {:.1f} in float",
+                                 1e6 * node.integer_seconds, 1e6 * node.float_seconds));
+  }
+  Placement placement = Placer(graph, recipe, slower).run();
+  for (const auto& [node, reason] : slower) placement.slower_in_integers.push_back(node);
+  return placement;
+}
 
 std::string to_text(const Placement& placement, const Graph& graph) {
   std::string text;

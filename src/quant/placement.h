@@ -49,6 +49,7 @@ struct Placement {
   std::map<std::string, QuantizedWeight> weights;  // by initializer
   std::vector<std::size_t> integer_nodes;          // Conv, Gemm, ... with quantized inputs and weights, ascending
   std::vector<LeftInFloat> left_in_float;          // nodes on real values, those in bodies of If and Loop too, in order
+  std::vector<std::string> slower_in_integers;     // those of them that the table of costs left there, ascending
 };
 // Throws Error kUnsupported when the graph is quantized already, kBadRecipe for a scope that is no regular expression.
 Placement place(const Graph& graph, const Recipe& recipe);

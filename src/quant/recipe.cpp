@@ -285,6 +285,7 @@ std::string to_json(const Recipe& recipe) {
   Json json;
   json["name"] = recipe.name;
   json["target"] = name(recipe.target);
+  if (recipe.all_integers) json["all_integers"] = true;
   json["rules"] = Json::array();
   for (const Rule& rule : recipe.rules) {
     Json& written = json["rules"].emplace_back();
@@ -316,10 +317,11 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
                 fmt::format("{}: not JSON: {}", source, start == what.npos ? what : what.substr(start + 2)));
   }
   const Reader reader(json, "", source);
-  reader.check_object({"name", "target", "rules", "steps"});
+  reader.check_object({"name", "target", "all_integers", "rules", "steps"});
   Recipe recipe;
   if (reader.has("name")) recipe.name = reader.at("name").text();
   if (reader.has("target")) recipe.target = *parse_target(reader.at("target").one_of(target_names()));
+  if (reader.has("all_integers")) recipe.all_integers = reader.at("all_integers").boolean();
   if (!reader.has("rules")) reader.fail("a recipe needs rules");
   for (const Reader& rule : reader.at("rules").items()) recipe.rules.push_back(read_rule(rule));
   if (reader.has("steps"))

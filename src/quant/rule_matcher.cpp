@@ -16,6 +16,15 @@ const std::string& name_of(const Node& node) {
   return node.name;
 }
 
+std::string scope_of_name(std::string_view name) {
+  std::string scope;
+  for (const char c : name.substr(0, kLongestName)) {
+    if (std::string_view("\\^$.|?*+()[]{}").find(c) != std::string_view::npos) scope += '\\';
+    scope += c;
+  }
+  return scope;
+}
+
 RuleMatcher::RuleMatcher(const Recipe& recipe) {
   for (std::size_t i = 0; i < recipe.rules.size(); ++i) {
     const Rule& rule = recipe.rules[i];

@@ -5,6 +5,7 @@
 #include <optional>
 #include <regex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "zeropoint/graph.h"
@@ -28,6 +29,7 @@ class RuleMatcher {
   std::vector<Compiled> rules_;
 };
 
-const std::string& name_of(const Node& node);  // its name, or its first output's
+const std::string& name_of(const Node& node);      // its name, or its first output's
+std::string scope_of_name(std::string_view name);  // a regular expression that matches this name alone
 
 }  // namespace zeropoint::quant
