@@ -6,6 +6,7 @@ namespace zeropoint::kernels {
 namespace {
 
 struct QwordDot {
+  using Requantize = kernels::Requantize;
   using Element = std::uint8_t;
   static constexpr int kChannels = 8, kCopied = 16;
   static constexpr bool kNeedsSums = true;

@@ -3,7 +3,7 @@
 
 #include <arm_neon.h>
 
-#include "kernels/conv_q8/conv_args.h"
+#include "kernels/conv_q8/packed.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -30,6 +30,10 @@ void store_lanes(T* to, Vector v, int count) {
     __builtin_memcpy(to, &v, lane_bytes(count));
   }
 }
+
+struct Requantize {  // what panel.h asks for; Epilogue needs nothing of it
+  Requantize(const ConvArgs&, const PackedHeader&, std::int64_t) {}
+};
 
 // Of `count` <= 16 neighbouring output channels.
 class Epilogue {

@@ -28,10 +28,8 @@ __attribute__((noinline)) void compute_tile(const Tile<Dot>& t) {
     }
   }
   const Epilogue epilogue(*t.args, t.channel, t.channels);
-  const int rows = t.rows < kRows ? t.rows : kRows;
 #pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r)
-    if (r < rows) epilogue.store(sums[r], t.pixel + r, (t.pixel + r) * t.dst_stride + t.channel);
+  for (int r = 0; r < kRows; ++r) epilogue.store(sums[r], t.pixel + r, (t.pixel + r) * t.dst_stride + t.channel);
 }
 
 }  // namespace

@@ -8,40 +8,16 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <fstream>
 #include <limits>
-#include <map>
 #include <memory>
-#include <sstream>
 
 #include "kernels/ceiling/ceiling.h"
 #include "kernels/conv_q8/conv_q8.h"
+#include "kernels/conv_q8/conv_q8_layers.h"
 #include "kernels/conv_q8/conv_q8_testing.h"
 
 namespace zeropoint::kernels {
 namespace {
-
-struct Layer {
-  ConvShape shape;
-  int times;
-};
-
-std::map<std::string, std::vector<Layer>> read_layers() {
-  std::map<std::string, std::vector<Layer>> networks;
-  std::ifstream file(ZEROPOINT_SOURCE_DIR "/bench/shapes_conv.txt");
-  for (std::string line; std::getline(file, line);) {
-    if (line.empty() || line[0] == '#') continue;
-    std::istringstream fields(line);
-    std::string network;
-    ConvSize z;
-    Layer layer{};
-    fields >> network >> z.h >> z.w >> z.c >> z.o >> z.kh >> z.stride_h >> z.pad_top >> z.pad_bottom >> z.groups >> layer.times;
-    z.kw = z.kh, z.stride_w = z.stride_h, z.pad_left = z.pad_top, z.pad_right = z.pad_bottom;
-    layer.shape = make_shape(z);
-    networks[network].push_back(layer);
-  }
-  return networks;
-}
 
 // Times every call by itself: the best one is what the kernel does when nothing disturbs it.
 template <class Call>
@@ -88,7 +64,7 @@ void run_network(benchmark::State& state, const std::vector<Layer>& layers, Isa 
 }
 
 const bool kRegistered = [] {
-  for (const auto& [network, layers] : read_layers()) {
+  for (const auto& [network, layers] : read_layers(ZEROPOINT_SOURCE_DIR "/bench/shapes_conv.txt")) {
     for (const Isa isa : members(detected_isas())) {
       if (isa == Isa::scalar) continue;
       benchmark::RegisterBenchmark(

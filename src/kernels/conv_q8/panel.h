@@ -8,6 +8,7 @@
 //   kCopied, copy()       copies so many channels of a pixel into the panel
 //   kNeedsSums, total()   whether weight zero points meet sums of inputs in the tile; else packing has subtracted them
 //   kWeightOffset         what packing has added to each weight, those of padding too; if not 0, every tile needs sums
+//   Requantize            what the epilogue knows of all outputs, made once a run
 #pragma once
 
 #include "kernels/conv_q8/packed.h"
@@ -41,6 +42,7 @@ struct Geometry {
 template <class Dot>
 struct Tile {
   const ConvArgs* args;
+  const typename Dot::Requantize* requantize;
   const typename Dot::Element* panel;
   std::int64_t panel_pitch, steps;  // steps of all taps
   const std::int8_t* weights;
@@ -50,7 +52,7 @@ struct Tile {
   int rows, channels;
 };
 
-// Of the instruction set: sums, epilogue and stores of a tile; kRows is at least t.rows.
+// Of the instruction set: sums, epilogue and stores of a tile of kRows rows.
 template <class Dot, int kRows>
 void compute_tile(const Tile<Dot>& t);
 
@@ -130,6 +132,7 @@ void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
   const std::int64_t row_count = split.pixels.end - split.pixels.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
   const std::int64_t chunk = g.block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / g.block_bytes;
   const bool with_sums = Dot::kWeightOffset != 0 || (Dot::kNeedsSums && header->has_weight_zero_points);
+  const typename Dot::Requantize requantize(a, *header, s.o);
   std::int32_t sums[kMostRows];
   for (std::int64_t begin = split.blocks.begin, end; begin < split.blocks.end; begin = end) {
     const std::int64_t group = begin / g.blocks;
@@ -145,6 +148,7 @@ void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
         const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
         const std::int64_t left = g.outputs - in_group;
         run_tile(Tile<Dot>{.args = &a,
+                           .requantize = &requantize,
                            .panel = panel,
                            .panel_pitch = g.panel_pitch,
                            .steps = g.taps * g.steps,

@@ -7,6 +7,7 @@ namespace zeropoint::kernels {
 namespace {
 
 struct WordDot {
+  using Requantize = kernels::Requantize;
   using Element = std::int16_t;
   static constexpr int kChannels = 2, kCopied = 16;
   static constexpr bool kNeedsSums = false;

@@ -10,12 +10,68 @@ namespace zeropoint::kernels {
 namespace {
 
 template <class Dot, int kRows>
+void store_wide(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask0, __m256i mask1) {
+  const ConvArgs& a = *t.args;
+  const std::int64_t dst = t.pixel * t.dst_stride + t.channel;
+  if (a.output == ConvOutput::s32) {
+    auto* out = static_cast<std::int32_t*>(a.dst) + dst;
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      _mm256_maskstore_epi32(out + r * t.dst_stride, mask0, acc[r][0]);
+      _mm256_maskstore_epi32(out + r * t.dst_stride + 8, mask1, acc[r][1]);
+    }
+    return;
+  }
+  const float *scale = a.scale + t.channel, *bias = a.bias ? a.bias + t.channel : nullptr;
+  const __m256 scale0 = _mm256_maskload_ps(scale, mask0), scale1 = _mm256_maskload_ps(scale + 8, mask1);
+  const __m256 none = _mm256_set1_ps(-0.0F), low = _mm256_set1_ps(a.low), high = _mm256_set1_ps(a.high);
+  const __m256 bias0 = bias ? _mm256_maskload_ps(bias, mask0) : none, bias1 = bias ? _mm256_maskload_ps(bias + 8, mask1) : none;
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 row = _mm256_set1_ps(a.row_scale ? a.row_scale[t.pixel + r] : 1.0F);
+    const auto finish = [&](__m256i sum, __m256 factor, __m256 added) __attribute__((always_inline)) {
+      const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), row), factor), added);
+      return _mm256_min_ps(_mm256_max_ps(v, low), high);
+    };
+    auto* out = static_cast<float*>(a.dst) + dst + r * t.dst_stride;
+    _mm256_maskstore_ps(out, mask0, finish(acc[r][0], scale0, bias0));
+    _mm256_maskstore_ps(out + 8, mask1, finish(acc[r][1], scale1, bias1));
+  }
+}
+
+template <bool kBiased, class Dot, int kRows>
+__attribute__((always_inline)) inline void store_u8(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask0,
+                                                    __m256i mask1) {
+  const ConvArgs& a = *t.args;
+  const Requantize& requantize = *t.requantize;
+  const float* scales = a.scale + t.channel;
+  const __m256 scale[2] = {_mm256_maskload_ps(scales, mask0), _mm256_maskload_ps(scales + 8, mask1)};
+  const __m256 factor = _mm256_set1_ps(Requantize::kShift);
+  const __m256 shift[2] = {_mm256_mul_ps(scale[0], factor), _mm256_mul_ps(scale[1], factor)};
+  const auto words = [&](int r) __attribute__((always_inline)) {
+    return requantize.words<kBiased>(Requantize::value<kBiased>(acc[r][0], scale[0], shift[0]),
+                                     Requantize::value<kBiased>(acc[r][1], scale[1], shift[1]));
+  };
+  auto* out = static_cast<std::uint8_t*>(a.dst) + t.pixel * t.dst_stride + t.channel;
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; r += 2) {
+    const __m256i both = requantize.bytes(words(r), words(r + 1 < kRows ? r + 1 : r));
+    const __m256i q = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    store_bytes(out + r * t.dst_stride, _mm256_castsi256_si128(q), t.channels);
+    if (r + 1 < kRows) store_bytes(out + (r + 1) * t.dst_stride, _mm256_extracti128_si256(q, 1), t.channels);
+  }
+}
+
+template <class Dot, int kRows>
 __attribute__((noinline)) void compute_tile(const Tile<Dot>& t) {
   const ConvArgs& a = *t.args;
   const __m256i mask0 = first_lanes(t.channels), mask1 = first_lanes(t.channels - 8);
   __m256i acc[kRows][2];
   const std::int32_t* comp = a.comp + t.channel;
-  const __m256i comp0 = _mm256_maskload_epi32(comp, mask0), comp1 = _mm256_maskload_epi32(comp + 8, mask1);
+  const Requantize& requantize = *t.requantize;
+  const __m256i bias = _mm256_set1_epi32(requantize.biased ? Requantize::kBias : 0);
+  const __m256i comp0 = _mm256_add_epi32(_mm256_maskload_epi32(comp, mask0), bias);
+  const __m256i comp1 = _mm256_add_epi32(_mm256_maskload_epi32(comp + 8, mask1), bias);
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; ++r) acc[r][0] = comp0, acc[r][1] = comp1;
   if (t.sums) {
@@ -43,50 +99,9 @@ __attribute__((noinline)) void compute_tile(const Tile<Dot>& t) {
     }
   }
 
-  const int rows = t.rows < kRows ? t.rows : kRows;
-  const std::int64_t dst = t.pixel * t.dst_stride + t.channel;
-  if (a.output == ConvOutput::s32) {
-    auto* out = static_cast<std::int32_t*>(a.dst) + dst;
-#pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r)
-      if (r < rows) {
-        _mm256_maskstore_epi32(out + r * t.dst_stride, mask0, acc[r][0]);
-        _mm256_maskstore_epi32(out + r * t.dst_stride + 8, mask1, acc[r][1]);
-      }
-    return;
-  }
-  const Requantize requantize(a);
-  const float *scale = a.scale + t.channel, *bias = a.bias ? a.bias + t.channel : nullptr;
-  const __m256 scale0 = _mm256_maskload_ps(scale, mask0), scale1 = _mm256_maskload_ps(scale + 8, mask1);
-#pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r) {
-    if (r >= rows) continue;
-    if (a.output == ConvOutput::f32) {
-      const __m256 row = _mm256_set1_ps(a.row_scale ? a.row_scale[t.pixel + r] : 1.0F), none = _mm256_set1_ps(-0.0F);
-      const __m256 bias0 = bias ? _mm256_maskload_ps(bias, mask0) : none,
-                   bias1 = bias ? _mm256_maskload_ps(bias + 8, mask1) : none;
-      const auto finish = [&](__m256i sum, __m256 factor, __m256 added) __attribute__((always_inline)) {
-        const __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), row), factor), added);
-        return _mm256_min_ps(_mm256_max_ps(v, requantize.low), requantize.high);
-      };
-      const __m256 v0 = finish(acc[r][0], scale0, bias0), v1 = finish(acc[r][1], scale1, bias1);
-      auto* out = static_cast<float*>(a.dst) + dst + r * t.dst_stride;
-      _mm256_maskstore_ps(out, mask0, v0);
-      _mm256_maskstore_ps(out + 8, mask1, v1);
-    } else {
-      const __m256 v0 = requantize.clamped(acc[r][0], scale0), v1 = requantize.clamped(acc[r][1], scale1);
-      auto* out = static_cast<std::uint8_t*>(a.dst) + dst + r * t.dst_stride;
-      const __m256i words = _mm256_permute4x64_epi64(requantize.words(v0, v1), 0xD8);
-      const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-      if (t.channels == kBlock) {
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
-      } else {
-        alignas(16) std::uint8_t buffer[16];
-        _mm_store_si128(reinterpret_cast<__m128i*>(buffer), bytes);
-        copy_bytes(out, buffer, t.channels);
-      }
-    }
-  }
+  if (a.output != ConvOutput::u8) return store_wide<Dot, kRows>(t, acc, mask0, mask1);
+  if (requantize.biased) return store_u8<true, Dot, kRows>(t, acc, mask0, mask1);
+  store_u8<false, Dot, kRows>(t, acc, mask0, mask1);
 }
 
 }  // namespace

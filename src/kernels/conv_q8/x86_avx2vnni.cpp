@@ -6,6 +6,7 @@ namespace zeropoint::kernels {
 namespace {
 
 struct DwordDot {
+  using Requantize = kernels::Requantize;
   using Element = std::uint8_t;
   static constexpr int kChannels = 4, kCopied = 32;
   static constexpr bool kNeedsSums = true;

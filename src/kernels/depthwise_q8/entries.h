@@ -23,8 +23,10 @@ void pack_depthwise_dwords(const ConvShape& shape, const std::int8_t* weights, c
 std::size_t depthwise_workspace_avx512vnni(const ConvShape& shape, int workers);
 void depthwise_u8s8s32_2x4x64_avx512vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
-// Strips of 32 channels, [strip][ceil(kh * kw / 2)][q][lane][tap 2 * i + j] s16 of w - weight_zero_point; lane i of register q
-// holds channel 16 * (i / 4) + 4 * q + i % 4 of the strip, i < 8.
+// Strips of 32 channels of w - weight_zero_point as s16; lane i of register q holds channel 16 * (i / 4) + 4 * q + i % 4 of the
+// strip, i < 8. Two forms follow each other:
+//   single: [strip][ceil(kh * kw / 2)][q][lane][tap 2 * i + j]
+//   rows:   [strip][q][plane][kw][lane][j]; a plane is a pair of input rows, see DepthwisePlanes
 std::size_t packed_bytes_depthwise_words(const ConvShape& shape);
 void pack_depthwise_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points,
                           void* packed);
@@ -46,6 +48,21 @@ namespace {
   if (s.kh == 3 && s.stride_h == 2) return {3, 2, 1, 4};
   if (s.kh == 5 && s.stride_h == 1) return {5, 1, 2, 4};
   if (s.kh == 5 && s.stride_h == 2) return {5, 2, 1, 4};
+  return {};
+}
+
+// How a kernel of 2-tap words walks a shape by rows. Plane v is input rows v * stride - pad_top and the next one, interleaved.
+// Output row y is made of planes y + at[p]; the taps of plane p are rows first[p] and first[p] + 1 of the kernel, where these
+// are not of an earlier plane. count = 0: one output at a time.
+struct DepthwisePlanes {
+  int count, at[3], first[3];
+};
+[[maybe_unused]] constexpr DepthwisePlanes depthwise_planes(const ConvShape& s) {
+  if (s.kh != s.kw || s.stride_h != s.stride_w || s.dilation_h != 1 || s.dilation_w != 1) return {};
+  if (s.kh == 3 && s.stride_h == 1) return {2, {0, 1}, {0, 1}};
+  if (s.kh == 3 && s.stride_h == 2) return {2, {0, 1}, {0, 2}};
+  if (s.kh == 5 && s.stride_h == 1) return {3, {0, 2, 3}, {0, 2, 3}};
+  if (s.kh == 5 && s.stride_h == 2) return {3, {0, 1, 2}, {0, 2, 4}};
   return {};
 }
 

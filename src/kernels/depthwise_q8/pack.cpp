@@ -54,13 +54,18 @@ void pack_depthwise_dwords(const ConvShape& s, const std::int8_t* weights, const
 
 std::size_t packed_bytes_depthwise_words(const ConvShape& s) {
   const std::int64_t slots = round_up(s.c, 32);
-  return static_cast<std::size_t>(weights_offset(slots) + slots * ((s.kh * s.kw + 1) / 2) * 4);
+  const std::int64_t pairs = (s.kh * s.kw + 1) / 2 + depthwise_planes(s).count * s.kw;  // of both forms
+  return static_cast<std::size_t>(weights_offset(slots) + slots * pairs * 4);
 }
 
 void pack_depthwise_words(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points,
                           void* packed) {
   const std::int64_t slots = round_up(s.c, 32), taps = s.kh * s.kw;
   std::memset(packed, 0, packed_bytes_depthwise_words(s));
+  *static_cast<PackedHeader*>(packed) = make_header(s, weights, weight_zero_points);
+  const auto weight = [&](std::int64_t c, std::int64_t tap) {
+    return static_cast<std::int16_t>(weights[c * taps + tap] - (weight_zero_points ? weight_zero_points[c] : 0));
+  };
   auto* out = reinterpret_cast<std::int16_t*>(static_cast<std::byte*>(packed) + weights_offset(slots));
   for (std::int64_t strip = 0; strip < slots; strip += 32)
     for (std::int64_t tap = 0; tap < taps; tap += 2)
@@ -68,10 +73,18 @@ void pack_depthwise_words(const ConvShape& s, const std::int8_t* weights, const 
         for (std::int64_t lane = 0; lane < 8; ++lane)
           for (std::int64_t j = 0; j < 2; ++j, ++out) {
             const std::int64_t c = strip + 16 * (lane / 4) + 4 * q + lane % 4;
-            if (c >= s.c || tap + j >= taps) continue;
-            const int zero_point = weight_zero_points ? weight_zero_points[c] : 0;
-            *out = static_cast<std::int16_t>(weights[c * taps + tap + j] - zero_point);
+            if (c < s.c && tap + j < taps) *out = weight(c, tap + j);
           }
+  const DepthwisePlanes planes = depthwise_planes(s);
+  for (std::int64_t strip = 0; strip < slots; strip += 32)
+    for (std::int64_t q = 0; q < 4; ++q)
+      for (int plane = 0; plane < planes.count; ++plane)
+        for (std::int64_t x = 0; x < s.kw; ++x)
+          for (std::int64_t lane = 0; lane < 8; ++lane)
+            for (std::int64_t j = 0; j < 2; ++j, ++out) {
+              const std::int64_t c = strip + 16 * (lane / 4) + 4 * q + lane % 4, y = planes.first[plane] + j;
+              if (c < s.c && y >= 2 * plane && y < s.kh) *out = weight(c, y * s.kw + x);
+            }
 }
 
 std::size_t packed_bytes_depthwise_taps(const ConvShape& s) {
