@@ -42,7 +42,7 @@ struct DwordDot {
 }  // namespace
 
 std::size_t conv_workspace_6x16x4_neondot(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(Geometry<DwordDot>(s).worker_bytes() * workers);
+  return static_cast<std::size_t>(conv_worker_bytes<DwordDot>(s) * workers);
 }
 
 void conv_u8s8s32_6x16x4_neondot(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {

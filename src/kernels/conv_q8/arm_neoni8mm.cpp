@@ -51,7 +51,7 @@ struct QwordDot {
 }  // namespace
 
 std::size_t conv_workspace_6x16x8_neoni8mm(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(Geometry<QwordDot>(s).worker_bytes() * workers);
+  return static_cast<std::size_t>(conv_worker_bytes<QwordDot>(s) * workers);
 }
 
 void conv_u8s8s32_6x16x8_neoni8mm(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {

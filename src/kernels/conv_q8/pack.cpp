@@ -46,23 +46,40 @@ void pack_matrix_tiles(const ConvShape& s, const std::int8_t* weights, std::int8
             }
 }
 
+// Where weight k of a tap and output channel lies in [o][c][kh][kw], of a shape whose taps may be joined.
+class StepWeights {
+ public:
+  explicit StepWeights(const ConvShape& s) : channels_(s.c / s.groups), kw_(s.kw), taps_(s.kh * s.kw), joined_(joins_taps(s)) {}
+  std::int64_t index(std::int64_t o, std::int64_t tap, std::int64_t k) const {
+    if (joined_) return (o * channels_ + k % channels_) * taps_ + tap * kw_ + k / channels_;
+    return (o * channels_ + k) * taps_ + tap;
+  }
+
+ private:
+  std::int64_t channels_, kw_, taps_;
+  bool joined_;
+};
+
 // Blocks of 16 output channels; in a block [tap][channels / step][16 outputs][step channels] of w + offset.
-std::size_t packed_bytes_steps(const ConvShape& s, std::int64_t step) {
+std::size_t packed_bytes_steps(const ConvShape& given, std::int64_t step) {
+  const ConvShape s = with_joined_taps(given);
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
   return static_cast<std::size_t>(weights_offset(slots) + slots * s.kh * s.kw * round_up(s.c / s.groups, step));
 }
 
-void pack_steps(const ConvShape& s, std::int64_t step, int offset, const std::int8_t* weights,
+void pack_steps(const ConvShape& given, std::int64_t step, int offset, const std::int8_t* weights,
                 const std::int32_t* weight_zero_points, void* packed) {
+  const ConvShape s = with_joined_taps(given);
+  const StepWeights place(given);
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::uint8_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::uint8_t*>(pack_header(given, kBlock, weights, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
         for (std::int64_t c = 0; c < channels; c += step)
           for (std::int64_t o = block; o < block + kBlock; ++o)
             for (std::int64_t k = c; k < c + step; ++k) {
-              const int w = o < outputs && k < channels ? weights[((g * outputs + o) * channels + k) * taps + tap] : 0;
+              const int w = o < outputs && k < channels ? weights[place.index(g * outputs + o, tap, k)] : 0;
               *out++ = static_cast<std::uint8_t>(w + offset);
             }
 }
@@ -105,14 +122,17 @@ void pack_qwords(const ConvShape& s, const std::int8_t* weights, const std::int3
   pack_steps(s, 8, 0, weights, weight_zero_points, packed);
 }
 
-std::size_t packed_bytes_words(const ConvShape& s) {
+std::size_t packed_bytes_words(const ConvShape& given) {
+  const ConvShape s = with_joined_taps(given);
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
   return static_cast<std::size_t>(weights_offset(slots) + 2 * slots * s.kh * s.kw * round_up(s.c / s.groups, 2));
 }
 
-void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+void pack_words(const ConvShape& given, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  const ConvShape s = with_joined_taps(given);
+  const StepWeights place(given);
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
-  auto* out = reinterpret_cast<std::int16_t*>(pack_header(s, kBlock, weights, weight_zero_points, packed));
+  auto* out = reinterpret_cast<std::int16_t*>(pack_header(given, kBlock, weights, weight_zero_points, packed));
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
@@ -121,7 +141,7 @@ void pack_words(const ConvShape& s, const std::int8_t* weights, const std::int32
             for (std::int64_t k = c; k < c + 2; ++k) {
               const bool present = o < outputs && k < channels;
               const int zero_point = present && weight_zero_points ? weight_zero_points[g * outputs + o] : 0;
-              const int w = present ? weights[((g * outputs + o) * channels + k) * taps + tap] - zero_point : 0;
+              const int w = present ? weights[place.index(g * outputs + o, tap, k)] - zero_point : 0;
               *out++ = static_cast<std::int16_t>(w);
             }
 }

@@ -72,6 +72,51 @@ struct DepthRuns {
   return result;
 }
 
+// Few channels would leave steps of several channels partly empty. Then the taps of a row are joined to one of kw * c channels,
+// bytes that lie side by side in a copy of the picture with its border. For the kernels in steps; tiles have folded_rows.
+[[maybe_unused]] constexpr bool joins_taps(const ConvShape& s) {
+  return s.groups == 1 && s.c < 8 && s.c % 4 != 0 && s.kw > 1 && s.dilation_w == 1;
+}
+// The convolution over the copy of one picture, whose pixels overlap; else the shape itself.
+[[maybe_unused]] constexpr ConvShape with_joined_taps(const ConvShape& s) {
+  if (!joins_taps(s)) return s;
+  ConvShape result = s;
+  result.n = 1;
+  result.h = (s.oh - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1;
+  result.w = (s.ow - 1) * s.stride_w + s.kw;
+  result.c = s.kw * s.c, result.kw = 1, result.src_stride = s.c;
+  result.pad_top = result.pad_left = 0;
+  return result;
+}
+[[maybe_unused]] constexpr std::int64_t joined_picture_bytes(const ConvShape& s) {
+  if (!joins_taps(s)) return 0;
+  const ConvShape joined = with_joined_taps(s);
+  return round_up(joined.h * joined.w * s.c + 64, 64);  // 64 bytes behind it may be read
+}
+// Copies what output rows [begin, end) of an image need into `picture`.
+[[maybe_unused]] inline void copy_joined_picture(const ConvShape& s, const ConvArgs& a, std::int64_t image, std::int64_t begin,
+                                                 std::int64_t end, std::uint8_t* picture) {
+  const ConvShape joined = with_joined_taps(s);
+  const std::int64_t inside = s.pad_left + s.w < joined.w ? s.pad_left + s.w : joined.w;  // columns up to here, if any
+  for (std::int64_t y = begin * s.stride_h; y < (end - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1; ++y) {
+    const std::int64_t iy = y - s.pad_top, pitch = joined.w * s.c;
+    std::uint8_t* out = picture + y * pitch;
+    if (iy < 0 || iy >= s.h || s.pad_left >= inside) {
+      __builtin_memset(out, a.src_zero_point, static_cast<std::size_t>(pitch));
+      continue;
+    }
+    const std::uint8_t* in = a.src + (image * s.h + iy) * s.w * s.src_stride;
+    __builtin_memset(out, a.src_zero_point, static_cast<std::size_t>(s.pad_left * s.c));
+    if (s.src_stride == s.c) {
+      __builtin_memcpy(out + s.pad_left * s.c, in, static_cast<std::size_t>((inside - s.pad_left) * s.c));
+    } else {
+      for (std::int64_t x = s.pad_left; x < inside; ++x, in += s.src_stride)
+        __builtin_memcpy(out + x * s.c, in, static_cast<std::size_t>(s.c));
+    }
+    __builtin_memset(out + inside * s.c, a.src_zero_point, static_cast<std::size_t>((joined.w - inside) * s.c));
+  }
+}
+
 // Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
 struct Split {
   Part pixels, blocks;
@@ -84,6 +129,22 @@ struct Split {
       workers > 1 && blocks >= 2 * workers && (pixels < 4 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
   if (by_blocks) return {{0, pixels}, part(blocks, worker, workers)};
   return {part(pixels, worker, workers), {0, blocks}};
+}
+
+// Calls run(args of one picture, its part of the split) for the copy of every picture.
+template <class Run>
+void for_each_joined_picture(const ConvShape& s, const ConvArgs& a, const Split& split, std::uint8_t* picture, const Run& run) {
+  const std::int64_t pixels = s.oh * s.ow, element = a.output == ConvOutput::u8 ? 1 : 4;
+  for (std::int64_t image = split.pixels.begin / pixels; image * pixels < split.pixels.end; ++image) {
+    const std::int64_t begin = split.pixels.begin - image * pixels, end = split.pixels.end - image * pixels;
+    const Split own = {{begin > 0 ? begin : 0, end < pixels ? end : pixels}, split.blocks};
+    copy_joined_picture(s, a, image, own.pixels.begin / s.ow, (own.pixels.end - 1) / s.ow + 1, picture);
+    ConvArgs one = a;
+    one.src = picture;
+    one.dst = static_cast<std::uint8_t*>(a.dst) + image * pixels * s.dst_stride * element;
+    if (a.row_scale) one.row_scale = a.row_scale + image * pixels;
+    run(one, own);
+  }
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ template <class Dot>
 struct Geometry {
   std::int64_t channels, outputs, taps, steps, blocks, block_bytes, panel_pitch;
 
-  explicit Geometry(const ConvShape& s)
+  explicit Geometry(const ConvShape& s)  // taps joined
       : channels(s.c / s.groups),
         outputs(s.o / s.groups),
         taps(s.kh * s.kw),
@@ -117,22 +117,25 @@ void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8
 }
 
 template <class Dot>
-void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
+std::int64_t conv_worker_bytes(const ConvShape& s) {
+  return Geometry<Dot>(with_joined_taps(s)).worker_bytes() + joined_picture_bytes(s);
+}
+
+// The pixels and blocks of `split`.
+template <class Dot>
+void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requantize& requantize, const Split& split,
+               std::uint8_t* scratch) {
   const Geometry<Dot> g(s);
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
-  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + g.worker_bytes() * worker;
   auto* panel = reinterpret_cast<typename Dot::Element*>(scratch);
   std::uint8_t* outside = scratch + g.panel_bytes();
   __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(g.channels + 64, 64)));
 
-  const std::int64_t all_blocks = s.groups * g.blocks;
-  const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kMostRows, worker, workers);
   const std::int64_t row_count = split.pixels.end - split.pixels.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
   const std::int64_t chunk = g.block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / g.block_bytes;
   const bool with_sums = Dot::kWeightOffset != 0 || (Dot::kNeedsSums && header->has_weight_zero_points);
-  const typename Dot::Requantize requantize(a, *header, s.o);
   std::int32_t sums[kMostRows];
   for (std::int64_t begin = split.blocks.begin, end; begin < split.blocks.end; begin = end) {
     const std::int64_t group = begin / g.blocks;
@@ -163,6 +166,20 @@ void run_conv(const ConvShape& s, const ConvArgs& a, int worker, int workers) {
       }
     }
   }
+}
+
+template <class Dot>
+void run_conv(const ConvShape& given, const ConvArgs& a, int worker, int workers) {
+  const ConvShape s = with_joined_taps(given);
+  const Geometry<Dot> g(s);
+  const typename Dot::Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
+  const std::int64_t all_blocks = s.groups * g.blocks;
+  const Split split = split_work(given, all_blocks, all_blocks * g.block_bytes, kMostRows, worker, workers);
+  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + conv_worker_bytes<Dot>(given) * worker;
+  if (!joins_taps(given)) return run_split<Dot>(s, a, requantize, split, scratch);
+  for_each_joined_picture(given, a, split, scratch + g.worker_bytes(), [&](const ConvArgs& one, const Split& part_of_one) {
+    run_split<Dot>(s, one, requantize, part_of_one, scratch);
+  });
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct WordDot {
 }  // namespace
 
 std::size_t conv_workspace_6x16x2_avx2(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(Geometry<WordDot>(s).worker_bytes() * workers);
+  return static_cast<std::size_t>(conv_worker_bytes<WordDot>(s) * workers);
 }
 
 void conv_u8s8s32_6x16x2_avx2(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {

@@ -35,7 +35,7 @@ struct Requantize {
         narrow(quantized(a, a.low) != 0 || quantized(a, a.high) != static_cast<char>(255)),
         bounded(false),
         biased(false) {
-    if (a.output == ConvOutput::s32) return;
+    if (a.output != ConvOutput::u8) return;
     __m512 largest_scale = _mm512_setzero_ps(), least_scale = _mm512_setzero_ps();
     __m512i largest_comp = _mm512_setzero_si512();
     for (std::int64_t i = 0; i < outputs; i += 16) {

@@ -13,9 +13,10 @@
 namespace zeropoint::kernels {
 namespace {
 
-constexpr int kLanes = 16;                             // output channels of a block and a register
-constexpr int kMostRows = 14;                          // pixels of a tile
-constexpr int kFewRows = 6;                            // up to here a tile is 4 blocks wide, else 2
+constexpr int kLanes = 16;     // output channels of a block and a register
+constexpr int kMostRows = 14;  // pixels of a tile that is 1 or 2 blocks wide,
+constexpr int kFewRows = 6;    // 3 or 4 blocks
+constexpr int kMostBlocks = 4;
 constexpr int kPointerPitch = 16;                      // addresses a tap in the table
 constexpr std::int64_t kWeightChunkBytes = 512 << 10;  // weights that all tiles use before the next ones: within L2
 
@@ -54,13 +55,57 @@ __attribute__((noinline)) void store_wide(const Tile& t, const __m512i* sums, in
     }
 }
 
+template <bool kBiased, int kRows, int kBlocks>
+__attribute__((always_inline)) inline void store_u8(const Tile& t, const __m512i (&acc)[kRows][kBlocks]) {
+  const Requantize& requantize = *t.requantize;
+  __m512 scale[kBlocks], shift[kBlocks];
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const auto mask = static_cast<__mmask16>(first(t.channels > b * kLanes ? t.channels - b * kLanes : 0));
+    scale[b] = _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes);
+    shift[b] = _mm512_mul_ps(scale[b], _mm512_set1_ps(Requantize::kShift));
+  }
+  const auto v = [&](int r, int b) __attribute__((always_inline)) {
+    const int block = b < kBlocks ? b : 0;
+    return Requantize::value<kBiased>(acc[r < kRows ? r : kRows - 1][block], scale[block], shift[block]);
+  };
+  auto* out = static_cast<std::uint8_t*>(t.dst);
+  const std::int64_t stride = t.shape->dst_stride;
+  const __mmask64 mask = first(t.channels);
+  if constexpr (kBlocks >= 3) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r)
+      if (r < t.rows)
+        _mm512_mask_storeu_epi8(out + r * stride, mask, requantize.in_order<kBiased>(v(r, 0), v(r, 1), v(r, 2), v(r, 3)));
+  } else if constexpr (kBlocks == 2) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r += 2) {
+      const __m512i q = requantize.in_order<kBiased>(v(r, 0), v(r, 1), v(r + 1, 0), v(r + 1, 1));
+      const auto mask32 = static_cast<__mmask32>(mask);
+      if (r < t.rows) _mm256_mask_storeu_epi8(out + r * stride, mask32, _mm512_castsi512_si256(q));
+      if (r + 1 < t.rows) _mm256_mask_storeu_epi8(out + (r + 1) * stride, mask32, _mm512_extracti64x4_epi64(q, 1));
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; r += 4) {
+      const __m512i q = requantize.in_order<kBiased>(v(r, 0), v(r + 1, 0), v(r + 2, 0), v(r + 3, 0));
+      const auto mask16 = static_cast<__mmask16>(mask);
+      if (r < t.rows) _mm_mask_storeu_epi8(out + r * stride, mask16, _mm512_castsi512_si128(q));
+      if (r + 1 < t.rows) _mm_mask_storeu_epi8(out + (r + 1) * stride, mask16, _mm512_extracti32x4_epi32(q, 1));
+      if (r + 2 < t.rows) _mm_mask_storeu_epi8(out + (r + 2) * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
+      if (r + 3 < t.rows) _mm_mask_storeu_epi8(out + (r + 3) * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
+    }
+  }
+}
+
 template <int kRows, int kBlocks>
 __attribute__((noinline)) void compute_tile(const Tile& t) {
   __m512i acc[kRows][kBlocks];
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
     const auto mask = static_cast<__mmask16>(first(t.channels > b * kLanes ? t.channels - b * kLanes : 0));
-    const __m512i comp = _mm512_maskz_loadu_epi32(mask, t.comp + b * kLanes);
+    const __m512i bias = _mm512_set1_epi32(t.requantize->biased ? Requantize::kBias : 0);
+    const __m512i comp = _mm512_add_epi32(_mm512_maskz_loadu_epi32(mask, t.comp + b * kLanes), bias);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) acc[r][b] = comp;
     if (t.sums) {
@@ -101,42 +146,8 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
     store_wide(t, sums, kBlocks);
     return;
   }
-  const Requantize& requantize = *t.requantize;
-  __m512 scale[kBlocks];
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-    const auto mask = static_cast<__mmask16>(first(t.channels > b * kLanes ? t.channels - b * kLanes : 0));
-    scale[b] = _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes);
-  }
-  const auto v = [&](int r, int b) __attribute__((always_inline)) {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r < kRows ? r : kRows - 1][b < kBlocks ? b : 0]), scale[b < kBlocks ? b : 0]);
-  };
-  auto* out = static_cast<std::uint8_t*>(t.dst);
-  const std::int64_t stride = t.shape->dst_stride;
-  const __mmask64 mask = first(t.channels);
-  if constexpr (kBlocks >= 3) {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-      if (r < t.rows) _mm512_mask_storeu_epi8(out + r * stride, mask, requantize.in_order(v(r, 0), v(r, 1), v(r, 2), v(r, 3)));
-  } else if constexpr (kBlocks == 2) {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; r += 2) {
-      const __m512i q = requantize.in_order(v(r, 0), v(r, 1), v(r + 1, 0), v(r + 1, 1));
-      const auto mask32 = static_cast<__mmask32>(mask);
-      if (r < t.rows) _mm256_mask_storeu_epi8(out + r * stride, mask32, _mm512_castsi512_si256(q));
-      if (r + 1 < t.rows) _mm256_mask_storeu_epi8(out + (r + 1) * stride, mask32, _mm512_extracti64x4_epi64(q, 1));
-    }
-  } else {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; r += 4) {
-      const __m512i q = requantize.in_order(v(r, 0), v(r + 1, 0), v(r + 2, 0), v(r + 3, 0));
-      const auto mask16 = static_cast<__mmask16>(mask);
-      if (r < t.rows) _mm_mask_storeu_epi8(out + r * stride, mask16, _mm512_castsi512_si128(q));
-      if (r + 1 < t.rows) _mm_mask_storeu_epi8(out + (r + 1) * stride, mask16, _mm512_extracti32x4_epi32(q, 1));
-      if (r + 2 < t.rows) _mm_mask_storeu_epi8(out + (r + 2) * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
-      if (r + 3 < t.rows) _mm_mask_storeu_epi8(out + (r + 3) * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
-    }
-  }
+  if (t.requantize->biased) return store_u8<true>(t, acc);
+  store_u8<false>(t, acc);
 }
 
 using TileFunction = void (*)(const Tile&);
@@ -145,7 +156,7 @@ TileFunction tile_function(int rows, int blocks) {
 #define ZEROPOINT_NARROW(R) {&compute_tile<R, 1>, &compute_tile<R, 2>, &compute_tile<R, 3>, &compute_tile<R, 4>}
 #define ZEROPOINT_TALL(R) {&compute_tile<R, 1>, &compute_tile<R, 2>, nullptr, nullptr}
   static constexpr TileFunction kFunctions[][4] = {
-      ZEROPOINT_NARROW(1), ZEROPOINT_NARROW(2), ZEROPOINT_NARROW(3), ZEROPOINT_NARROW(4), ZEROPOINT_NARROW(6),
+      ZEROPOINT_NARROW(1), ZEROPOINT_NARROW(2), ZEROPOINT_NARROW(3), ZEROPOINT_NARROW(4), ZEROPOINT_NARROW(5),
       ZEROPOINT_NARROW(6), ZEROPOINT_TALL(8),   ZEROPOINT_TALL(8),   ZEROPOINT_TALL(10),  ZEROPOINT_TALL(10),
       ZEROPOINT_TALL(12),  ZEROPOINT_TALL(12),  ZEROPOINT_TALL(14),  ZEROPOINT_TALL(14)};
 #undef ZEROPOINT_NARROW
@@ -212,34 +223,31 @@ void sum_inputs(const std::uint8_t* const* pointers, std::int64_t taps, std::int
 }
 
 std::int64_t pointer_bytes(const ConvShape& s) { return s.kh * s.kw * kPointerPitch * 8; }
-std::int64_t worker_bytes(const ConvShape& s) { return pointer_bytes(s) + round_up(s.c / s.groups + 64, 64); }
+std::int64_t tile_bytes(const ConvShape& s) { return pointer_bytes(s) + round_up(s.c / s.groups + 64, 64); }
+std::int64_t worker_bytes(const ConvShape& s) { return tile_bytes(with_joined_taps(s)) + joined_picture_bytes(s); }
+
+std::int64_t blocks_of(const ConvShape& s) { return (s.o / s.groups + kLanes - 1) / kLanes; }  // of a group
+std::int64_t block_bytes_of(const ConvShape& s) { return s.kh * s.kw * ((s.c / s.groups + 3) / 4) * 64; }
 
 int element_bytes(ConvOutput output) { return output == ConvOutput::u8 ? 1 : 4; }
 
-}  // namespace
-
-std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& s, int workers) {
-  return static_cast<std::size_t>(worker_bytes(s) * workers);
-}
-
-void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
+// The pixels and blocks of `split`.
+void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requantize, const Split& split, std::uint8_t* scratch) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, steps = (channels + 3) / 4;
-  const std::int64_t blocks = (outputs + kLanes - 1) / kLanes, block_bytes = taps * steps * 64;
+  const std::int64_t blocks = blocks_of(s), block_bytes = block_bytes_of(s);
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * blocks * kLanes);
 
-  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + worker_bytes(s) * worker;
   auto** pointers = reinterpret_cast<const std::uint8_t**>(scratch);
   std::uint8_t* outside = scratch + pointer_bytes(s);
   __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(channels + 64, 64)));
 
-  const Split split = split_work(s, s.groups * blocks, s.groups * blocks * block_bytes, kMostRows, worker, workers);
   const Part rows = split.pixels, columns = split.blocks;
-  const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
+  const std::int64_t tallest = blocks > 2 ? 2 * kFewRows : kMostRows;
+  const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + tallest - 1) / tallest;
   const std::int64_t chunk = block_bytes * 4 > kWeightChunkBytes ? 4 : kWeightChunkBytes / block_bytes / 4 * 4;
 
-  const Requantize requantize(a, *header, s.o);
   std::int32_t sums[kPointerPitch];
   for (std::int64_t begin = columns.begin, end; begin < columns.end; begin = end) {
     const std::int64_t group = begin / blocks;
@@ -248,35 +256,57 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& s, const ConvArgs& a, int 
     if (end > columns.end) end = columns.end;
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       const Part pixel = part(row_count, tile, tiles);
-      const int tile_rows = static_cast<int>(pixel.end - pixel.begin), wide = tile_rows <= kFewRows ? 4 : 2;
+      const int tile_rows = static_cast<int>(pixel.end - pixel.begin);
       make_pointers(s, a.src + group * channels, outside, rows.begin + pixel.begin, tile_rows, pointers);
       if (header->has_weight_zero_points) sum_inputs(pointers, taps, channels, sums);
-      for (std::int64_t block = begin; block < end; block += wide) {
+      for (std::int64_t block = begin; block < end; block += kMostBlocks) {
         const std::int64_t in_group = (block - group * blocks) * kLanes, left = outputs - in_group;
         const std::int64_t first_channel = group * outputs + in_group;
-        const int width = end - block < wide ? static_cast<int>(end - block) : wide;
-        const Tile t{.pointers = pointers,
-                     .taps = taps,
-                     .steps = steps,
-                     .weights = weights + block * block_bytes,
-                     .block_bytes = block_bytes,
-                     .comp = a.comp + first_channel,
-                     .scale = a.scale ? a.scale + first_channel : nullptr,
-                     .bias = a.bias ? a.bias + first_channel : nullptr,
-                     .row_scale = a.row_scale ? a.row_scale + rows.begin + pixel.begin : nullptr,
-                     .weight_zero_points = weight_zero_points + block * kLanes,
-                     .sums = header->has_weight_zero_points ? sums : nullptr,
-                     .dst = static_cast<std::uint8_t*>(a.dst) +
-                            ((rows.begin + pixel.begin) * s.dst_stride + first_channel) * element_bytes(a.output),
-                     .rows = tile_rows,
-                     .channels = left < width * kLanes ? static_cast<int>(left) : width * kLanes,
-                     .shape = &s,
-                     .args = &a,
-                     .requantize = &requantize};
-        tile_function(tile_rows, width)(t);
+        const int width = end - block < kMostBlocks ? static_cast<int>(end - block) : kMostBlocks;
+        const int height = width > 2 && tile_rows > kFewRows ? (tile_rows + 1) / 2 : tile_rows;
+        for (int row = 0; row < tile_rows; row += height) {
+          const std::int64_t first_pixel = rows.begin + pixel.begin + row;
+          const Tile t{
+              .pointers = pointers + row,
+              .taps = taps,
+              .steps = steps,
+              .weights = weights + block * block_bytes,
+              .block_bytes = block_bytes,
+              .comp = a.comp + first_channel,
+              .scale = a.scale ? a.scale + first_channel : nullptr,
+              .bias = a.bias ? a.bias + first_channel : nullptr,
+              .row_scale = a.row_scale ? a.row_scale + first_pixel : nullptr,
+              .weight_zero_points = weight_zero_points + block * kLanes,
+              .sums = header->has_weight_zero_points ? sums + row : nullptr,
+              .dst = static_cast<std::uint8_t*>(a.dst) + (first_pixel * s.dst_stride + first_channel) * element_bytes(a.output),
+              .rows = tile_rows - row < height ? tile_rows - row : height,
+              .channels = left < width * kLanes ? static_cast<int>(left) : width * kLanes,
+              .shape = &s,
+              .args = &a,
+              .requantize = &requantize};
+          tile_function(t.rows, width)(t);
+        }
       }
     }
   }
+}
+
+}  // namespace
+
+std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& s, int workers) {
+  return static_cast<std::size_t>(worker_bytes(s) * workers);
+}
+
+void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& given, const ConvArgs& a, int worker, int workers) noexcept {
+  const ConvShape s = with_joined_taps(given);
+  const Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
+  const std::int64_t blocks = s.groups * blocks_of(s);
+  const Split split = split_work(given, blocks, blocks * block_bytes_of(s), kMostRows, worker, workers);
+  auto* scratch = static_cast<std::uint8_t*>(a.workspace) + worker_bytes(given) * worker;
+  if (!joins_taps(given)) return run_split(s, a, requantize, split, scratch);
+  for_each_joined_picture(given, a, split, scratch + tile_bytes(s), [&](const ConvArgs& one, const Split& part_of_one) {
+    run_split(s, one, requantize, part_of_one, scratch);
+  });
 }
 
 }  // namespace zeropoint::kernels
