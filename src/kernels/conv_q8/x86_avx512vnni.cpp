@@ -116,6 +116,7 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
     }
   }
 
+  constexpr int kUnrolled = 4;  // the exits of long loops are rarely predicted
   const std::int8_t* weights = t.weights;
   const std::int64_t pitch = t.block_bytes;
   const auto step = [&](const std::uint8_t* const* pointers, std::int64_t offset) __attribute__((always_inline)) {
@@ -134,7 +135,12 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
   };
   for (std::int64_t tap = 0; tap < t.taps; ++tap) {
     const std::uint8_t* const* pointers = t.pointers + tap * kPointerPitch;
-    for (std::int64_t s = 0; s < t.steps; ++s) step(pointers, 4 * s);
+    std::int64_t s = 0;
+    for (; s + kUnrolled <= t.steps; s += kUnrolled) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kUnrolled; ++i) step(pointers, 4 * (s + i));
+    }
+    for (; s < t.steps; ++s) step(pointers, 4 * s);
   }
 
   if (t.args->output != ConvOutput::u8) {
