@@ -6,11 +6,11 @@ import random
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import zeropoint
+from onnxruntime_peer import open_session
 
 # Without VNNI, ONNX Runtime's x86 kernels saturate sums of two u8*s8 products at 16 bits: nothing to compare with.
 CPU = pathlib.Path("/proc/cpuinfo").read_text() if platform.machine() == "x86_64" else "vnni"
@@ -29,16 +29,9 @@ def make_model(nodes, initializers, inputs, outputs, opset=17):
     return model.SerializeToString()
 
 
-def run_onnxruntime(model: bytes, feeds):
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]).run(None, feeds)
-
-
 def assert_same(model: bytes, feeds, note):
     ours = zeropoint.Session(model, threads=1).run(None, feeds)
-    theirs = run_onnxruntime(model, feeds)
+    theirs = open_session(model).run(None, feeds)
     for a, b in zip(ours, theirs, strict=True):
         assert a.dtype == b.dtype and a.shape == b.shape, note
         different = np.flatnonzero(a.ravel() != b.ravel())
@@ -252,7 +245,7 @@ def test_each_node_of_a_file_is_one_step_from_onnxruntime_at_most(name, quantize
     values = dict(
         zip(
             [o.name for o in everything.graph.output],
-            run_onnxruntime(everything.SerializeToString(), {"images": images}),
+            open_session(everything.SerializeToString()).run(None, {"images": images}),
             strict=True,
         )
     )
@@ -266,7 +259,7 @@ def test_each_node_of_a_file_is_one_step_from_onnxruntime_at_most(name, quantize
             graph, opset_imports=model.opset_import, ir_version=model.ir_version
         ).SerializeToString()
         feeds = {v: values[v] for v in inputs}
-        ours, theirs = zeropoint.Session(one, threads=1).run(None, feeds)[0], run_onnxruntime(one, feeds)[0]
+        ours, theirs = zeropoint.Session(one, threads=1).run(None, feeds)[0], open_session(one).run(None, feeds)[0]
         steps = np.abs(ours.astype(int) - theirs.astype(int))
         assert steps.max() <= 1, f"{piece}: {steps.max()} steps apart"
         equal += int((steps == 0).sum())

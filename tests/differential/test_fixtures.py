@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 import zeropoint
+from onnxruntime_peer import open_session, sqnr_db
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -53,20 +53,8 @@ def quantized(fixture: Fixture, tmp_path_factory: pytest.TempPathFactory) -> tup
     return path, json.loads(done.stdout)
 
 
-def load_onnxruntime(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def sqnr_db(reference: np.ndarray, output: np.ndarray) -> float:
-    noise = np.square(reference.astype(np.float64) - output).sum()
-    return float(10 * np.log10(np.square(reference.astype(np.float64)).sum() / noise)) if noise else float("inf")
-
-
 def test_float_equals_onnxruntime(fixture: Fixture) -> None:
-    session, peer = zeropoint.Session(fixture.model, threads=1), load_onnxruntime(fixture.model)
+    session, peer = zeropoint.Session(fixture.model, threads=1), open_session(fixture.model)
     worst = 0.0
     for sample in fixture.samples(3):
         for result, reference in zip(session.run(None, sample), peer.run(None, sample), strict=True):
@@ -79,14 +67,14 @@ def test_float_equals_onnxruntime(fixture: Fixture) -> None:
 def test_quantized_file_is_valid_and_loads(quantized: tuple[Path, dict]) -> None:
     path, _ = quantized
     onnx.checker.check_model(path, full_check=True)
-    load_onnxruntime(path)
+    open_session(path)
 
 
 def test_quantized_runs_alike_everywhere(fixture: Fixture, quantized: tuple[Path, dict]) -> None:
     path, _ = quantized
     ours, peer, exact = (
         zeropoint.Session(path, threads=1),
-        load_onnxruntime(path),
+        open_session(path),
         zeropoint.Session(fixture.model, threads=1),
     )
     to_float, to_peer = [], []

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import zeropoint
+from onnxruntime_peer import open_session
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests/data/foreign"
@@ -521,15 +521,6 @@ def with_integers_shown(model: onnx.ModelProto) -> list[str]:
     return list(shown)
 
 
-def onnxruntime_session(model: onnx.ModelProto, optimized: bool) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if not optimized:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
 def steps_in_float_without_reason(session: zeropoint.Session) -> list[str]:
     head, *lines = session.explain().splitlines()
     numbers, remark = head.index("numbers"), head.index("remark")
@@ -543,7 +534,7 @@ def test_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = with_integers_shown(model)
     names = [o.name for o in model.graph.output]
     engine = zeropoint.Session(model.SerializeToString(), threads=1)
-    literal, optimized = onnxruntime_session(model, False), onnxruntime_session(model, True)
+    literal, optimized = open_session(model, optimize=False), open_session(model)
     integers = list(shown)
     equal = theirs = oracle_equal = total = 0
     for picture in pictures(2, seed=11):

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import zeropoint
+from onnxruntime_peer import open_session, sqnr_db
 
 DATA = Path(__file__).parents[1] / "data"
 MODELS = ["fmnist_resnet8", "fmnist_dscnn"]
@@ -31,20 +32,6 @@ def pictures(count: int, seed: int) -> np.ndarray:
         y, x, size, height = generator.uniform([8, 8, 4, 0.5], [20, 20, 10, 1])
         result.append((height * np.exp(-((row - y) ** 2 + (column - x) ** 2) / size**2) - 0.286) / 0.353)
     return np.stack(result).astype(np.float32)[:, None]
-
-
-def sqnr_db(x: np.ndarray, y: np.ndarray) -> float:
-    error = np.sum((x.astype(np.float64) - y) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(np.sum(x.astype(np.float64) ** 2) / error))
-
-
-def session(path: Path, optimized: Path | None = None) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    if optimized:
-        options.optimized_model_filepath = str(optimized)
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def run(model: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
@@ -85,7 +72,7 @@ def test_onnxruntime_fuses_everything(written: tuple[Path, Path, str], tmp_path:
     original, path, target = written
     if target != "onnxruntime":
         pytest.skip("signed activations are OpenVINO's")
-    session(path, tmp_path / "optimized.onnx")
+    open_session(path, write=tmp_path / "optimized.onnx")
     counts = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
     assert set(counts) <= INTEGER_OPERATORS, counts
     assert counts["QLinearConv"] == sum(node.op_type == "Conv" for node in onnx.load(original).graph.node)
@@ -96,7 +83,7 @@ def test_onnxruntime_fuses_everything(written: tuple[Path, Path, str], tmp_path:
 def test_onnxruntime_agrees_with_float(written: tuple[Path, Path, str]):
     original, path, _ = written
     x = pictures(64, seed=2)
-    expected, actual = run(session(original), x), run(session(path), x)
+    expected, actual = run(open_session(original), x), run(open_session(path), x)
     assert sqnr_db(expected, actual) > 25
     assert np.mean(expected.argmax(1) == actual.argmax(1)) >= 0.95
 
@@ -119,7 +106,7 @@ def test_openvino_fuses_everything(written: tuple[Path, Path, str]):
         assert kind != "Eltwise", "a residual Add runs by itself"
     assert workers == sum(node.op_type in WORKERS for node in onnx.load(original).graph.node)
     x = pictures(64, seed=2)
-    expected = run(session(original), x)
+    expected = run(open_session(original), x)
     request = compiled.create_infer_request()
     actual = np.concatenate([next(iter(request.infer({0: picture[None]}).values())).copy() for picture in x])
     assert sqnr_db(expected, actual) > 25
@@ -132,4 +119,4 @@ def test_engine_agrees_with_onnxruntime(written: tuple[Path, Path, str]):
     ours = zeropoint.Session(path, threads=1)
     assert ours.integer_coverage == 1
     actual = np.concatenate([ours.run(None, {"images": picture[None]})[0] for picture in x])
-    assert sqnr_db(run(session(path), x), actual) > 35
+    assert sqnr_db(run(open_session(path), x), actual) > 35

@@ -11,24 +11,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import zeropoint
+from onnxruntime_peer import open_session, sqnr_db
 
 DATA = Path(__file__).parents[1] / "data"
 
 
 def session(path: Path, optimize: bool = True) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     # Activations stay in float: MatMulNBits would else be free to round them.
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def sqnr_db(x: np.ndarray, y: np.ndarray) -> float:
-    error = np.sum((x.astype(np.float64) - y) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(np.sum(x.astype(np.float64) ** 2) / error))
+    return open_session(path, optimize=optimize, entries={"session.qdq_matmulnbits_accuracy_level": "1"})
 
 
 @pytest.mark.parametrize("name", ["fmnist_vit", "fmnist_lstm", "fmnist_resnet8", "fmnist_dscnn"])

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
+from onnxruntime_peer import open_session, sqnr_db
 
 ROOT = Path(__file__).resolve().parents[2]
 ZEROPOINT = Path(os.environ.get("ZEROPOINT", ROOT / "build/release/zeropoint"))
@@ -411,22 +412,6 @@ def feeds(model: onnx.ModelProto, seed: int) -> dict[str, np.ndarray]:
     return result
 
 
-def sqnr_db(x: np.ndarray, y: np.ndarray) -> float:
-    signal, error = np.sum(x.astype(np.float64) ** 2), np.sum((x.astype(np.float64) - y) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(signal / error))
-
-
-def session(path: Path, optimize: bool = True, write: Path | None = None) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    if write:
-        options.optimized_model_filepath = str(write)
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
 def zeropoint(*arguments) -> subprocess.CompletedProcess[str]:
     return subprocess.run([ZEROPOINT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
@@ -459,10 +444,10 @@ def check(model: onnx.ModelProto, folder: Path, case: Case, *more: str) -> dict:
     onnx.checker.check_model(str(quantized), full_check=True)
     written = onnx.load(quantized)
     assert {opset.domain for opset in written.opset_import} <= {"", "ai.onnx"}
-    optimized = session(quantized, write=folder / "optimized.onnx")
+    optimized = open_session(quantized, write=folder / "optimized.onnx")
     inputs = feeds(model, 7)
-    expected = session(original).run(None, inputs)
-    literal = session(quantized, optimize=False).run(None, inputs)
+    expected = open_session(original).run(None, inputs)
+    literal = open_session(quantized, optimize=False).run(None, inputs)
     fused = optimized.run(None, inputs)
     for want, a, b in zip(expected, literal, fused, strict=True):
         assert a.shape == want.shape
@@ -525,7 +510,7 @@ def test_other_targets(name: str, target: str, tmp_path: Path):
         settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
         request = core.compile_model(core.read_model(quantized), "CPU", settings).create_infer_request()
         inputs = feeds(model, 7)
-        expected = session(quantized, optimize=False).run(None, inputs)
+        expected = open_session(quantized, optimize=False).run(None, inputs)
         for want, value in zip(expected, request.infer(inputs).values(), strict=True):
             assert sqnr_db(want, value) > 25, "OpenVINO computes it otherwise"
 
