@@ -12,6 +12,8 @@ struct WordDot {
   static constexpr int kChannels = 2, kCopied = 16;
   static constexpr bool kNeedsSums = false;
   static constexpr int kWeightOffset = 0;
+  static constexpr bool kInPlace = false;
+  static constexpr std::int64_t kDepthPart = std::int64_t{1} << 40;  // all
 
   static void copy(Element* to, const std::uint8_t* from) {
     const uint8x16_t bytes = vld1q_u8(from);

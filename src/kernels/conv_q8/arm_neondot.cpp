@@ -12,6 +12,8 @@ struct DwordDot {
   static constexpr int kChannels = 4, kCopied = 16;
   static constexpr bool kNeedsSums = true;
   static constexpr int kWeightOffset = 128;
+  static constexpr bool kInPlace = false;
+  static constexpr std::int64_t kDepthPart = std::int64_t{1} << 40;  // all
 
   static void copy(Element* to, const std::uint8_t* from) { vst1q_u8(to, vld1q_u8(from)); }
   static std::int32_t total(const std::uint8_t* in, std::int64_t count) {

@@ -11,6 +11,8 @@ struct QwordDot {
   static constexpr int kChannels = 8, kCopied = 16;
   static constexpr bool kNeedsSums = true;
   static constexpr int kWeightOffset = 0;
+  static constexpr bool kInPlace = false;
+  static constexpr std::int64_t kDepthPart = std::int64_t{1} << 40;  // all
 
   static void copy(Element* to, const std::uint8_t* from) { vst1q_u8(to, vld1q_u8(from)); }
   static std::int32_t total(const std::uint8_t* in, std::int64_t count) { return plain_total(in, count); }

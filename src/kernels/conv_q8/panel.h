@@ -9,6 +9,8 @@
 //   kNeedsSums, total()   whether weight zero points meet sums of inputs in the tile; else packing has subtracted them
 //   kWeightOffset         what packing has added to each weight, those of padding too; if not 0, every tile needs sums
 //   Requantize            what the epilogue knows of all outputs, made once a run
+//   kInPlace              products of matrices need no panel: a row of src is one, up to bytes that meet zero weights
+//   kDepthPart            steps that a tile does before all other blocks do them too, so that they stay in L1
 #pragma once
 
 #include "kernels/conv_q8/packed.h"
@@ -18,7 +20,7 @@ namespace {
 
 constexpr int kBlock = 16, kMostRows = 6;
 constexpr std::int64_t kPanelSlack = 32;               // elements that copies may write past a row
-constexpr std::int64_t kWeightChunkBytes = 256 << 10;  // weights that all tiles use before the next ones
+constexpr std::int64_t kWeightChunkBytes = 768 << 10;  // weights that all tiles use before the next ones: within L2
 
 template <class Dot>
 struct Geometry {
@@ -36,7 +38,11 @@ struct Geometry {
   std::int64_t panel_bytes() const {
     return kMostRows * panel_pitch * static_cast<std::int64_t>(sizeof(typename Dot::Element));
   }
-  std::int64_t worker_bytes() const { return panel_bytes() + round_up(channels + 64, 64); }
+  std::int64_t parts() const { return (taps * steps + Dot::kDepthPart - 1) / Dot::kDepthPart; }
+  std::int64_t chunk() const { return block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / block_bytes; }  // blocks
+  std::int64_t carried_bytes() const { return parts() > 1 ? chunk() * kMostRows * kBlock * 4 : 0; }
+  std::int64_t outside_bytes() const { return round_up(channels + 64, 64); }
+  std::int64_t worker_bytes() const { return panel_bytes() + outside_bytes() + carried_bytes(); }
 };
 
 template <class Dot>
@@ -48,6 +54,8 @@ struct Tile {
   const std::int8_t* weights;
   const std::int32_t* weight_zero_points;   // of the block's channels
   const std::int32_t* sums;                 // [rows], or null
+  const std::int32_t* carried_in;           // [rows][kBlock] sums of the depth before, or null at its start
+  std::int32_t* carried_out;                // where they go, or null at its end
   std::int64_t pixel, channel, dst_stride;  // of the first row, of the block's first output
   int rows, channels;
 };
@@ -86,6 +94,17 @@ void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8
                 std::int64_t first, int rows, typename Dot::Element* panel, std::int32_t* sums) {
   const ConvShape s = shape;  // a copy that the stores of bytes cannot change
   const std::int64_t channels = g.channels, tap_elements = g.steps * Dot::kChannels;
+  if (is_matrix_product(s)) {
+    for (int r = 0; r < rows; ++r, panel += g.panel_pitch) {
+      const std::uint8_t* in = src + (first + r) * s.src_stride;
+      for (std::int64_t c = 0; c < channels; c += Dot::kCopied) Dot::copy(panel + c, in + c);
+      if constexpr (Dot::kWeightOffset != 0)
+        for (std::int64_t k = channels; k < tap_elements; ++k) panel[k] = 0;
+      if constexpr (Dot::kNeedsSums)
+        if (sums) sums[r] = Dot::total(in, channels);
+    }
+    return;
+  }
   std::int64_t image = first / (s.oh * s.ow), oy = first / s.ow % s.oh, ox = first % s.ow;
   for (int r = 0; r < rows; ++r) {
     const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
@@ -131,11 +150,13 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.groups * g.blocks * kBlock);
   auto* panel = reinterpret_cast<typename Dot::Element*>(scratch);
   std::uint8_t* outside = scratch + g.panel_bytes();
-  __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(g.channels + 64, 64)));
+  __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(g.outside_bytes()));
+  auto* carried = reinterpret_cast<std::int32_t*>(outside + g.outside_bytes());
 
   const std::int64_t row_count = split.pixels.end - split.pixels.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
-  const std::int64_t chunk = g.block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / g.block_bytes;
+  const std::int64_t chunk = g.chunk(), parts = g.parts(), steps = g.taps * g.steps;
   const bool with_sums = Dot::kWeightOffset != 0 || (Dot::kNeedsSums && header->has_weight_zero_points);
+  const bool in_place = Dot::kInPlace && is_matrix_product(s) && !with_sums;
   std::int32_t sums[kMostRows];
   for (std::int64_t begin = split.blocks.begin, end; begin < split.blocks.end; begin = end) {
     const std::int64_t group = begin / g.blocks;
@@ -146,23 +167,36 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
       const Part rows = part(row_count, tile, tiles);
       const std::int64_t first = split.pixels.begin + rows.begin;
       const int count = static_cast<int>(rows.end - rows.begin);
-      fill_panel(s, g, a.src + group * g.channels, outside, first, count, panel, with_sums ? sums : nullptr);
-      for (std::int64_t block = begin; block < end; ++block) {
-        const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
-        const std::int64_t left = g.outputs - in_group;
-        run_tile(Tile<Dot>{.args = &a,
-                           .requantize = &requantize,
-                           .panel = panel,
-                           .panel_pitch = g.panel_pitch,
-                           .steps = g.taps * g.steps,
-                           .weights = weights + block * g.block_bytes,
-                           .weight_zero_points = weight_zero_points + block * kBlock,
-                           .sums = with_sums ? sums : nullptr,
-                           .pixel = first,
-                           .channel = channel,
-                           .dst_stride = s.dst_stride,
-                           .rows = count,
-                           .channels = left < kBlock ? static_cast<int>(left) : kBlock});
+      const std::uint8_t* src = a.src + group * g.channels;
+      const auto* rows_in = panel;
+      std::int64_t pitch = g.panel_pitch;
+      if (in_place) {
+        rows_in = reinterpret_cast<const typename Dot::Element*>(src + first * s.src_stride), pitch = s.src_stride;
+      } else {
+        fill_panel(s, g, src, outside, first, count, panel, with_sums ? sums : nullptr);
+      }
+      for (std::int64_t part_index = 0; part_index < parts; ++part_index) {
+        const Part depth = part(steps, part_index, parts);
+        for (std::int64_t block = begin; block < end; ++block) {
+          const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
+          const std::int64_t left = g.outputs - in_group;
+          std::int32_t* own = carried + (block - begin) * kMostRows * kBlock;
+          run_tile(Tile<Dot>{.args = &a,
+                             .requantize = &requantize,
+                             .panel = rows_in + depth.begin * Dot::kChannels,
+                             .panel_pitch = pitch,
+                             .steps = depth.end - depth.begin,
+                             .weights = weights + block * g.block_bytes + depth.begin * (g.block_bytes / steps),
+                             .weight_zero_points = weight_zero_points + block * kBlock,
+                             .sums = with_sums ? sums : nullptr,
+                             .carried_in = part_index > 0 ? own : nullptr,
+                             .carried_out = part_index + 1 < parts ? own : nullptr,
+                             .pixel = first,
+                             .channel = channel,
+                             .dst_stride = s.dst_stride,
+                             .rows = count,
+                             .channels = left < kBlock ? static_cast<int>(left) : kBlock});
+        }
       }
     }
   }

@@ -12,6 +12,9 @@ struct WordDot {
   static constexpr int kChannels = 2, kCopied = 16;
   static constexpr bool kNeedsSums = false;
   static constexpr int kWeightOffset = 0;
+  static constexpr bool kInPlace = false;
+  static constexpr std::int64_t kDepthPart = 288;
+  static constexpr int kUnrolled = 1;
   static __attribute__((always_inline)) __m256i multiply_add(__m256i acc, __m256i x, __m256i w) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(x, w));
   }

@@ -9,8 +9,8 @@
 namespace zeropoint::kernels {
 namespace {
 
-template <class Dot, int kRows>
-void store_wide(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask0, __m256i mask1) {
+template <class Dot, int kRows, int kVectors>
+void store_wide(const Tile<Dot>& t, const __m256i (&acc)[kRows][kVectors], __m256i mask0, __m256i mask1) {
   const ConvArgs& a = *t.args;
   const std::int64_t dst = t.pixel * t.dst_stride + t.channel;
   if (a.output == ConvOutput::s32) {
@@ -18,7 +18,7 @@ void store_wide(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       _mm256_maskstore_epi32(out + r * t.dst_stride, mask0, acc[r][0]);
-      _mm256_maskstore_epi32(out + r * t.dst_stride + 8, mask1, acc[r][1]);
+      _mm256_maskstore_epi32(out + r * t.dst_stride + 8, mask1, acc[r][kVectors - 1]);
     }
     return;
   }
@@ -35,12 +35,12 @@ void store_wide(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask
     };
     auto* out = static_cast<float*>(a.dst) + dst + r * t.dst_stride;
     _mm256_maskstore_ps(out, mask0, finish(acc[r][0], scale0, bias0));
-    _mm256_maskstore_ps(out + 8, mask1, finish(acc[r][1], scale1, bias1));
+    _mm256_maskstore_ps(out + 8, mask1, finish(acc[r][kVectors - 1], scale1, bias1));
   }
 }
 
-template <bool kBiased, class Dot, int kRows>
-__attribute__((always_inline)) inline void store_u8(const Tile<Dot>& t, const __m256i (&acc)[kRows][2], __m256i mask0,
+template <bool kBiased, class Dot, int kRows, int kVectors>
+__attribute__((always_inline)) inline void store_u8(const Tile<Dot>& t, const __m256i (&acc)[kRows][kVectors], __m256i mask0,
                                                     __m256i mask1) {
   const ConvArgs& a = *t.args;
   const Requantize& requantize = *t.requantize;
@@ -50,7 +50,7 @@ __attribute__((always_inline)) inline void store_u8(const Tile<Dot>& t, const __
   const __m256 shift[2] = {_mm256_mul_ps(scale[0], factor), _mm256_mul_ps(scale[1], factor)};
   const auto words = [&](int r) __attribute__((always_inline)) {
     return requantize.words<kBiased>(Requantize::value<kBiased>(acc[r][0], scale[0], shift[0]),
-                                     Requantize::value<kBiased>(acc[r][1], scale[1], shift[1]));
+                                     Requantize::value<kBiased>(acc[r][kVectors - 1], scale[1], shift[1]));
   };
   auto* out = static_cast<std::uint8_t*>(a.dst) + t.pixel * t.dst_stride + t.channel;
 #pragma GCC unroll 6
@@ -62,46 +62,75 @@ __attribute__((always_inline)) inline void store_u8(const Tile<Dot>& t, const __
   }
 }
 
-template <class Dot, int kRows>
-__attribute__((noinline)) void compute_tile(const Tile<Dot>& t) {
+template <class Dot, int kRows, int kVectors>
+__attribute__((noinline)) void compute_vectors(const Tile<Dot>& t) {
   const ConvArgs& a = *t.args;
-  const __m256i mask0 = first_lanes(t.channels), mask1 = first_lanes(t.channels - 8);
-  __m256i acc[kRows][2];
-  const std::int32_t* comp = a.comp + t.channel;
+  const __m256i masks[2] = {first_lanes(t.channels), first_lanes(t.channels - 8)};
   const Requantize& requantize = *t.requantize;
-  const __m256i bias = _mm256_set1_epi32(requantize.biased ? Requantize::kBias : 0);
-  const __m256i comp0 = _mm256_add_epi32(_mm256_maskload_epi32(comp, mask0), bias);
-  const __m256i comp1 = _mm256_add_epi32(_mm256_maskload_epi32(comp + 8, mask1), bias);
+  __m256i acc[kRows][kVectors];
+  const auto load = [](const std::int32_t* from)
+                        __attribute__((always_inline)) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); };
+  if (t.carried_in) {
 #pragma GCC unroll 6
-  for (int r = 0; r < kRows; ++r) acc[r][0] = comp0, acc[r][1] = comp1;
-  if (t.sums) {
-    const __m256i zero0 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.weight_zero_points));
-    const __m256i zero1 = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.weight_zero_points + 8));
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = load(t.carried_in + r * kBlock + 8 * v);
+  } else {
+    const __m256i bias = _mm256_set1_epi32(requantize.biased ? Requantize::kBias : 0);
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256i comp = _mm256_add_epi32(_mm256_maskload_epi32(a.comp + t.channel + 8 * v, masks[v]), bias);
 #pragma GCC unroll 6
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i sum = _mm256_set1_epi32(t.sums[r]);
-      acc[r][0] = _mm256_sub_epi32(acc[r][0], _mm256_mullo_epi32(zero0, sum));
-      acc[r][1] = _mm256_sub_epi32(acc[r][1], _mm256_mullo_epi32(zero1, sum));
+      for (int r = 0; r < kRows; ++r) acc[r][v] = comp;
+      if (!t.sums) continue;
+      const __m256i zero_points = load(t.weight_zero_points + 8 * v);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r)
+        acc[r][v] = _mm256_sub_epi32(acc[r][v], _mm256_mullo_epi32(zero_points, _mm256_set1_epi32(t.sums[r])));
     }
   }
   const auto* panel = reinterpret_cast<const char*>(t.panel);
   const std::int64_t pitch = t.panel_pitch * static_cast<std::int64_t>(sizeof(typename Dot::Element));
   const auto* weights = reinterpret_cast<const __m256i*>(t.weights);
-  for (std::int64_t step = 0; step < t.steps; ++step, weights += 2, panel += 4) {
-    const __m256i w0 = _mm256_load_si256(weights), w1 = _mm256_load_si256(weights + 1);
+  const auto step = [&](int i) __attribute__((always_inline)) {
+    __m256i w[kVectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < kVectors; ++v) w[v] = _mm256_load_si256(weights + 2 * i + v);
 #pragma GCC unroll 6
     for (int r = 0; r < kRows; ++r) {
       int dword;
-      __builtin_memcpy(&dword, panel + r * pitch, 4);
+      __builtin_memcpy(&dword, panel + r * pitch + 4 * i, 4);
       const __m256i x = _mm256_set1_epi32(dword);
-      acc[r][0] = Dot::multiply_add(acc[r][0], x, w0);
-      acc[r][1] = Dot::multiply_add(acc[r][1], x, w1);
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = Dot::multiply_add(acc[r][v], x, w[v]);
     }
+  };
+  std::int64_t left = t.steps;
+  for (; left >= Dot::kUnrolled; left -= Dot::kUnrolled, weights += 2 * Dot::kUnrolled, panel += 4 * Dot::kUnrolled) {
+#pragma GCC unroll 4
+    for (int i = 0; i < Dot::kUnrolled; ++i) step(i);
   }
+  if constexpr (Dot::kUnrolled > 1)
+    for (; left > 0; --left, weights += 2, panel += 4) step(0);
 
-  if (a.output != ConvOutput::u8) return store_wide<Dot, kRows>(t, acc, mask0, mask1);
-  if (requantize.biased) return store_u8<true, Dot, kRows>(t, acc, mask0, mask1);
-  store_u8<false, Dot, kRows>(t, acc, mask0, mask1);
+  if (t.carried_out) {
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v)
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(t.carried_out + r * kBlock + 8 * v), acc[r][v]);
+    return;
+  }
+  if (a.output != ConvOutput::u8) return store_wide(t, acc, masks[0], masks[1]);
+  if (requantize.biased) return store_u8<true>(t, acc, masks[0], masks[1]);
+  store_u8<false>(t, acc, masks[0], masks[1]);
+}
+
+// A block of at most 8 channels is half the work.
+template <class Dot, int kRows>
+void compute_tile(const Tile<Dot>& t) {
+  if (t.channels <= 8) return compute_vectors<Dot, kRows, 1>(t);
+  compute_vectors<Dot, kRows, 2>(t);
 }
 
 }  // namespace

@@ -11,6 +11,9 @@ struct DwordDot {
   static constexpr int kChannels = 4, kCopied = 32;
   static constexpr bool kNeedsSums = true;
   static constexpr int kWeightOffset = 0;
+  static constexpr bool kInPlace = true;
+  static constexpr std::int64_t kDepthPart = 288;
+  static constexpr int kUnrolled = 4;
   static std::int32_t total(const std::uint8_t* in, std::int64_t count) { return plain_total(in, count); }
   static __attribute__((always_inline)) __m256i multiply_add(__m256i acc, __m256i x, __m256i w) {
     return _mm256_dpbusd_avx_epi32(acc, x, w);
