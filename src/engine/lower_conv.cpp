@@ -19,7 +19,6 @@ namespace {
 class FloatConvStep : public Step {
  public:
   explicit FloatConvStep(std::shared_ptr<const kernels::ConvF32> conv) : conv_(std::move(conv)) { info.kernel = conv_->name(); }
-  bool single_threaded() const override { return conv_->own_threads(); }
   std::size_t scratch_bytes(int) const override { return conv_->scratch_bytes(); }
   void run(const RunContext& context) const override {
     const auto pointer = [&](ValueId id) { return reinterpret_cast<float*>(context.values[id]); };

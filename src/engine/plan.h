@@ -52,7 +52,7 @@ class Step {
   // the cache while it computes.
   virtual std::span<const std::byte> weights() const { return {}; }
   virtual void runs_before(std::span<const std::byte> /*weights*/) {}
-  virtual bool single_threaded() const { return false; }  // run by the caller alone: references, libraries with own threads
+  virtual bool single_threaded() const { return false; }  // run by the caller alone: references
 
   StepInfo info;
   std::vector<ValueId> inputs, outputs;

@@ -47,7 +47,6 @@ class Blocked final : public ConvF32 {
 
   std::string_view name() const noexcept override { return name_; }
   std::size_t scratch_bytes() const noexcept override { return 0; }
-  bool own_threads() const noexcept override { return false; }
   void run(const float* src, const float* residual, float* dst, void*, int worker, int workers) const noexcept override {
     (depthwise_ ? functions_.depthwise : functions_.dense)(conv_, src, residual, dst, worker, workers);
   }

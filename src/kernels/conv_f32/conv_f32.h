@@ -2,7 +2,7 @@
 //
 // Our own entries add products to the bias with fma in one order (over kernel rows, kernel columns, then input channels; then
 // the residual, then the clamp): the same bytes on every ISA and for any number of workers. oneDNN's entry is outside that
-// promise (it differs between instruction sets, not between numbers of threads).
+// promise (it differs between instruction sets).
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,7 @@ class ConvF32 {
 
   virtual std::string_view name() const noexcept = 0;      // "conv_f32_avx512vnni", "onednn brgconv:avx512_core"
   virtual std::size_t scratch_bytes() const noexcept = 0;  // of one run, all workers together; 64-byte aligned
-  // True: brings its own threads, as many as `create` was told; call run once with worker 0 of 1, outside any pool's region.
-  // False: call run for each worker of `workers` (any number), sharing one scratch.
-  virtual bool own_threads() const noexcept = 0;
+  // Once for each worker of `workers` (any number; best as many as `create` was told), sharing one scratch.
   // residual: null unless the epilogue has one that is not in place.
   virtual void run(const float* src, const float* residual, float* dst, void* scratch, int worker,
                    int workers) const noexcept = 0;
@@ -43,7 +41,7 @@ struct ConvF32Kernel {
   bool (*supports)(const ConvF32Shape& shape);
   // Weights and bias (may be null: zeros) are copied. May return null if the library refuses after all. Throws std::bad_alloc.
   std::unique_ptr<ConvF32> (*create)(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights,
-                                     const float* bias, int threads);
+                                     const float* bias, int workers);
 };
 std::span<const ConvF32Kernel> conv_f32_kernels();  // best first, reference last
 // `library` false: only entries with the same bytes everywhere. A library is also passed over where `isas` is capped below what
@@ -52,6 +50,6 @@ const ConvF32Kernel& select_conv_f32(const ConvF32Shape& shape, IsaSet isas, boo
 
 // Selects and creates, trying the next entry if one refuses. Never null.
 std::unique_ptr<ConvF32> create_conv_f32(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights,
-                                         const float* bias, int threads, IsaSet isas, bool library = true);
+                                         const float* bias, int workers, IsaSet isas, bool library = true);
 
 }  // namespace zeropoint::kernels

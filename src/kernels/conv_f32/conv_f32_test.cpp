@@ -116,7 +116,6 @@ constexpr float kBefore = 0.125F;
 std::vector<float> run(const ConvF32& conv, const ConvF32Shape& s, const Data& data, int workers) {
   std::vector<float> dst(static_cast<std::size_t>(s.n * s.oh * s.ow * s.dst_pixel_stride), kBefore);
   const AlignedBuffer scratch = allocate_aligned(std::max<std::size_t>(conv.scratch_bytes(), 64));
-  if (conv.own_threads()) workers = 1;
   std::vector<std::thread> threads;
   for (int worker = 0; worker < workers; ++worker)
     threads.emplace_back(
@@ -211,11 +210,15 @@ TEST(ConvF32OneDnn, ThreadsDoNotChangeBytes) {
   std::mt19937 random(kSeed);
   for (const ConvF32Shape& s :
        {make_shape(1, 28, 28, 32, 64, 1, 3, 1, 1, 1, 1), make_shape(1, 14, 14, 128, 96, 1, 1, 1, 1, 0, 0),
-        make_shape(1, 28, 28, 48, 48, 48, 5, 2, 1, 2, 2)}) {
+        make_shape(1, 28, 28, 48, 48, 48, 5, 2, 1, 2, 2), make_shape(4, 9, 9, 16, 24, 1, 3, 1, 1, 1, 1),
+        make_shape(1, 1, 5, 512, 320, 1, 1, 1, 1, 0, 0), make_shape(1, 4, 4, 256, 256, 1, 3, 1, 1, 1, 1),
+        make_shape(1, 2, 2, 128, 128, 128, 3, 1, 1, 1, 1)}) {
     const Data data(s, random);
     const auto one = run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, 1), s, data, 1);
     for (const int threads : {2, 3})
-      EXPECT_EQ(run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads), s, data, 1), one);
+      EXPECT_EQ(run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads), s, data, 1) == one, true)
+          << threads << " threads, " << s.ic << " to " << s.oc << " channels, " << s.oh << " x " << s.ow << ", "
+          << create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads)->name();
   }
 }
 #endif

@@ -9,12 +9,12 @@
 namespace zeropoint::kernels {
 
 std::unique_ptr<ConvF32> create_conv_f32_reference(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
-                                                   const float* weights, const float* bias, int threads);
+                                                   const float* weights, const float* bias, int workers);
 bool is_depthwise(const ConvF32Shape& shape);  // one filter a channel
 std::unique_ptr<ConvF32> create_conv_f32_blocked(const char* name, const ConvF32Functions& functions, const ConvF32Shape& shape,
                                                  const ConvF32Epilogue& epilogue, const float* weights, const float* bias);
 bool onednn_supports(const ConvF32Shape& shape);
 std::unique_ptr<ConvF32> create_conv_f32_onednn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
-                                                const float* weights, const float* bias, int threads);
+                                                const float* weights, const float* bias, int workers);
 
 }  // namespace zeropoint::kernels

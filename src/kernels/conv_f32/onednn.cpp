@@ -1,14 +1,21 @@
-// fp32 convolution by oneDNN, channel-last, primitive and packed weights made once.
+// fp32 convolution by oneDNN, channel-last, primitives and packed weights made once.
+//
+// OpenMP's threads keep their cores for milliseconds after each primitive, and a primitive waits for all of them: beside the
+// engine's own threads, or other work on the machine, two threads are slower than one. So a convolution is divided here into
+// one for each worker, which a primitive of one thread computes.
 #if defined(ZEROPOINT_WITH_ONEDNN)
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "kernels/conv_f32/entries.h"
 
 // Of the OpenMP runtime that oneDNN brings; <omp.h> itself is not there for every compiler.
@@ -28,13 +35,13 @@ dnnl::engine& cpu() {
 }
 
 // A primitive runs for ever on as many threads as were set when it was created. The setting belongs to the calling thread but
-// is seen by every user of OpenMP in the process (torch, for one): put it back.
-class ThreadCount {
+// is seen by every user of OpenMP in it (torch, for one): put it back.
+class OneThread {
  public:
-  explicit ThreadCount(int threads) : old_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~ThreadCount() { omp_set_num_threads(old_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
+  OneThread() : old_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(old_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
 
  private:
   int old_;
@@ -45,12 +52,14 @@ memory::desc pixels(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t
   return {{n, c, h, w}, memory::data_type::f32, memory::dims{h * w * stride, 1, w * stride, stride}};
 }
 
-class OneDnn final : public ConvF32 {
+class Primitive {
  public:
-  OneDnn(const ConvF32Shape& s, const ConvF32Epilogue& epilogue, const float* weights, const float* bias, int threads)
-      : threads_(threads), bias_(static_cast<std::size_t>(s.oc)) {
+  // `other`, which may be null, has the same weights: they are packed once if both want the same layout.
+  Primitive(const ConvF32Shape& s, const ConvF32Epilogue& epilogue, const float* weights, const float* bias,
+            const Primitive* other)
+      : bias_(static_cast<std::size_t>(s.oc)) {
     if (bias != nullptr) bias_.assign(bias, bias + s.oc);
-    const ThreadCount set(threads);
+    const OneThread set;
 
     const std::int64_t channels = s.ic / s.groups, filters = s.oc / s.groups;
     const memory::dims plain_dims = s.groups == 1 ? memory::dims{s.oc, channels, s.kernel_h, s.kernel_w}
@@ -95,23 +104,25 @@ class OneDnn final : public ConvF32 {
     dst_desc_ = dst;
     if (epilogue.residual && !epilogue.in_place) residual_desc_ = pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride);
 
-    packed_ = memory(desc.weights_desc(), cpu());
-    memory given(plain, cpu(), const_cast<float*>(weights));
-    dnnl::stream stream(cpu());
-    dnnl::reorder(given, packed_).execute(stream, given, packed_);
-    stream.wait();
+    if (other != nullptr && other->packed_.get_desc() == desc.weights_desc()) {
+      packed_ = other->packed_;
+    } else {
+      packed_ = memory(desc.weights_desc(), cpu());
+      memory given(plain, cpu(), const_cast<float*>(weights));
+      dnnl::stream stream(cpu());
+      dnnl::reorder(given, packed_).execute(stream, given, packed_);
+      stream.wait();
+    }
     bias_memory_ = memory(bias_desc, cpu(), bias_.data());
     primitive_ = dnnl::convolution_forward(desc);
     idle_.push_back(std::make_unique<Arguments>(*this));  // the first run allocates nothing
   }
 
-  std::string_view name() const noexcept override { return name_; }
-  std::size_t scratch_bytes() const noexcept override { return scratch_desc_.get_size(); }
-  bool own_threads() const noexcept override { return true; }
+  const std::string& name() const { return name_; }
+  std::size_t scratch_bytes() const { return scratch_desc_.get_size(); }
 
-  void run(const float* src, const float* residual, float* dst, void* scratch, int worker, int) const noexcept override {
-    if (worker != 0) return;
-    const ThreadCount set(threads_);
+  void run(const float* src, const float* residual, float* dst, void* scratch) const noexcept {
+    const OneThread set;
     std::unique_ptr<Arguments> arguments = borrow();
     arguments->src.set_data_handle(const_cast<float*>(src));
     arguments->dst.set_data_handle(dst);
@@ -126,7 +137,7 @@ class OneDnn final : public ConvF32 {
  private:
   // oneDNN's handles of one run's buffers. Making them costs more than a small convolution: kept, one set a concurrent run.
   struct Arguments {
-    explicit Arguments(const OneDnn& conv)
+    explicit Arguments(const Primitive& conv)
         : stream(cpu()),
           src(conv.src_desc_, cpu(), nullptr),
           dst(conv.dst_desc_, cpu(), nullptr),
@@ -159,7 +170,6 @@ class OneDnn final : public ConvF32 {
     return std::make_unique<Arguments>(*this);
   }
 
-  int threads_;
   std::string name_;
   std::vector<float> bias_;
   memory::desc src_desc_, dst_desc_, residual_desc_, scratch_desc_;
@@ -169,14 +179,109 @@ class OneDnn final : public ConvF32 {
   mutable std::vector<std::unique_ptr<Arguments>> idle_;
 };
 
+// What one worker computes: a convolution of its own on the same memory, from these elements on.
+struct Part {
+  ConvF32Shape shape;
+  std::int64_t src = 0, dst = 0, residual = 0;
+};
+
+// Of a matrix product, whose pixels need no neighbours.
+Part part_of_pixels(const ConvF32Shape& s, Range64 range) {
+  Part part{.shape = s,
+            .src = range.begin * s.src_pixel_stride,
+            .dst = range.begin * s.dst_pixel_stride,
+            .residual = range.begin * s.residual_pixel_stride};
+  part.shape.n = part.shape.h = part.shape.oh = 1;
+  part.shape.w = part.shape.ow = range.end - range.begin;
+  return part;
+}
+
+Part part_of_images(const ConvF32Shape& s, Range64 range) {
+  Part part{.shape = s,
+            .src = range.begin * s.h * s.w * s.src_pixel_stride,
+            .dst = range.begin * s.oh * s.ow * s.dst_pixel_stride,
+            .residual = range.begin * s.oh * s.ow * s.residual_pixel_stride};
+  part.shape.n = range.end - range.begin;
+  return part;
+}
+
+Part part_of_rows(const ConvF32Shape& s, Range64 range) {
+  const std::int64_t from = range.begin * s.stride_h - s.pad_top;
+  const std::int64_t to = (range.end - 1) * s.stride_h - s.pad_top + (s.kernel_h - 1) * s.dilation_h + 1;
+  const std::int64_t begin = std::max<std::int64_t>(0, from), end = std::min(s.h, to);
+  Part part{.shape = s,
+            .src = begin * s.w * s.src_pixel_stride,
+            .dst = range.begin * s.ow * s.dst_pixel_stride,
+            .residual = range.begin * s.ow * s.residual_pixel_stride};
+  part.shape.h = end - begin;  // not above 0: rows that see nothing but padding
+  part.shape.oh = range.end - range.begin;
+  part.shape.pad_top = begin - from;
+  part.shape.pad_bottom = std::max<std::int64_t>(0, to - s.h);
+  return part;
+}
+
+// Never by channels: for outputs wider than its own a primitive falls back to oneDNN's reference.
+std::vector<Part> divide(const ConvF32Shape& s, int workers) {
+  if (workers == 1) return {{.shape = s}};
+  constexpr std::int64_t kPixels = 8;  // of a register block
+  const bool product =
+      s.groups == 1 && s.kernel_h * s.kernel_w == 1 && s.stride_h * s.stride_w == 1 && s.h == s.oh && s.w == s.ow;
+  std::vector<Part> parts;
+  for (int worker = 0; worker < workers; ++worker) {
+    const auto add = [&](std::int64_t count, std::int64_t grain, auto part_of) {
+      const Range64 range = partition(count, worker, workers, grain);
+      if (range.begin < range.end) parts.push_back(part_of(s, range));
+    };
+    if (product)
+      add(s.n * s.oh * s.ow, kPixels, part_of_pixels);
+    else if (s.n == 1)
+      add(s.oh, 1, part_of_rows);
+    else
+      add(s.n, 1, part_of_images);
+  }
+  if (std::ranges::any_of(parts, [](const Part& part) { return part.shape.h < 1; })) return {{.shape = s}};
+  return parts;
+}
+
+class OneDnn final : public ConvF32 {
+ public:
+  OneDnn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights, const float* bias, int workers) {
+    for (const Part& part : divide(shape, workers)) {
+      primitives_.push_back(std::make_unique<Primitive>(part.shape, epilogue, weights, bias,
+                                                        primitives_.empty() ? nullptr : primitives_.front().get()));
+      parts_.push_back(part);
+      scratch_.push_back(scratch_bytes_);
+      scratch_bytes_ += (primitives_.back()->scratch_bytes() + 63) / 64 * 64;
+    }
+  }
+
+  std::string_view name() const noexcept override { return primitives_.front()->name(); }
+  std::size_t scratch_bytes() const noexcept override { return scratch_bytes_; }
+
+  void run(const float* src, const float* residual, float* dst, void* scratch, int worker,
+           int workers) const noexcept override {
+    for (auto i = static_cast<std::size_t>(worker); i < parts_.size(); i += static_cast<std::size_t>(workers)) {
+      const Part& part = parts_[i];
+      primitives_[i]->run(src + part.src, residual == nullptr ? nullptr : residual + part.residual, dst + part.dst,
+                          static_cast<std::byte*>(scratch) + scratch_[i]);
+    }
+  }
+
+ private:
+  std::vector<Part> parts_;
+  std::vector<std::unique_ptr<Primitive>> primitives_;  // of the parts
+  std::vector<std::size_t> scratch_;                    // where that of each part begins
+  std::size_t scratch_bytes_ = 0;
+};
+
 }  // namespace
 
 bool onednn_supports(const ConvF32Shape&) { return true; }
 
 std::unique_ptr<ConvF32> create_conv_f32_onednn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue,
-                                                const float* weights, const float* bias, int threads) {
+                                                const float* weights, const float* bias, int workers) {
   try {
-    return std::make_unique<OneDnn>(shape, epilogue, weights, bias, threads);
+    return std::make_unique<OneDnn>(shape, epilogue, weights, bias, workers);
   } catch (const dnnl::error&) {
     return nullptr;  // a shape it has no implementation for
   }

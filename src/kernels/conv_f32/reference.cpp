@@ -19,7 +19,6 @@ class Reference final : public ConvF32 {
 
   std::string_view name() const noexcept override { return "conv_f32_reference"; }
   std::size_t scratch_bytes() const noexcept override { return 0; }
-  bool own_threads() const noexcept override { return false; }
 
   void run(const float* src, const float* residual, float* dst, void*, int worker, int workers) const noexcept override {
     const ConvF32Shape& s = shape_;

@@ -57,11 +57,11 @@ const ConvF32Kernel& select_conv_f32(const ConvF32Shape& shape, IsaSet isas, boo
 }
 
 std::unique_ptr<ConvF32> create_conv_f32(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights,
-                                         const float* bias, int threads, IsaSet isas, bool library) {
+                                         const float* bias, int workers, IsaSet isas, bool library) {
   for (const ConvF32Kernel& kernel : kKernels)
     if (fits(kernel, shape, isas, library))
-      if (auto conv = kernel.create(shape, epilogue, weights, bias, threads)) return conv;
-  return create_conv_f32_reference(shape, epilogue, weights, bias, threads);
+      if (auto conv = kernel.create(shape, epilogue, weights, bias, workers)) return conv;
+  return create_conv_f32_reference(shape, epilogue, weights, bias, workers);
 }
 
 }  // namespace zeropoint::kernels
