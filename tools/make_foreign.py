@@ -22,20 +22,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from blobs import blobs
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests/data"
 Files = Iterator[tuple[str, onnx.ModelProto, str]]  # name, model, how it was made
-
-
-def pictures(count: int, seed: int) -> np.ndarray:
-    """Smooth blobs of differing place, size and brightness, scaled as the fmnist networks were trained."""
-    generator = np.random.default_rng(seed)
-    row, column = np.mgrid[0:28, 0:28].astype(np.float32)
-    result = []
-    for _ in range(count):
-        y, x, size, height = generator.uniform([8, 8, 4, 0.5], [20, 20, 10, 1])
-        result.append((height * np.exp(-((row - y) ** 2 + (column - x) ** 2) / size**2) - 0.286) / 0.353)
-    return np.stack(result).astype(np.float32)[:, None]
 
 
 class Reader:
@@ -63,7 +54,7 @@ class Reader:
 
 def samples_of(model: onnx.ModelProto, count: int = 8) -> list[dict[str, np.ndarray]]:
     (graph_input,) = [v for v in model.graph.input if v.name not in {i.name for i in model.graph.initializer}]
-    return [{graph_input.name: x[None]} for x in pictures(count, seed=1)]
+    return [{graph_input.name: x[None]} for x in blobs(count, seed=1)]
 
 
 def mixed_network(opset: int = 17) -> onnx.ModelProto:
@@ -342,7 +333,7 @@ def torch_files() -> Files:
 
     def export(module: torch.nn.Module, quantizer, opset: int):
         module.eval()
-        images = [torch.from_numpy(x[None]) for x in pictures(8, seed=1)]
+        images = [torch.from_numpy(x[None]) for x in blobs(8, seed=1)]
         exported = torch.export.export(module, (images[0],)).module()
         observed = prepare_pt2e(exported, quantizer)
         for image in images:

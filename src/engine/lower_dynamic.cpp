@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "base/thread_pool.h"
-#include "engine/dynamic_channels.h"
+#include "engine/dynamic_product_step.h"
 #include "engine/lowering.h"
 #include "kernels/conv_q8/conv_q8.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
@@ -100,38 +100,16 @@ class RowQuantizeStep : public Step {
 };
 
 // A product whose zero point or scale is a value. Inputs: integers, scale (absent for sums), zero point (absent: constant).
-class DynamicLinearStep : public Step {
+class DynamicLinearStep : public DynamicProductStep<kernels::ConvKernel, kernels::ConvShape, kernels::ConvArgs> {
  public:
-  DynamicLinearStep(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, std::shared_ptr<const void> packed,
-                    DynamicChannels channels, const kernels::ConvArgs& args)
-      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), channels_(std::move(channels)), args_(args) {
-    args_.packed = packed_.get();
-    args_.bias = channels_.bias.empty() ? nullptr : channels_.bias.data();
-    info.kernel = kernel.name;
-    info.integer = true;
-  }
-  std::size_t scratch_bytes(int workers) const override {
-    return channels_.scratch_bytes(workers) + kernel_.workspace_bytes(shape_, workers);
-  }
+  using DynamicProductStep::DynamicProductStep;
   void run(const RunContext& context) const override {
-    const DynamicChannels::Numbers numbers = channels_.numbers(context, *this);
-    kernels::ConvArgs args = args_;
-    args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
-    args.dst = context.values[outputs[0]];
-    args.comp = numbers.comp;
-    args.scale = numbers.scale;
-    args.row_scale = numbers.row_scale;
-    args.src_zero_point = numbers.zero_point;
-    args.workspace = numbers.workspace;
-    kernel_.run(shape_, args, context.worker, context.workers);
+    kernels::ConvArgs all = args(context);
+    all.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
+    all.dst = context.values[outputs[0]];
+    all.src_zero_point = zero_point(context);
+    run_kernel(all, context);
   }
-
- private:
-  const kernels::ConvKernel& kernel_;
-  kernels::ConvShape shape_;
-  std::shared_ptr<const void> packed_;
-  DynamicChannels channels_;
-  kernels::ConvArgs args_;
 };
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "engine/dynamic_channels.h"
+#include "engine/dynamic_product_step.h"
 #include "engine/lowering.h"
 #include "kernels/matmul_q8/matmul_q8.h"
 
@@ -15,38 +15,16 @@ namespace {
 constexpr std::int32_t kMiddle = 128;  // zero point of rows
 
 // Inputs: rows, scale (of integers), zero point (where it is a value), residual.
-class FusedProductStep : public Step {
+class FusedProductStep : public DynamicProductStep<kernels::MatmulQ8Kernel, kernels::MatmulQ8Shape, kernels::MatmulQ8Args> {
  public:
-  FusedProductStep(const kernels::MatmulQ8Kernel& kernel, const kernels::MatmulQ8Shape& shape,
-                   std::shared_ptr<const void> packed, DynamicChannels channels, const kernels::MatmulQ8Args& args)
-      : kernel_(kernel), shape_(shape), packed_(std::move(packed)), channels_(std::move(channels)), args_(args) {
-    args_.packed = packed_.get();
-    args_.bias = channels_.bias.empty() ? nullptr : channels_.bias.data();
-    info.kernel = kernel.name;
-    info.integer = true;
-  }
-  std::size_t scratch_bytes(int workers) const override {
-    return channels_.scratch_bytes(workers) + kernel_.workspace_bytes(shape_, workers);
-  }
+  using DynamicProductStep::DynamicProductStep;
   void run(const RunContext& context) const override {
-    const DynamicChannels::Numbers numbers = channels_.numbers(context, *this);
-    kernels::MatmulQ8Args args = args_;
-    args.src = context.values[inputs[0]];
-    args.dst = reinterpret_cast<float*>(context.values[outputs[0]]);
-    if (inputs[3] != kNoValue) args.residual = reinterpret_cast<const float*>(context.values[inputs[3]]);
-    args.comp = numbers.comp;
-    args.scale = numbers.scale;
-    args.row_scale = numbers.row_scale;
-    args.workspace = numbers.workspace;
-    kernel_.run(shape_, args, context.worker, context.workers);
+    kernels::MatmulQ8Args all = args(context);
+    all.src = context.values[inputs[0]];
+    all.dst = reinterpret_cast<float*>(context.values[outputs[0]]);
+    if (inputs[3] != kNoValue) all.residual = reinterpret_cast<const float*>(context.values[inputs[3]]);
+    run_kernel(all, context);
   }
-
- private:
-  const kernels::MatmulQ8Kernel& kernel_;
-  kernels::MatmulQ8Shape shape_;
-  std::shared_ptr<const void> packed_;
-  DynamicChannels channels_;
-  kernels::MatmulQ8Args args_;
 };
 
 }  // namespace

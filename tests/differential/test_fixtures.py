@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,10 @@ import onnx
 import pytest
 
 import zeropoint
+from fixtures import FIXTURES, Fixture
 from onnxruntime_peer import open_session, sqnr_db
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tools"))
-from fixtures import FIXTURES, Fixture  # noqa: E402
-
 PROGRAM = ROOT / "build" / "release" / "zeropoint"
 FLOAT_TOLERANCE = 1e-4  # of the largest value; both sum in fp32, in different orders
 

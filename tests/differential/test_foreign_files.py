@@ -23,6 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import zeropoint
+from blobs import blobs
 from onnxruntime_peer import open_session
 
 ROOT = Path(__file__).parents[2]
@@ -479,16 +480,6 @@ class Oracle:
     convinteger = matmulinteger = integer_sums
 
 
-def pictures(count: int, seed: int) -> np.ndarray:
-    generator = np.random.default_rng(seed)
-    row, column = np.mgrid[0:28, 0:28].astype(np.float32)
-    result = []
-    for _ in range(count):
-        y, x, size, height = generator.uniform([8, 8, 4, 0.5], [20, 20, 10, 1])
-        result.append((height * np.exp(-((row - y) ** 2 + (column - x) ** 2) / size**2) - 0.286) / 0.353)
-    return np.stack(result).astype(np.float32)[:, None]
-
-
 def with_integers_shown(model: onnx.ModelProto) -> list[str]:
     """Makes what quantizers write outputs of the graph; returns their names."""
     constants = {i.name: i.data_type for i in model.graph.initializer}
@@ -537,7 +528,7 @@ def test_file(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     literal, optimized = open_session(model, optimize=False), open_session(model)
     integers = list(shown)
     equal = theirs = oracle_equal = total = 0
-    for picture in pictures(2, seed=11):
+    for picture in blobs(2, seed=11):
         feeds = {model.graph.input[0].name: picture[None]}
         ours, plain, fused = (dict(zip(names, s.run(None, feeds), strict=True)) for s in (engine, literal, optimized))
         oracle = Oracle(model, {n: np.asarray(ours[n]) for n in integers})

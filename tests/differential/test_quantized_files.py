@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import zeropoint
+from blobs import blobs
 from onnxruntime_peer import open_session, sqnr_db
 
 DATA = Path(__file__).parents[1] / "data"
@@ -23,17 +24,6 @@ INTEGER_OPERATORS = {
 WORKERS = {"Conv", "Gemm", "MatMul"}
 
 
-def pictures(count: int, seed: int) -> np.ndarray:
-    """Smooth blobs of differing place, size and brightness, scaled as the networks were trained."""
-    generator = np.random.default_rng(seed)
-    row, column = np.mgrid[0:28, 0:28].astype(np.float32)
-    result = []
-    for _ in range(count):
-        y, x, size, height = generator.uniform([8, 8, 4, 0.5], [20, 20, 10, 1])
-        result.append((height * np.exp(-((row - y) ** 2 + (column - x) ** 2) / size**2) - 0.286) / 0.353)
-    return np.stack(result).astype(np.float32)[:, None]
-
-
 def run(model: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
     return np.concatenate([model.run(None, {"images": picture[None]})[0] for picture in x])
 
@@ -43,7 +33,7 @@ def run(model: ort.InferenceSession, x: np.ndarray) -> np.ndarray:
 def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """The float file, the quantized one, and the target."""
     name, target = request.param
-    samples = [{"images": x[None]} for x in pictures(32, seed=1)]
+    samples = [{"images": x[None]} for x in blobs(32, seed=1)]
     result = zeropoint.quantize(zeropoint.load(DATA / f"{name}.onnx"), samples, target=target, threads=1)
     path = tmp_path_factory.mktemp("quantized") / f"{name}.{target}.onnx"
     result.model.save(path)
@@ -82,7 +72,7 @@ def test_onnxruntime_fuses_everything(written: tuple[Path, Path, str], tmp_path:
 
 def test_onnxruntime_agrees_with_float(written: tuple[Path, Path, str]):
     original, path, _ = written
-    x = pictures(64, seed=2)
+    x = blobs(64, seed=2)
     expected, actual = run(open_session(original), x), run(open_session(path), x)
     assert sqnr_db(expected, actual) > 25
     assert np.mean(expected.argmax(1) == actual.argmax(1)) >= 0.95
@@ -105,7 +95,7 @@ def test_openvino_fuses_everything(written: tuple[Path, Path, str]):
             assert facts["runtimePrecision"].astype(str) in ("u8", "i8"), node.get_friendly_name()
         assert kind != "Eltwise", "a residual Add runs by itself"
     assert workers == sum(node.op_type in WORKERS for node in onnx.load(original).graph.node)
-    x = pictures(64, seed=2)
+    x = blobs(64, seed=2)
     expected = run(open_session(original), x)
     request = compiled.create_infer_request()
     actual = np.concatenate([next(iter(request.infer({0: picture[None]}).values())).copy() for picture in x])
@@ -115,7 +105,7 @@ def test_openvino_fuses_everything(written: tuple[Path, Path, str]):
 def test_engine_agrees_with_onnxruntime(written: tuple[Path, Path, str]):
     """Whole files: at ties of fused Adds the two may differ by a step, which later layers spread."""
     _, path, _ = written
-    x = pictures(32, seed=3)
+    x = blobs(32, seed=3)
     ours = zeropoint.Session(path, threads=1)
     assert ours.integer_coverage == 1
     actual = np.concatenate([ours.run(None, {"images": picture[None]})[0] for picture in x])
