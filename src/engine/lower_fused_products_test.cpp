@@ -2,6 +2,8 @@
 // operators.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "engine/test_graphs.h"
 
 namespace zeropoint::engine {
@@ -221,6 +223,19 @@ TEST(LowerFusedProducts, ScalesMayAddDimensions) {
                  products(0));
   expect_literal(text_graph("q: u8[6,40], s: f32[1,1]", "y: f32", tensor_product("q", "s", "w", "y"), constants), {},
                  products(1));
+}
+
+// Sums must fit 32 bits for any zero point; the bound allows 256 * 128 * depth.
+TEST(LowerFusedProducts, DepthThat32BitsHold) {
+  for (const std::int64_t depth : {65536, 65537}) {
+    SCOPED_TRACE(depth);
+    auto constants = weights(depth, 16);
+    std::fill(constants["w"].mutable_bytes().begin(), constants["w"].mutable_bytes().end(), std::byte{0x80});
+    constants.erase("v");
+    expect_literal(text_graph("q: u8[4," + std::to_string(depth) + "], s: f32[]", "y: f32",
+                              tensor_product("q", "s", "w", "y", "zero"), constants),
+                   {}, products(depth == 65536 ? 1 : 0));
+  }
 }
 
 TEST(LowerFusedProducts, WhatTheKernelDoesNotTakeStaysApart) {
