@@ -87,6 +87,8 @@ void run_bench(const Flags& flags) {
     feeds = random_feeds(model, options.shapes, flags.common.seed);
   } else {
     feeds = read_feeds(flags, model);
+    if (options.autotune)
+      for (const auto& [input, tensor] : feeds) options.shapes[input] = tensor.dims();
   }
   const analyze::BenchReport report = analyze::bench(model, feeds, options, flags.seconds, &interrupted());
   nlohmann::ordered_json json = {{"model", flags.model}, {"batch", flags.batch}};
@@ -112,6 +114,7 @@ void add_bench(CLI::App& program, int*) {
   verb->add_flag("--nodes", flags->nodes, "all nodes in their order, not the slowest ones alone");
   verb->add_option("--report", flags->report, "write the figures as JSON");
   flags->common.add_to(*verb);
+  flags->common.add_autotune(*verb);
   verb->callback([flags, verb] {
     flags->batch_given = verb->count("--batch") > 0;
     run_bench(*flags);

@@ -59,8 +59,16 @@ void CommonFlags::add_max_memory(CLI::App& verb) {
       ->check(CLI::PositiveNumber);
 }
 
+void CommonFlags::add_autotune(CLI::App& verb) {
+  verb.add_flag(
+      "--autotune", autotune,
+      "measure which kernels run fastest on this machine; kept in a file for the next time, the results are the same");
+  verb.add_option("--tuning-cache", tuning_cache,
+                  "folder of what --autotune measured; default: zeropoint/tuning in $XDG_CACHE_HOME or ~/.cache");
+}
+
 SessionOptions CommonFlags::session_options() const {
-  SessionOptions options{.threads = threads};
+  SessionOptions options{.threads = threads, .autotune = autotune, .tuning_folder = tuning_cache};
   if (!max_isa.empty()) {
     options.max_isa = parse_isa(max_isa);
     if (!options.max_isa)

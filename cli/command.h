@@ -26,9 +26,12 @@ struct CommonFlags {
   std::uint64_t seed = 0;
   std::string max_isa;
   std::vector<std::string> shapes;  // NAME=1,3,224,224
+  bool autotune = false;
+  std::string tuning_cache;
 
   void add_to(CLI::App& verb);
   void add_max_memory(CLI::App& verb);     // where a verb keeps to it
+  void add_autotune(CLI::App& verb);       // where sessions live long enough
   SessionOptions session_options() const;  // throws Error kBadArgument
 };
 

@@ -66,6 +66,8 @@ void run(const Flags& flags) {
                   fmt::format("input '{0}' ({1}) is missing: --input {0}=FILE.npy, or --random to make it up", input.name,
                               to_string(input.type)));
   options.profile = !flags.profile.empty();
+  if (options.autotune)
+    for (const auto& [input_name, tensor] : feeds) options.shapes[input_name] = tensor.dims();
   Session session(model, options);
   const std::vector<Tensor> results = session.run(feeds);
   if (!flags.output_dir.empty()) std::filesystem::create_directories(flags.output_dir);
@@ -134,6 +136,7 @@ void add_run(CLI::App& program, int*) {
   verb->add_option("--profile", flags->profile, "write a Chrome trace of the run");
   verb->add_flag("--explain", flags->explain, "print how each node runs");
   flags->common.add_to(*verb);
+  flags->common.add_autotune(*verb);
   verb->callback([flags] { run(*flags); });
 }
 

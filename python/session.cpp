@@ -2,6 +2,7 @@
 #include "zeropoint/session.h"
 
 #include <fmt/format.h>
+#include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
@@ -27,9 +28,14 @@ struct LockedSession {
 };
 
 void make_session(LockedSession* self, nb::handle source, int threads, const std::optional<std::string>& max_isa,
-                  const std::optional<std::map<std::string, Dims>>& shapes, bool profile) {
+                  const std::optional<std::map<std::string, Dims>>& shapes, bool profile, bool autotune,
+                  const std::optional<std::filesystem::path>& tuning_cache) {
   const Model model = model_from(source);
-  SessionOptions options{.threads = threads, .max_isa = isa_from(max_isa), .profile = profile};
+  SessionOptions options{.threads = threads,
+                         .max_isa = isa_from(max_isa),
+                         .profile = profile,
+                         .autotune = autotune,
+                         .tuning_folder = tuning_cache.value_or("")};
   if (shapes) options.shapes = *shapes;
   nb::gil_scoped_release release;
   new (self) LockedSession(*model.graph, options);
@@ -141,13 +147,16 @@ void bind_session(nb::module_& m) {
                             "Everything is decided here once: checks, kernels, packed weights, memory. Threads may share a "
                             "session; their runs take turns.")
       .def("__init__", &make_session, nb::arg("model"), nb::kw_only(), nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(),
-           nb::arg("shapes") = nb::none(), nb::arg("profile") = false,
+           nb::arg("shapes") = nb::none(), nb::arg("profile") = false, nb::arg("autotune") = false,
+           nb::arg("tuning_cache") = nb::none(),
            nb::sig("def __init__(self, model: str | os.PathLike[str] | bytes | Model, *, threads: int = 0, max_isa: str | None "
                    "= None, "
-                   "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, profile: bool = False) "
-                   "-> None"),
+                   "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, profile: bool = False, "
+                   "autotune: bool = False, tuning_cache: str | os.PathLike[str] | None = None) -> None"),
            "threads: 0 stands for the physical cores. max_isa: use no instruction set above (see instruction_sets()).\n"
-           "shapes: fixes open dimensions of inputs. profile: time every step.")
+           "shapes: fixes open dimensions of inputs. profile: time every step.\n"
+           "autotune: measure which kernels run fastest on this machine at these shapes; the results are the same. What was\n"
+           "found is kept in a file of tuning_cache (None: zeropoint/tuning in $XDG_CACHE_HOME or ~/.cache) for the next time.")
       .def("run", &run, nb::arg("output_names").none(), nb::arg("feeds"),
            nb::sig("def run(self, output_names: collections.abc.Sequence[str] | None, feeds: collections.abc.Mapping[str, "
                    "numpy.typing.ArrayLike]) -> list[numpy.ndarray]"),

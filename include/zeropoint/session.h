@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +20,11 @@ struct SessionOptions {
   std::optional<Isa> max_isa;          // the environment's ZEROPOINT_MAX_ISA also caps
   std::map<std::string, Dims> shapes;  // fixes symbolic dimensions of inputs
   bool profile = false;                // time every step
+  // Measure at construction, at the declared shapes (open dimensions as 1), which kernels run fastest here; what was found is
+  // kept in a file of `tuning_folder` (empty: $XDG_CACHE_HOME/zeropoint/tuning or ~/.cache/zeropoint/tuning) for this model,
+  // processor and number of threads. Results have the same bytes with and without. docs/engine.md.
+  bool autotune = false;
+  std::filesystem::path tuning_folder;
 };
 
 // One step of the compiled plan, for explain(), profiles and reports.
@@ -48,8 +54,8 @@ class Session {
   [[nodiscard]] ErrorCode run(std::span<const Tensor> in, std::span<Tensor> out) noexcept;
 
   std::vector<StepInfo> steps() const;
-  std::string explain() const;      // a line a step, then coverage and float islands
-  double integer_coverage() const;  // share of multiply-accumulates in integers, 0 ... 1
+  std::string explain() const;       // a line a step, then coverage and float islands
+  double integer_coverage() const;   // share of multiply-accumulates in integers, 0 ... 1
   std::size_t weight_bytes() const;  // of weights packed for the engine's own kernels
   std::size_t arena_bytes() const;   // planned for activations and scratch, at the last shapes
 

@@ -228,3 +228,16 @@ def test_options(small: q.Model):
     assert sum(step.seconds for step in session.steps) > 0
     with pytest.raises(TypeError):
         q.Session(small, 4)  # options have names
+
+
+def test_autotune_never_changes_a_result(pictures: np.ndarray, tmp_path: Path):
+    model = q.load(Path(__file__).parents[2] / "tests/data/quantized/fmnist_dscnn.static.onnx")
+    shapes = {"images": pictures.shape}
+    (expected,) = q.Session(model, threads=1).run(None, {"images": pictures})
+    for _ in range(2):  # measured, then from the file
+        session = q.Session(model, threads=1, shapes=shapes, autotune=True, tuning_cache=tmp_path / "cache")
+        (actual,) = session.run(None, {"images": pictures})
+        np.testing.assert_array_equal(actual, expected)
+        assert "autotuned: " in session.explain()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert "autotuned" not in q.Session(model, threads=1).explain()

@@ -307,7 +307,11 @@ Plan Lowering::run() {
     if (step->info.integer) plan_.integer_macs += step->info.macs;
   }
   if (options_.threads > 1)
-    for (const auto& step : plan_.steps) step->shared = microseconds(*step) >= kWorthSharing;
+    for (const auto& step : plan_.steps) {
+      step->shared = microseconds(*step) >= kWorthSharing;
+      if (const Tuning* tuning = options_.tuning.get())
+        step->shared ^= tuning->all_other_sharing || tuning->other_sharing.contains(step->info.name);
+    }
   std::span<const std::byte> next;
   for (auto step = plan_.steps.rbegin(); step != plan_.steps.rend(); ++step) {
     (*step)->runs_before(next.first(std::min(next.size(), kMostAhead)));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/plan.h"
+#include "engine/tuning.h"
 #include "zeropoint/graph.h"
 
 namespace zeropoint::engine {
@@ -41,6 +42,7 @@ struct LowerOptions {
   int threads = 1;
   IsaSet isas;
   std::vector<std::string> taps;
+  std::shared_ptr<const Tuning> tuning;  // null: all by the tables
 };
 
 // `graph` is fused, sorted and has the types of all values with fixed dimensions. Throws Error kUnsupported naming the node

@@ -249,6 +249,20 @@ std::optional<std::vector<std::int64_t>> Lowering::integer_bias(const std::strin
   return bias;
 }
 
+// By the table, unless the tuning says otherwise of the step of this name ("": of the node at hand).
+const kernels::ConvKernel& Lowering::conv_kernel(const kernels::ConvShape& shape, const std::string& step) const {
+  const kernels::ConvKernel& by_table = *kernels::select_conv_q8(shape, options_.isas);
+  const Tuning* tuning = options_.tuning.get();
+  if (tuning == nullptr || by_table.needs == Isa::scalar) return by_table;
+  std::size_t place = 0;
+  const auto chosen = tuning->kernels.find(step.empty() && current_ != nullptr ? step_name(*current_) : step);
+  for (const kernels::ConvKernel& kernel : kernels::conv_q8_kernels()) {
+    if (kernel.needs == Isa::scalar || !options_.isas.contains(kernel.needs) || !kernel.supports(shape)) continue;
+    if (chosen != tuning->kernels.end() ? chosen->second == kernel.name : place++ == tuning->alternative) return kernel;
+  }
+  return by_table;
+}
+
 std::shared_ptr<const void> Lowering::packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
                                                      const IntegerWeights& weights) {
   return cache_.get(fmt::format("{} {} {}", kernel.name, shape_key(shape), weights.key), [&] {
@@ -337,7 +351,7 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
   }
   if (changed) changed->key = given.key + " " + content_hash(std::as_bytes(std::span(changed->values)));
 
-  const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
+  const kernels::ConvKernel* kernel = &conv_kernel(linear.shape, linear.name);
   const auto packed = packed_weights(*kernel, linear.shape, weights());
   const ValueId in = fetch(x, linear.out_layout, x_quantizer.dtype == DType::s8);
   const std::string& output = tail.quantizer ? tail.same.front() : tail.value;

@@ -423,7 +423,7 @@ bool Lowering::dynamic_linear(const Node& node) {
     scale = fetch(rescale->x_scale, Layout::row_major);
     linear.op += rescale->operators + tail.operators;
   }
-  const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
+  const kernels::ConvKernel* kernel = &conv_kernel(linear.shape, linear.name);
   const auto bytes = cache_.get(fmt::format("{} {} {} {} {} {} {}", kernel->name, linear.shape.c, linear.shape.o,
                                             linear.shape.kh, linear.shape.kw, linear.shape.groups, packed.key),
                                 [&] {

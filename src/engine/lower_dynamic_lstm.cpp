@@ -206,7 +206,7 @@ bool Lowering::dynamic_lstm(const Node& node) {
       s.w = s.ow = count;
       s.c = s.src_stride = constant.values.dim(0);
       s.o = s.dst_stride = 4 * H;
-      made.kernel = kernels::select_conv_q8(s, options_.isas);
+      made.kernel = &conv_kernel(s, "");
       made.packed = packed_weights(*made.kernel, s, *weights);
       made.scale = weights->scale;
       for (std::int64_t column = 0; column < s.o; ++column) {

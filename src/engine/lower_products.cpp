@@ -138,7 +138,7 @@ std::optional<Lowering::MatrixPairs> Lowering::matrix_pairs(const Dims& a, const
 
 Step& Lowering::emit_matrix_product(const MatrixPairs& pairs, std::array<ValueId, 2> operands, std::int32_t b_zero_point,
                                     float scale, const kernels::ConvArgs& args, std::string op, ValueId out) {
-  return emit(std::make_unique<IntegerProductStep>(*kernels::select_conv_q8(pairs.shape, options_.isas), pairs.shape,
+  return emit(std::make_unique<IntegerProductStep>(conv_kernel(pairs.shape, ""), pairs.shape,
                                                    pairs.offsets, b_zero_point, scale, args),
               std::move(op), {operands[0], operands[1]}, {out});
 }

@@ -318,7 +318,7 @@ bool Lowering::wide_sums(const Linear& linear, const Operand& x, const std::vect
         reason_ = "sums could overflow 32 bits";
         return false;
       }
-  const kernels::ConvKernel* kernel = kernels::select_conv_q8(linear.shape, options_.isas);
+  const kernels::ConvKernel* kernel = &conv_kernel(linear.shape, linear.name);
   std::vector<ValueId> sums;
   std::vector<int> shifts;
   for (std::size_t byte = 0; byte < weights.size(); ++byte) {

@@ -142,6 +142,7 @@ class Lowering {
   bool matmul_shape(const std::string& x, const Dims& weights, bool transposed, const std::string& output, Linear& linear);
   bool integer_linear(const Linear& linear, const std::string& x, const Quantizer& x_quantizer, const IntegerWeights& weights,
                       const std::vector<std::int64_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
+  const kernels::ConvKernel& conv_kernel(const kernels::ConvShape& shape, const std::string& step) const;
   std::shared_ptr<const void> packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
                                              const IntegerWeights& weights);
   bool float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
@@ -395,12 +396,13 @@ class Lowering {
   int fresh_ = 0;
 };
 
+inline const std::string& step_name(const Node& node) { return node.name.empty() ? node.outputs.front() : node.name; }
+
 template <class S>
 S& Lowering::emit(std::unique_ptr<S> step, std::string op, std::vector<ValueId> inputs, std::vector<ValueId> outputs) {
   S& result = *step;
   result.info.op = std::move(op);
-  if (result.info.name.empty() && current_ != nullptr)
-    result.info.name = current_->name.empty() ? current_->outputs.front() : current_->name;
+  if (result.info.name.empty() && current_ != nullptr) result.info.name = step_name(*current_);
   result.inputs = std::move(inputs);
   result.outputs = std::move(outputs);
   plan_.steps.push_back(std::move(step));

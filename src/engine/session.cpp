@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/thread_pool.h"
+#include "engine/autotune.h"
 #include "engine/stage.h"
 #include "engine/tap.h"
 #include "ir/naming.h"
@@ -48,6 +49,7 @@ struct Session::Impl {
   std::vector<ValueInfo> inputs, outputs;  // as the model declares them
   IsaSet isas;
   std::vector<Dims> last_dims;
+  std::shared_ptr<const engine::Tuning> tuning;  // null where it was not asked for
   std::optional<engine::Stage> stage;
 
   Impl(const Graph& model, SessionOptions session_options, std::vector<std::string> taps)
@@ -67,11 +69,23 @@ struct Session::Impl {
     inputs = graph.inputs;
     outputs = graph.outputs;
     isas = allowed_isas(options.max_isa);
-    stage.emplace(std::move(graph),
-                  engine::StageOptions{.lower = {.threads = pool.threads(), .isas = isas, .taps = std::move(taps)},
-                                       .profile = options.profile},
-                  pool, std::make_shared<engine::PackCache>());
+    engine::StageOptions how{.lower = {.threads = pool.threads(), .isas = isas, .taps = std::move(taps)},
+                             .profile = options.profile};
+    if (options.autotune) how.lower.tuning = tuning = std::make_shared<const engine::Tuning>(tune(graph, how));
+    stage.emplace(std::move(graph), std::move(how), pool, std::make_shared<engine::PackCache>());
     plan_ahead();
+  }
+
+  // From the file that an earlier session left, else by measuring, which leaves one.
+  engine::Tuning tune(const Graph& graph, const engine::StageOptions& how) {
+    const engine::TuningKey key{.model = graph_hash(graph), .processor = engine::processor_of(isas), .threads = pool.threads()};
+    const std::filesystem::path file = engine::tuning_file(options.tuning_folder, key);
+    if (auto known = file.empty() ? std::nullopt : engine::read_tuning(file, key)) return *std::move(known);
+    std::vector<Dims> dims;
+    for (const auto& input : inputs) dims.push_back(smallest(input.type));
+    engine::Tuning measured = engine::autotune(graph, dims, how, pool);
+    if (!file.empty()) engine::write_tuning(file, key, measured);
+    return measured;
   }
 
   // A plan for the declared shapes, so that what cannot run is known at once. Where shapes are open, dimensions of 1 stand in;
@@ -249,6 +263,9 @@ std::string Session::explain() const {
       100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6,
       static_cast<double>(weight_bytes_of(summary)) / 1e6, static_cast<double>(summary.arena_bytes) / 1e6,
       impl_->pool.threads(), to_string(impl_->isas));
+  if (impl_->tuning)
+    text += fmt::format("autotuned: {} steps by another kernel than the tables', {} shared otherwise among the threads\n",
+                        impl_->tuning->kernels.size(), impl_->tuning->other_sharing.size());
   if (summary.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
   return text;
 }

@@ -70,3 +70,20 @@ def test_samples_that_do_not_fit(samples, tmp_path):
     result = bench(MODEL, "--data", folder, "--batch", 2)
     assert result.returncode == 2
     assert "images" in result.stderr
+
+
+@pytest.mark.parametrize("verb", [["bench", "--seconds", "0.05"], ["run", "--random"]])
+def test_autotune_keeps_what_it_measured(verb, tmp_path):
+    model, cache = ROOT / "tests/data/quantized/fmnist_resnet8.static.onnx", tmp_path / "cache"
+    command = [ZEROPOINT, *verb, model, "--threads", "1", "--shape", "images=1,1,28,28"]
+    tuned = [*map(str, command), "--autotune", "--tuning-cache", str(cache)]
+    first = subprocess.run(tuned, capture_output=True, text=True, timeout=120)
+    assert first.returncode == 0, first.stderr
+    (file,) = cache.iterdir()
+    kept = file.read_bytes()
+    assert set(json.loads(kept)) == {"version", "model", "processor", "threads", "kernels", "other_sharing"}
+    assert subprocess.run(tuned, capture_output=True, timeout=120).returncode == 0
+    assert file.read_bytes() == kept
+    file.write_text("{")
+    assert subprocess.run(tuned, capture_output=True, timeout=120).returncode == 0
+    assert json.loads(file.read_text())["version"] == json.loads(kept)["version"]
