@@ -122,13 +122,24 @@ struct Split {
   Part pixels, blocks;
 };
 // By pixels; by channels when pixels are few, or when weights outweigh the input and each worker had better read only its own.
-[[maybe_unused]] constexpr Split split_work(const ConvShape& s, std::int64_t blocks, std::int64_t weight_bytes,
-                                            std::int64_t tile_rows, int worker, int workers) {
-  const std::int64_t pixels = s.n * s.oh * s.ow;
+// Where that leaves some of many workers with clearly more work than need be, they form a grid of both. Cuts between channels
+// lie on cache lines of u8 results where blocks are many: no two workers write into one line at every pixel.
+[[maybe_unused]] constexpr Split split_work(const ConvShape& s, std::int64_t blocks, std::int64_t block_channels,
+                                            std::int64_t weight_bytes, std::int64_t tile_rows, int worker, int workers) {
+  const std::int64_t pixels = s.n * s.oh * s.ow, tiles = (pixels + tile_rows - 1) / tile_rows;
   const bool by_blocks =
       workers > 1 && blocks >= 2 * workers && (pixels < 4 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
-  if (by_blocks) return {{0, pixels}, part(blocks, worker, workers)};
-  return {part(pixels, worker, workers), {0, blocks}};
+  std::int64_t columns = by_blocks ? workers : 1;
+  const auto most_work = [&](std::int64_t of_columns) {
+    const std::int64_t rows = workers / of_columns;
+    return ((tiles + rows - 1) / rows) * ((blocks + of_columns - 1) / of_columns);
+  };
+  for (std::int64_t other = 1; workers > 2 && other <= workers; ++other)
+    if (workers % other == 0 && 10 * most_work(other) < 9 * most_work(columns)) columns = other;
+  const std::int64_t unit = blocks * block_channels >= 256 * columns ? 64 / block_channels : 1;
+  const Part units = part((blocks + unit - 1) / unit, worker % columns, columns);
+  return {part(pixels, worker / columns, workers / columns),
+          {units.begin * unit, units.end * unit < blocks ? units.end * unit : blocks}};
 }
 
 // Calls run(args of one picture, its part of the split) for the copy of every picture.

@@ -208,7 +208,7 @@ void run_conv(const ConvShape& given, const ConvArgs& a, int worker, int workers
   const Geometry<Dot> g(s);
   const typename Dot::Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
   const std::int64_t all_blocks = s.groups * g.blocks;
-  const Split split = split_work(given, all_blocks, all_blocks * g.block_bytes, kMostRows, worker, workers);
+  const Split split = split_work(given, all_blocks, kBlock, all_blocks * g.block_bytes, kMostRows, worker, workers);
   auto* scratch = static_cast<std::uint8_t*>(a.workspace) + conv_worker_bytes<Dot>(given) * worker;
   if (!joins_taps(given)) return run_split<Dot>(s, a, requantize, split, scratch);
   for_each_joined_picture(given, a, split, scratch + g.worker_bytes(), [&](const ConvArgs& one, const Split& part_of_one) {

@@ -675,7 +675,7 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
   auto* tiles = reinterpret_cast<Geometry::Tile*>(lists + g.offset_bytes());
 
   const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
-  const Split split = split_work(s, all_blocks, all_blocks * g.block_bytes, kBlock, worker, workers);
+  const Split split = split_work(s, all_blocks, kBlock, all_blocks * g.block_bytes, kBlock, worker, workers);
   if (split.pixels.begin == split.pixels.end || split.blocks.begin == split.blocks.end) return;
   list_offsets(s, g, picture, in_place, offsets);
   alignas(64) std::int32_t sums[kBlock];

@@ -307,7 +307,7 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& given, const ConvArgs& a, 
   const ConvShape s = with_joined_taps(given);
   const Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
   const std::int64_t blocks = s.groups * blocks_of(s);
-  const Split split = split_work(given, blocks, blocks * block_bytes_of(s), kMostRows, worker, workers);
+  const Split split = split_work(given, blocks, kLanes, blocks * block_bytes_of(s), kMostRows, worker, workers);
   auto* scratch = static_cast<std::uint8_t*>(a.workspace) + worker_bytes(given) * worker;
   if (!joins_taps(given)) return run_split(s, a, requantize, split, scratch);
   for_each_joined_picture(given, a, split, scratch + tile_bytes(s), [&](const ConvArgs& one, const Split& part_of_one) {

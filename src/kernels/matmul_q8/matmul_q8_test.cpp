@@ -97,7 +97,7 @@ TEST(MatmulQ8Test, EveryKernelEqualsTheReference) {
     EXPECT_TRUE(same_floats(problem.result(reference, 3), expected));
     for (const MatmulQ8Kernel& kernel : matmul_q8_kernels()) {
       if (!detected_isas().contains(kernel.needs) || !kernel.supports(problem.shape)) continue;
-      for (const int workers : {1, 2, 3})
+      for (const int workers : {1, 2, 3, 8})
         EXPECT_TRUE(same_floats(problem.result(kernel, workers), expected))
             << kernel.name << " m " << shape.m << " k " << shape.k << " n " << shape.n << " workers " << workers;
     }

@@ -319,13 +319,20 @@ class Pipeline {
 template <Finish kFinish>
 void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) {
   const Geometry g(s);
-  // By columns, so that each worker reads only its own weights; by rows where columns are few.
-  const bool by_columns = workers == 1 || g.blocks >= 4 * workers;
-  const int64_t first_block = by_columns ? g.blocks * worker / workers : 0;
-  const int64_t last_block = by_columns ? g.blocks * (worker + 1) / workers : g.blocks;
+  // By columns, so that each worker reads only its own weights; by rows where columns are few; many workers by both where one
+  // direction leaves some of them clearly more work.
   const int64_t panels = (s.m + kBlock - 1) / kBlock;
-  const int64_t first_row = by_columns ? 0 : panels * worker / workers * kBlock;
-  const int64_t last_row = by_columns ? s.m : least(s.m, panels * (worker + 1) / workers * kBlock);
+  const auto most_work = [&](int64_t columns) {
+    const int64_t row_parts = workers / columns;
+    return ((panels + row_parts - 1) / row_parts) * ((g.blocks + columns - 1) / columns);
+  };
+  int64_t columns = g.blocks >= 4 * workers ? workers : 1;
+  for (int64_t other = 1; workers > 2 && other <= workers; ++other)
+    if (workers % other == 0 && 10 * most_work(other) < 9 * most_work(columns)) columns = other;
+  const int64_t column_part = worker % columns, row_part = worker / columns, row_parts = workers / columns;
+  const int64_t first_block = g.blocks * column_part / columns, last_block = g.blocks * (column_part + 1) / columns;
+  const int64_t first_row = panels * row_part / row_parts * kBlock,
+                last_row = least(s.m, panels * (row_part + 1) / row_parts * kBlock);
   if (first_block == last_block || first_row >= last_row) return;
   auto* rows = static_cast<uint8_t*>(a.workspace) + g.worker_bytes() * worker;
   auto* scales = reinterpret_cast<float*>(rows + g.chunk * g.pitch);
