@@ -90,8 +90,6 @@ class WideChannelsStep : public Step {
   kernels::ConvArgs args_;
 };
 
-std::string shape_key(const kernels::ConvShape& s) { return fmt::format("{} {} {} {} {}", s.c, s.o, s.kh, s.kw, s.groups); }
-
 // Padding before and behind one axis.
 struct Padding {
   std::int64_t begin = 0, end = 0;
@@ -263,9 +261,16 @@ const kernels::ConvKernel& Lowering::conv_kernel(const kernels::ConvShape& shape
   return by_table;
 }
 
+// Strides and dilations decide whether kernels join rows or taps: weights that two convolutions share may be packed in two
+// ways.
+std::string Lowering::pack_key(const kernels::ConvKernel& kernel, const kernels::ConvShape& s, const std::string& weights) {
+  return fmt::format("{} {} {} {}x{} groups {} strides {} {} dilations {} {}: {}", kernel.name, s.c, s.o, s.kh, s.kw, s.groups,
+                     s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, weights);
+}
+
 std::shared_ptr<const void> Lowering::packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
                                                      const IntegerWeights& weights) {
-  return cache_.get(fmt::format("{} {} {}", kernel.name, shape_key(shape), weights.key), [&] {
+  return cache_.get(pack_key(kernel, shape, weights.key), [&] {
     std::shared_ptr<std::byte> bytes = cache_.allocate(kernel.packed_bytes(shape));
     kernel.pack(shape, weights.values.data(), weights.zero_point.empty() ? nullptr : weights.zero_point.data(), bytes.get());
     return std::shared_ptr<const void>(std::move(bytes));

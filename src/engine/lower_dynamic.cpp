@@ -424,13 +424,11 @@ bool Lowering::dynamic_linear(const Node& node) {
     linear.op += rescale->operators + tail.operators;
   }
   const kernels::ConvKernel* kernel = &conv_kernel(linear.shape, linear.name);
-  const auto bytes = cache_.get(fmt::format("{} {} {} {} {} {} {}", kernel->name, linear.shape.c, linear.shape.o,
-                                            linear.shape.kh, linear.shape.kw, linear.shape.groups, packed.key),
-                                [&] {
-                                  std::shared_ptr<std::byte> made = cache_.allocate(kernel->packed_bytes(linear.shape));
-                                  kernel->pack(linear.shape, packed.values.data(), zero_points, made.get());
-                                  return std::shared_ptr<const void>(made, made.get());
-                                });
+  const auto bytes = cache_.get(pack_key(*kernel, linear.shape, packed.key), [&] {
+    std::shared_ptr<std::byte> made = cache_.allocate(kernel->packed_bytes(linear.shape));
+    kernel->pack(linear.shape, packed.values.data(), zero_points, made.get());
+    return std::shared_ptr<const void>(made, made.get());
+  });
   const ValueId in = fetch(x, linear.out_layout, product->x_dtype == DType::s8);
   const ValueId zero_id = product->dynamic_zero ? fetch(zero, Layout::row_major) : kNoValue;
   const ValueId out = define(tail.value, product->rescale ? DType::f32 : DType::s32, linear.out_dims, linear.out_layout);

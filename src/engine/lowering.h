@@ -143,6 +143,7 @@ class Lowering {
   bool integer_linear(const Linear& linear, const std::string& x, const Quantizer& x_quantizer, const IntegerWeights& weights,
                       const std::vector<std::int64_t>& bias, const Tail& tail, DType output_dtype, std::string& why_not);
   const kernels::ConvKernel& conv_kernel(const kernels::ConvShape& shape, const std::string& step) const;
+  static std::string pack_key(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape, const std::string& weights);
   std::shared_ptr<const void> packed_weights(const kernels::ConvKernel& kernel, const kernels::ConvShape& shape,
                                              const IntegerWeights& weights);
   bool float_linear(Linear linear, const std::string& x, const Tensor& weights, std::vector<float> bias,
