@@ -106,7 +106,7 @@ bool supports_blocked_conv(const ConvShape& s) {
   return (s.n * s.h + s.pad_top + s.kh * s.dilation_h + s.oh * s.stride_h) *
                  (s.w + s.pad_left + s.kw * s.dilation_w + s.ow * s.stride_w) <
              kMost &&
-         s.n * s.oh * s.ow < kMost;
+         s.n * s.oh * s.ow < kMost && s.src_stride < kMost;
 }
 
 std::size_t packed_bytes_dwords(const ConvShape& s) { return packed_bytes_steps(s, 4); }

@@ -117,6 +117,20 @@ struct DepthRuns {
   }
 }
 
+// An output pixel. Tiles follow each other without divisions, of which several would take longer than the rest of a short tile.
+struct Position {
+  std::int64_t number, image, y, x;
+
+  Position(const ConvShape& s, std::int64_t pixel)
+      : number(pixel), image(pixel / (s.oh * s.ow)), y(pixel / s.ow % s.oh), x(pixel % s.ow) {}
+  void advance(const ConvShape& s, std::int64_t pixels) {
+    number += pixels;
+    if (is_matrix_product(s)) return;  // numbers are enough
+    for (x += pixels; x >= s.ow; x -= s.ow)
+      if (++y == s.oh) y = 0, ++image;
+  }
+};
+
 // Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
 struct Split {
   Part pixels, blocks;

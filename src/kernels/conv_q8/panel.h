@@ -38,7 +38,7 @@ struct Geometry {
   std::int64_t panel_bytes() const {
     return kMostRows * panel_pitch * static_cast<std::int64_t>(sizeof(typename Dot::Element));
   }
-  std::int64_t parts() const { return (taps * steps + Dot::kDepthPart - 1) / Dot::kDepthPart; }
+  std::int64_t parts() const { return taps * steps <= Dot::kDepthPart ? 1 : (taps * steps - 1) / Dot::kDepthPart + 1; }
   std::int64_t chunk() const { return block_bytes > kWeightChunkBytes ? 1 : kWeightChunkBytes / block_bytes; }  // blocks
   std::int64_t carried_bytes() const { return parts() > 1 ? chunk() * kMostRows * kBlock * 4 : 0; }
   std::int64_t outside_bytes() const { return round_up(channels + 64, 64); }
@@ -91,12 +91,12 @@ void run_tile(const Tile<Dot>& t) {
 // Copies the inputs of pixels [first, first + rows) of one group; sums (or null) gets the total of each pixel.
 template <class Dot>
 void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8_t* src, const std::uint8_t* outside,
-                std::int64_t first, int rows, typename Dot::Element* panel, std::int32_t* sums) {
+                const Position& first, int rows, typename Dot::Element* panel, std::int32_t* sums) {
   const ConvShape s = shape;  // a copy that the stores of bytes cannot change
   const std::int64_t channels = g.channels, tap_elements = g.steps * Dot::kChannels;
   if (is_matrix_product(s)) {
     for (int r = 0; r < rows; ++r, panel += g.panel_pitch) {
-      const std::uint8_t* in = src + (first + r) * s.src_stride;
+      const std::uint8_t* in = src + (first.number + r) * s.src_stride;
       for (std::int64_t c = 0; c < channels; c += Dot::kCopied) Dot::copy(panel + c, in + c);
       if constexpr (Dot::kWeightOffset != 0)
         for (std::int64_t k = channels; k < tap_elements; ++k) panel[k] = 0;
@@ -105,7 +105,7 @@ void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8
     }
     return;
   }
-  std::int64_t image = first / (s.oh * s.ow), oy = first / s.ow % s.oh, ox = first % s.ow;
+  std::int64_t image = first.image, oy = first.y, ox = first.x;
   for (int r = 0; r < rows; ++r) {
     const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
     typename Dot::Element* out = panel + r * g.panel_pitch;
@@ -154,7 +154,10 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
   auto* carried = reinterpret_cast<std::int32_t*>(outside + g.outside_bytes());
 
   const std::int64_t row_count = split.pixels.end - split.pixels.begin, tiles = (row_count + kMostRows - 1) / kMostRows;
+  if (tiles == 0) return;
+  const std::int64_t least_rows = row_count / tiles, longer = row_count % tiles;
   const std::int64_t chunk = g.chunk(), parts = g.parts(), steps = g.taps * g.steps;
+  constexpr std::int64_t kStepBytes = kBlock * Dot::kChannels * static_cast<std::int64_t>(sizeof(typename Dot::Element));
   const bool with_sums = Dot::kWeightOffset != 0 || (Dot::kNeedsSums && header->has_weight_zero_points);
   const bool in_place = Dot::kInPlace && is_matrix_product(s) && !with_sums;
   std::int32_t sums[kMostRows];
@@ -163,20 +166,19 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
     end = begin + chunk;
     if (end > (group + 1) * g.blocks) end = (group + 1) * g.blocks;
     if (end > split.blocks.end) end = split.blocks.end;
+    Position first(s, split.pixels.begin);
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const Part rows = part(row_count, tile, tiles);
-      const std::int64_t first = split.pixels.begin + rows.begin;
-      const int count = static_cast<int>(rows.end - rows.begin);
+      const int count = static_cast<int>(least_rows + (tile < longer ? 1 : 0));
       const std::uint8_t* src = a.src + group * g.channels;
       const auto* rows_in = panel;
       std::int64_t pitch = g.panel_pitch;
       if (in_place) {
-        rows_in = reinterpret_cast<const typename Dot::Element*>(src + first * s.src_stride), pitch = s.src_stride;
+        rows_in = reinterpret_cast<const typename Dot::Element*>(src + first.number * s.src_stride), pitch = s.src_stride;
       } else {
         fill_panel(s, g, src, outside, first, count, panel, with_sums ? sums : nullptr);
       }
       for (std::int64_t part_index = 0; part_index < parts; ++part_index) {
-        const Part depth = part(steps, part_index, parts);
+        const Part depth = parts == 1 ? Part{0, steps} : part(steps, part_index, parts);
         for (std::int64_t block = begin; block < end; ++block) {
           const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
           const std::int64_t left = g.outputs - in_group;
@@ -186,18 +188,19 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
                              .panel = rows_in + depth.begin * Dot::kChannels,
                              .panel_pitch = pitch,
                              .steps = depth.end - depth.begin,
-                             .weights = weights + block * g.block_bytes + depth.begin * (g.block_bytes / steps),
+                             .weights = weights + block * g.block_bytes + depth.begin * kStepBytes,
                              .weight_zero_points = weight_zero_points + block * kBlock,
                              .sums = with_sums ? sums : nullptr,
                              .carried_in = part_index > 0 ? own : nullptr,
                              .carried_out = part_index + 1 < parts ? own : nullptr,
-                             .pixel = first,
+                             .pixel = first.number,
                              .channel = channel,
                              .dst_stride = s.dst_stride,
                              .rows = count,
                              .channels = left < kBlock ? static_cast<int>(left) : kBlock});
         }
       }
+      first.advance(s, count);
     }
   }
 }

@@ -170,24 +170,38 @@ TileFunction tile_function(int rows, int blocks) {
   return kFunctions[rows - 1][blocks - 1];
 }
 
-// Addresses of the inputs of pixels [first_pixel, first_pixel + rows), tap by tap; lanes past `rows` repeat the last pixel.
-void make_pointers(const ConvShape& s, const std::uint8_t* src, const std::uint8_t* outside, std::int64_t first_pixel, int rows,
+// Addresses of the inputs of pixels [first, first + rows), tap by tap; lanes past `rows` repeat the last pixel.
+void make_pointers(const ConvShape& s, const std::uint8_t* src, const std::uint8_t* outside, const Position& first, int rows,
                    const std::uint8_t** out) {
   const __m512i lane =
       _mm512_min_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(rows - 1));
   const auto scaled = [&](__m256i pixel) __attribute__((always_inline)) {
-    return _mm512_add_epi64(_mm512_mullo_epi64(_mm512_cvtepi32_epi64(pixel), _mm512_set1_epi64(s.src_stride)),
+    return _mm512_add_epi64(_mm512_mul_epi32(_mm512_cvtepi32_epi64(pixel), _mm512_set1_epi64(s.src_stride)),
                             _mm512_set1_epi64(reinterpret_cast<long long>(src)));
   };
   const auto set = [](std::int64_t value) { return _mm512_set1_epi32(static_cast<int>(value)); };
   if (is_matrix_product(s)) {
-    const __m512i pixel = _mm512_add_epi32(set(first_pixel), lane);
+    const __m512i pixel = _mm512_add_epi32(set(first.number), lane);
     _mm512_storeu_si512(out, scaled(_mm512_castsi512_si256(pixel)));
     _mm512_storeu_si512(out + 8, scaled(_mm512_extracti64x4_epi64(pixel, 1)));
     return;
   }
-  __m512i image = set(first_pixel / (s.oh * s.ow)), y = set(first_pixel / s.ow % s.oh);
-  __m512i x = _mm512_add_epi32(set(first_pixel % s.ow), lane);
+  // Most tiles lie in one row and have all their taps inside.
+  const std::int64_t top = first.y * s.stride_h - s.pad_top, left = first.x * s.stride_w - s.pad_left;
+  if (first.x + rows <= s.ow && top >= 0 && left >= 0 && top + (s.kh - 1) * s.dilation_h < s.h &&
+      left + (rows - 1) * s.stride_w + (s.kw - 1) * s.dilation_w < s.w) {
+    const __m512i pixel =
+        _mm512_add_epi32(_mm512_mullo_epi32(lane, set(s.stride_w)), set((first.image * s.h + top) * s.w + left));
+    const __m512i base0 = scaled(_mm512_castsi512_si256(pixel)), base1 = scaled(_mm512_extracti64x4_epi64(pixel, 1));
+    for (std::int64_t i = 0; i < s.kh; ++i)
+      for (std::int64_t j = 0; j < s.kw; ++j, out += kPointerPitch) {
+        const __m512i offset = _mm512_set1_epi64((i * s.dilation_h * s.w + j * s.dilation_w) * s.src_stride);
+        _mm512_storeu_si512(out, _mm512_add_epi64(base0, offset));
+        _mm512_storeu_si512(out + 8, _mm512_add_epi64(base1, offset));
+      }
+    return;
+  }
+  __m512i image = set(first.image), y = set(first.y), x = _mm512_add_epi32(set(first.x), lane);
   const __m512i ow = set(s.ow), oh = set(s.oh), one = set(1);
   for (__mmask16 over; (over = _mm512_cmpge_epi32_mask(x, ow)) != 0;) {
     x = _mm512_mask_sub_epi32(x, over, x, ow);
@@ -252,6 +266,8 @@ void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requanti
   const Part rows = split.pixels, columns = split.blocks;
   const std::int64_t tallest = blocks > 2 ? 2 * kFewRows : kMostRows;
   const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + tallest - 1) / tallest;
+  if (tiles == 0) return;
+  const std::int64_t least_rows = row_count / tiles, longer = row_count % tiles;
   const std::int64_t chunk = block_bytes * 4 > kWeightChunkBytes ? 4 : kWeightChunkBytes / block_bytes / 4 * 4;
 
   std::int32_t sums[kPointerPitch];
@@ -260,10 +276,10 @@ void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requanti
     end = begin + chunk;
     if (end > (group + 1) * blocks) end = (group + 1) * blocks;
     if (end > columns.end) end = columns.end;
+    Position position(s, rows.begin);
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const Part pixel = part(row_count, tile, tiles);
-      const int tile_rows = static_cast<int>(pixel.end - pixel.begin);
-      make_pointers(s, a.src + group * channels, outside, rows.begin + pixel.begin, tile_rows, pointers);
+      const int tile_rows = static_cast<int>(least_rows + (tile < longer ? 1 : 0));
+      make_pointers(s, a.src + group * channels, outside, position, tile_rows, pointers);
       if (header->has_weight_zero_points) sum_inputs(pointers, taps, channels, sums);
       for (std::int64_t block = begin; block < end; block += kMostBlocks) {
         const std::int64_t in_group = (block - group * blocks) * kLanes, left = outputs - in_group;
@@ -271,7 +287,7 @@ void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requanti
         const int width = end - block < kMostBlocks ? static_cast<int>(end - block) : kMostBlocks;
         const int height = width > 2 && tile_rows > kFewRows ? (tile_rows + 1) / 2 : tile_rows;
         for (int row = 0; row < tile_rows; row += height) {
-          const std::int64_t first_pixel = rows.begin + pixel.begin + row;
+          const std::int64_t first_pixel = position.number + row;
           const Tile t{
               .pointers = pointers + row,
               .taps = taps,
@@ -293,6 +309,7 @@ void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requanti
           tile_function(t.rows, width)(t);
         }
       }
+      position.advance(s, tile_rows);
     }
   }
 }
