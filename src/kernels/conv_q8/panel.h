@@ -105,26 +105,40 @@ void fill_panel(const ConvShape& shape, const Geometry<Dot>& g, const std::uint8
     }
     return;
   }
+  // Where pixels and taps have no gaps, a row of taps is one run of bytes.
+  const std::int64_t at_once = s.dilation_w == 1 && s.src_stride == channels && tap_elements == channels ? s.kw : 1;
+  const std::int64_t tap_step = s.dilation_w * s.src_stride, row_step = s.dilation_h * s.w * s.src_stride;
   std::int64_t image = first.image, oy = first.y, ox = first.x;
   for (int r = 0; r < rows; ++r) {
     const std::int64_t y = oy * s.stride_h - s.pad_top, x = ox * s.stride_w - s.pad_left;
     typename Dot::Element* out = panel + r * g.panel_pitch;
     std::int32_t sum = 0;
-    for (std::int64_t i = 0; i < s.kh; ++i) {
-      const std::int64_t iy = y + i * s.dilation_h;
-      const bool in_rows = iy >= 0 && iy < s.h;
-      const std::uint8_t* row = src + (image * s.h + iy) * s.w * s.src_stride;
-      for (std::int64_t j = 0; j < s.kw; ++j, out += tap_elements) {
-        const std::int64_t ix = x + j * s.dilation_w;
-        const std::uint8_t* in = in_rows && ix >= 0 && ix < s.w ? row + ix * s.src_stride : outside;
-        // Whole vectors: what they write too much is overwritten by the next tap or meets zero weights.
-        std::int64_t c = 0;
-        do Dot::copy(out + c, in + c);
-        while ((c += Dot::kCopied) < channels);
-        if constexpr (Dot::kWeightOffset != 0)
-          for (std::int64_t k = channels; k < tap_elements; ++k) out[k] = 0;
-        if constexpr (Dot::kNeedsSums)
-          if (sums) sum += Dot::total(in, channels);
+    const auto copy_tap = [&](const std::uint8_t* in, std::int64_t count) __attribute__((always_inline)) {
+      // Whole vectors: what they write too much is overwritten by the next tap or meets zero weights.
+      std::int64_t c = 0;
+      do Dot::copy(out + c, in + c);
+      while ((c += Dot::kCopied) < count);
+      if constexpr (Dot::kWeightOffset != 0)
+        for (std::int64_t k = channels; k < tap_elements; ++k) out[k] = 0;
+      if constexpr (Dot::kNeedsSums)
+        if (sums) sum += Dot::total(in, count);
+    };
+    if (y >= 0 && x >= 0 && y + (s.kh - 1) * s.dilation_h < s.h && x + (s.kw - 1) * s.dilation_w < s.w) {
+      const std::uint8_t* row = src + ((image * s.h + y) * s.w + x) * s.src_stride;
+      for (std::int64_t i = 0; i < s.kh; ++i, row += row_step) {
+        const std::uint8_t* in = row;
+        for (std::int64_t j = 0; j < s.kw; j += at_once, out += at_once * tap_elements, in += tap_step)
+          copy_tap(in, at_once * channels);
+      }
+    } else {
+      for (std::int64_t i = 0; i < s.kh; ++i) {
+        const std::int64_t iy = y + i * s.dilation_h;
+        const bool in_rows = iy >= 0 && iy < s.h;
+        const std::uint8_t* row = src + (image * s.h + iy) * s.w * s.src_stride;
+        for (std::int64_t j = 0; j < s.kw; ++j, out += tap_elements) {
+          const std::int64_t ix = x + j * s.dilation_w;
+          copy_tap(in_rows && ix >= 0 && ix < s.w ? row + ix * s.src_stride : outside, channels);
+        }
       }
     }
     if (sums) sums[r] = sum;
