@@ -9,6 +9,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND ZEROPOINT_WARNINGS -Wno-restrict)  # GCC 12: false alarms in std::string (bug 105651)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  list(APPEND ZEROPOINT_WARNINGS -Wno-sign-conversion)  # which GCC leaves out of -Wconversion
+endif()
+
 set(ZEROPOINT_LAYERS "")
 
 function(zeropoint_layer name)
