@@ -23,6 +23,9 @@ namespace {
 // Plans for other shapes are kept, the least recently used one leaves first.
 constexpr std::size_t kMostPlans = 8;
 
+// Of nodes, while branches become known one after the other.
+constexpr std::size_t kMostVisits = std::size_t{1} << 22;
+
 // Outputs of this many bytes go to memory that the caller dropped, where there is some.
 constexpr std::size_t kLargeOutput = std::size_t{1} << 16;
 
@@ -168,10 +171,13 @@ Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
   Graph shaped = graph_;
   std::map<std::string, Dims> shapes;
   for (std::size_t i = 0; i < dims.size(); ++i) shapes[graph_.inputs[i].name] = dims[i];
+  passes::FoldingBudget budget(shaped);
+  std::size_t visits = 0;  // of nodes; branches that are left are taken when the plan runs
   do {
+    visits += shaped.nodes.size();
     ops::infer_shapes(shaped, shapes);
-    passes::fold_constants(shaped);  // arithmetic on shapes, now that they are known
-  } while (passes::inline_branches(shaped));
+    passes::fold_constants(shaped, budget);  // arithmetic on shapes, now that they are known
+  } while (visits < kMostVisits && passes::inline_branches(shaped));
 
   Split parts = split(std::move(shaped));
   auto ready = std::make_unique<Ready>();

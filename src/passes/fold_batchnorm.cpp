@@ -48,7 +48,7 @@ bool fold_batchnorm(Graph& graph) {
     Node* node = rewrite.producer(norm.inputs[0]);
     if (node == nullptr || !rewrite.is_private(norm.inputs[0])) continue;
     const auto channels = output_channels(graph, *node);
-    if (!channels) continue;
+    if (!channels || !rewrite.may_replace(node->input(1))) continue;
     const Affine map = affine(graph, norm, *channels);
     if (map.factor.empty()) continue;
     scale_output(graph, rewrite, *node, map.factor, map.summand);

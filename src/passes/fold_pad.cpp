@@ -58,13 +58,13 @@ bool fold_pad(Graph& graph) {
   Rewrite rewrite(graph);
   for (Node& node : graph.nodes) {
     if (!node.is("Conv") && !node.is("AveragePool")) continue;
-    const Node* pad = rewrite.producer(node.input(0));
-    if (pad == nullptr) continue;
-    auto pads = zero_padding(graph, *pad);
-    if (!pads || !absorb(node, std::move(*pads))) continue;
-    const bool last_reader = rewrite.is_private(node.inputs[0]);
-    rewrite.set_input(node, 0, pad->inputs[0]);
-    if (last_reader) rewrite.drop(*pad);
+    while (const Node* pad = rewrite.producer(node.input(0))) {
+      auto pads = zero_padding(graph, *pad);
+      if (!pads || !absorb(node, std::move(*pads))) break;
+      const bool last_reader = rewrite.is_private(node.inputs[0]);
+      rewrite.set_input(node, 0, pad->inputs[0]);
+      if (last_reader) rewrite.drop(*pad);
+    }
   }
   return rewrite.finish();
 }

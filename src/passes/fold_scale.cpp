@@ -37,7 +37,7 @@ bool fold_scale(Graph& graph) {
     Node* node = rewrite.producer(value);
     if (node == nullptr || !rewrite.is_private(value)) continue;
     const auto channels = output_channels(graph, *node);
-    if (!channels) continue;
+    if (!channels || !rewrite.may_replace(node->input(1))) continue;
     const std::size_t rank = graph.constant(node->inputs[1])->rank();  // weights and output have one rank
     const auto numbers = per_channel(graph, constant, rank, *channels);
     if (!numbers) continue;

@@ -8,17 +8,26 @@ namespace zeropoint {
 namespace {
 
 constexpr bool (*kPasses[])(Graph&) = {
-    passes::fold_constants,  passes::inline_branches,  passes::remove_identity, passes::resolve_reshape,
-    passes::fold_pad,        passes::simplify_matmul,  passes::fold_batchnorm,  passes::fold_scale,
-    passes::fuse_activation, passes::remove_dead_code,
+    passes::inline_branches, passes::remove_identity, passes::resolve_reshape,
+    passes::fold_pad,        passes::simplify_matmul, passes::fold_batchnorm,
+    passes::fold_scale,      passes::fuse_activation, passes::remove_dead_code,
 };
+
+// Most networks take three turns; one that makes a branch known in each would take any number. Nodes count in each turn.
+constexpr std::size_t kMostTurns = 16, kMostVisits = std::size_t{1} << 23;
 
 }  // namespace
 
 Graph fuse(Graph graph) {
   naming_source(graph, [&] {
-    for (bool changed = true; changed;) {
-      changed = false;
+    passes::FoldingBudget budget(graph);
+    std::size_t turns = 0, visits = 0;
+    for (bool changed = true; changed && turns < kMostTurns && visits < kMostVisits; ++turns) {
+      visits += graph.nodes.size();
+      changed = passes::fold_constants(graph, budget);
+#ifndef NDEBUG
+      verify(graph);
+#endif
       for (const auto pass : kPasses) {
         changed = pass(graph) || changed;
 #ifndef NDEBUG

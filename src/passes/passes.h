@@ -2,9 +2,19 @@
 // It needs the types that ops::infer_shapes writes. Names of graph inputs and outputs and of values that subgraphs read stay.
 #pragma once
 
+#include <cstdint>
+
 #include "zeropoint/graph.h"
 
 namespace zeropoint::passes {
+
+// What all folded values together may take: a file of any size could ask for more than any machine has. Work is
+// multiply-accumulates and bytes that are read and written.
+struct FoldingBudget {
+  explicit FoldingBudget(const Graph& graph);
+  std::int64_t bytes, work;
+};
+bool fold_constants(Graph& graph, FoldingBudget& budget);
 
 bool fold_constants(Graph& graph);    // evaluates what depends on constants and fixed shapes alone; infers types itself
 bool inline_branches(Graph& graph);   // If with a constant condition -> the branch it takes

@@ -47,6 +47,69 @@ TEST(Passes, KeepNamesThatSubgraphsRead) {
   EXPECT_TRUE(fused.initializers.contains("four"));
 }
 
+// `count` nodes, each reading what the one before made; `%` in the text stands for the number, `<` and `>` for input and
+// output.
+std::string chain(int count, const std::string& first, const std::string& last, const std::string& node) {
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    for (const char c : node) {
+      if (c == '<')
+        text += i == 0 ? first : "v" + std::to_string(i);
+      else if (c == '>')
+        text += i + 1 == count ? last : "v" + std::to_string(i + 1);
+      else
+        text += c;
+    }
+    text += '\n';
+  }
+  return text;
+}
+
+std::size_t constant_bytes(const Graph& graph) {
+  std::size_t bytes = 0;
+  for (const auto& [name, tensor] : graph.initializers) bytes += tensor.byte_size();
+  return bytes;
+}
+
+TEST(Passes, FoldLongChainsOfConstantsInPart) {
+  const Graph graph = parse("graph g(x: f32[1]) -> (y) {\n  s = s64[1]{262144}\n  c = ConstantOfShape(s)\n" +
+                            chain(1000, "c", "t", "  > = Neg(<)") + "  y = Add(t, x)\n}");
+  const Graph fused = fuse(graph);
+  verify(fused);
+  EXPECT_LT(fused.nodes.size(), graph.nodes.size() - 50);
+  EXPECT_GT(fused.nodes.size(), graph.nodes.size() / 2);
+  EXPECT_LE(constant_bytes(fused), std::size_t{2} << 20);  // what the rest of the chain reads
+}
+
+TEST(Passes, CopySharedWeightsInPart) {
+  // 300 convolutions share 4 MB; each would have 4 MB of its own behind its normalization.
+  std::string nodes, names;
+  for (int i = 0; i < 300; ++i) {
+    const std::string k = std::to_string(i);
+    nodes += "  c" + k + " = Conv(x, w)\n  n" + k + " = BatchNormalization(c" + k + ", p, p, p, p)\n";
+    names += (i == 0 ? "n" : ", n") + k;
+  }
+  Graph graph = parse_graph("ir_version 8\nopset 17\ngraph g(x: f32[1,1024,1,1]) -> (y) {\n  w = f32[1]{1}\n" + nodes +
+                            "  y = Sum(" + names + ")\n}");
+  graph.initializers["w"] = Tensor(DType::f32, {1024, 1024, 1, 1});
+  graph.initializers["p"] = Tensor::of<float>({1024}, std::vector<float>(1024, 1.0F));
+  const Graph fused = fuse(graph);
+  verify(fused);
+  EXPECT_LT(fused.nodes.size(), graph.nodes.size());
+  EXPECT_LE(constant_bytes(fused), std::size_t{520} << 20);
+}
+
+TEST(Passes, ChainsOfPadsAndTransposesTakeOneTurn) {
+  const Graph pads = fuse(parse("graph g(x: f32[1,1,4,4]) -> (y) {\n  p = s64[8]{0,0,0,0,0,0,0,1}\n  w = f32[1,1,1,1]{2}\n" +
+                                chain(20000, "x", "t", "  > = Pad(<, p)") + "  y = Conv(t, w)\n}"));
+  EXPECT_THAT(kinds(pads), testing::ElementsAre("Conv"));
+  EXPECT_THAT(pads.nodes[0].get_ints("pads"), testing::ElementsAre(0, 0, 0, 20000));
+  const Graph products = fuse(parse("graph g(x: f32[2,2]) -> (y) {\n  w = f32[2,2]{1,2,3,4}\n" +
+                                    chain(20000, "x", "y", "  > = Gemm(<, w) {transA=1}") + "}"));
+  ASSERT_EQ(products.nodes.size(), 40000U);
+  for (std::size_t i = 0; i < products.nodes.size(); ++i) ASSERT_EQ(products.nodes[i].op_type, i % 2 ? "Gemm" : "Transpose");
+}
+
 TEST(Passes, LeaveQuantizedGraphsQuantized) {
   const Graph graph = parse(R"(graph g(x: f32[N,2,4,4]) -> (y: f32[N,2,4,4]) {
   qw = s8[2,2,1,1]{1, 2, 3, 4}

@@ -1,4 +1,5 @@
 // docs/passes/remove_dead_code.md
+#include <algorithm>
 #include <memory>
 #include <memory_resource>
 #include <set>
@@ -35,6 +36,11 @@ bool remove_dead_code(Graph& graph) {
     ++kept;
   }
   graph.nodes.resize(kept);
+  // Most often there is nothing to remove, which is quickly seen where each value with a type is read.
+  const auto read = [&](const auto& entry) { return needed.contains(entry.first); };
+  if (kept == nodes && std::ranges::all_of(graph.initializers, read) && std::ranges::all_of(graph.types, read) &&
+      graph.initializer_extras.empty() && graph.type_extras.empty())
+    return false;
   remove_unused_values(graph);
   return kept != nodes || graph.initializers.size() + graph.types.size() != values;
 }

@@ -9,7 +9,12 @@ void Rewrite::make_index() {
   indexed_ = true;
   values_.reserve(graph_.inputs.size() + graph_.initializers.size() + graph_.nodes.size());
   for (const ValueInfo& input : graph_.inputs) entry(input.name);
-  for (const auto& [name, tensor] : graph_.initializers) entry(name);
+  for (const auto& [name, tensor] : graph_.initializers) {
+    entry(name);
+    bytes_ += tensor.byte_size();
+  }
+  constexpr std::size_t kLeastWork = std::size_t{64} << 20, kTimes = 8;
+  work_left_ = kLeastWork + kTimes * bytes_;
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
     if (dropped_[i]) continue;
     const Node& node = graph_.nodes[i];
@@ -69,6 +74,15 @@ std::string Rewrite::fresh_name(const std::string& base) {
   for (std::size_t& i = suffix_[base]; values_.contains(name);) name = base + "_" + std::to_string(++i);
   entry(name);
   return name;
+}
+
+bool Rewrite::may_replace(const std::string& initializer) {
+  constexpr std::size_t kMostBytes = std::size_t{512} << 20;
+  const std::size_t bytes = graph_.constant(initializer)->byte_size(), copy = is_private(initializer) ? 0 : bytes;
+  if (bytes > work_left_ || (copy > 0 && bytes_ + copy > kMostBytes)) return false;
+  work_left_ -= bytes;
+  bytes_ += copy;
+  return true;
 }
 
 std::string Rewrite::replace_initializer(const std::string& old, Tensor tensor) {

@@ -28,6 +28,8 @@ class Rewrite {
 
   // A name that no value has, and that no later call gives.
   std::string fresh_name(const std::string& base);
+  // Whether a node may have its own form of this constant: copies of shared ones and the work for all forms have limits.
+  bool may_replace(const std::string& initializer);
   // Stores a tensor for the one node that reads `old`: under that name when nothing else reads it, else under a fresh one.
   std::string replace_initializer(const std::string& old, Tensor tensor);
 
@@ -65,6 +67,7 @@ class Rewrite {
   std::pmr::monotonic_buffer_resource memory_;                    // a graph may have a million values
   std::pmr::unordered_map<std::string, Value> values_{&memory_};  // of everything that has a name
   std::unordered_map<std::string, std::size_t> suffix_;           // of the last fresh name
+  std::size_t bytes_ = 0, work_left_ = 0;                         // of the constants, copies included; set by make_index
   std::vector<bool> dropped_;
   bool indexed_ = false;
   bool changed_ = false;

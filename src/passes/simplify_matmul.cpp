@@ -26,7 +26,7 @@ Tensor scaled(const Tensor& tensor, float factor) {
 void fold_factors(Graph& graph, Rewrite& rewrite, Node& gemm) {
   const float alpha = gemm.get_float("alpha", 1), beta = gemm.get_float("beta", 1);
   if (alpha != 1)
-    if (const Tensor* b = constant_f32(graph, gemm.input(1))) {
+    if (const Tensor* b = constant_f32(graph, gemm.input(1)); b != nullptr && rewrite.may_replace(gemm.input(1))) {
       gemm.inputs[1] = rewrite.replace_initializer(gemm.input(1), scaled(*b, alpha));
       gemm.attributes.erase("alpha");
     }
@@ -34,7 +34,7 @@ void fold_factors(Graph& graph, Rewrite& rewrite, Node& gemm) {
   if (gemm.input(2).empty()) {
     gemm.attributes.erase("beta");
     rewrite.changed();
-  } else if (const Tensor* c = constant_f32(graph, gemm.input(2))) {
+  } else if (const Tensor* c = constant_f32(graph, gemm.input(2)); c != nullptr && rewrite.may_replace(gemm.input(2))) {
     gemm.inputs[2] = rewrite.replace_initializer(gemm.input(2), scaled(*c, beta));
     gemm.attributes.erase("beta");
   }
@@ -75,9 +75,15 @@ bool simplify_matmul(Graph& graph) {
     node.attributes.erase("transA");
     transposes.emplace_back(i, std::move(transpose));
   }
-  for (auto each = transposes.rbegin(); each != transposes.rend(); ++each)
-    graph.nodes.insert(graph.nodes.begin() + static_cast<std::ptrdiff_t>(each->first), std::move(each->second));
   if (!transposes.empty()) {
+    std::vector<Node> nodes;
+    nodes.reserve(graph.nodes.size() + transposes.size());
+    auto next = transposes.begin();
+    for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
+      for (; next != transposes.end() && next->first == i; ++next) nodes.push_back(std::move(next->second));
+      nodes.push_back(std::move(graph.nodes[i]));
+    }
+    graph.nodes = std::move(nodes);
     remove_unused_values(graph);
     return true;  // nothing was dropped or renamed, so the index of `rewrite` is not needed any more
   }
