@@ -81,10 +81,10 @@ std::int64_t macs_with_bodies(const ValueIndex& values, const Node& node) {
   for (const auto& [attribute, content] : node.attributes)
     if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content); body && *body) {
       Graph typed = **body;  // with the types of outer values that it reads
+      const ValueIndex inside(typed);
       for (const Node& inner : typed.nodes)
         for (const std::string& value : inner.inputs)
-          if (typed.type_of(value).dtype == DType::undefined) typed.types[value] = values.type_of(value);
-      const ValueIndex inside(typed);
+          if (inside.type_of(value).dtype == DType::undefined) typed.types[value] = values.type_of(value);
       std::int64_t macs = 0;
       for (const Node& inner : typed.nodes) macs += macs_with_bodies(inside, inner);
       most = std::max(most, macs);

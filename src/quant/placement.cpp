@@ -6,12 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <memory_resource>
 #include <numeric>
 #include <optional>
 #include <set>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "ops/operator.h"
@@ -43,8 +41,16 @@ class Placer {
   Placer(const Graph& graph, const Recipe& recipe, const std::map<std::string, std::string>& slower)
       : graph_(graph), values_(graph), recipe_(recipe), slower_(slower), matcher_(recipe), uses_(find_uses(graph)) {
     for (const Node& node : graph.nodes) operator_rules_.push_back(&rule_of_operator(graph, node));
-    reads_.reserve(graph.nodes.size());
-    for (std::size_t i = 0; i < graph.nodes.size(); ++i) count_reads(i);
+    for (const Node& node : graph.nodes) {
+      for (const auto& [key, attribute] : node.attributes)
+        if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body && *body)
+          read_again_.merge(outer_names(**body));
+      if (node.inputs.size() < 2) continue;
+      std::vector<std::string_view> inputs(node.inputs.begin(), node.inputs.end());
+      std::sort(inputs.begin(), inputs.end());
+      for (auto twin = inputs.begin(); (twin = std::adjacent_find(twin, inputs.end())) != inputs.end(); ++twin)
+        read_again_.emplace(*twin);
+    }
   }
 
   Placement run() {
@@ -72,27 +78,12 @@ class Placer {
     const auto found = uses_.producer.find(value);
     return found == uses_.producer.end() ? nullptr : &graph_.nodes[found->second];
   }
-  // How often inputs of nodes read a value.
-  struct Reads {
-    std::size_t count = 0, reader = 0;
-    bool captured = false;  // a subgraph reads it, too
-  };
-  void count_reads(std::size_t i) {
-    const Node& node = graph_.nodes[i];
-    for (const std::string& input : node.inputs) {
-      Reads& reads = reads_[input];
-      ++reads.count;
-      reads.reader = i;
-    }
-    for (const auto& [key, attribute] : node.attributes)
-      if (const auto* body = std::get_if<std::shared_ptr<const Graph>>(&attribute); body && *body)
-        for (const std::string& name : outer_names(**body)) reads_[uses_.consumers.find(name)->first].captured = true;
-  }
   // The one reader of a value that nothing else sees; else null.
   const Node* sole_reader(const std::string& value) const {
-    const auto found = reads_.find(value);
-    if (found == reads_.end() || found->second.count != 1 || found->second.captured || is_output(value)) return nullptr;
-    return &graph_.nodes[found->second.reader];
+    if (is_output(value) || read_again_.contains(value)) return nullptr;
+    const auto found = uses_.consumers.find(value);
+    if (found == uses_.consumers.end() || found->second.size() != 1) return nullptr;
+    return &graph_.nodes[found->second.front()];
   }
   // The value behind the Relu or Clip that belongs to the operator that makes `value`.
   std::string behind_activation(const std::string& value) const {
@@ -309,18 +300,46 @@ class Placer {
       quantize(node.input(0));
       if (!graph_.constant(node.input(1))) quantize(node.input(1));
       const std::string result = result_of(node);
-      integer_.insert(result);
+      in_integers(result);
       // A convolution without a quantizer behind it runs in float in ONNX Runtime, even at the graph's end; a matrix product
       // does not, and its quantizer would only cost accuracy unless a reader works in integers.
       if (node.is("Conv")) quantize(result);
     }
-    for (bool changed = true; changed;) {
-      const std::size_t before = quantized_.size() + tied_.size() + integer_.size();
-      for (const Node& node : graph_.nodes) join(node);
-      changed = quantized_.size() + tied_.size() + integer_.size() != before;
+    // Rounds over the nodes in order. A node says something new only after a value that it reads or makes has changed.
+    open_.assign(graph_.nodes.size(), true);
+    for (std::size_t i = 0; i < graph_.nodes.size(); ++i) join_if_open(i);
+    while (!next_.empty()) {
+      for (const std::size_t i : std::exchange(next_, {})) round_.insert(i);
+      while (!round_.empty()) join_if_open(round_.extract(round_.begin()).value());
     }
   }
-  void quantize(const std::string& value) { quantized_.insert(value); }
+  void join_if_open(std::size_t i) {
+    if (!open_[i]) return;
+    open_[i] = false;
+    now_ = i;
+    join(graph_.nodes[i]);
+  }
+  // The nodes around a value are asked again: in this round those behind the present one, the others in the next.
+  void reopen(const std::string& value) {
+    if (open_.empty()) return;  // before the first round
+    const auto again = [&](std::size_t i) {
+      if (open_[i]) return;
+      open_[i] = true;
+      if (i > now_)
+        round_.insert(i);
+      else
+        next_.push_back(i);
+    };
+    if (const auto found = uses_.producer.find(value); found != uses_.producer.end()) again(found->second);
+    if (const auto found = uses_.consumers.find(value); found != uses_.consumers.end())
+      for (const std::size_t i : found->second) again(i);
+  }
+  void quantize(const std::string& value) {
+    if (quantized_.insert(value).second) reopen(value);
+  }
+  void in_integers(const std::string& value) {
+    if (integer_.insert(value).second) reopen(value);
+  }
   // What integer arithmetic makes. The result of a matrix product that no reader wants quantized is not: in transformers its
   // quantizer, and those of the residual Adds behind, would cost time and accuracy (docs/passes/insert_qdq.md).
   bool comes_in_integers(const std::string& value) const { return quantized_.contains(value) && integer_.contains(value); }
@@ -341,7 +360,7 @@ class Placer {
         quantize(x);
         quantize(node.input(1));
         quantize(result);
-        integer_.insert(result);
+        in_integers(result);
         break;
       }
       case Role::pool:
@@ -351,7 +370,7 @@ class Placer {
         if (role == Role::activation && belongs_to_operator(node)) return;
         if (!runs_in_integers && !quantized_.contains(y)) return;
         quantize(y);
-        integer_.insert(y);
+        in_integers(y);
         break;
       case Role::shared:
         join_shared(node, runs_in_integers);
@@ -379,7 +398,7 @@ class Placer {
     for (const std::string& y : node.outputs) {
       if (y.empty()) continue;
       quantize(y);
-      if (integer_.contains(x)) integer_.insert(y);
+      if (integer_.contains(x)) in_integers(y);
     }
     tied_.insert(index_of(node));
   }
@@ -394,11 +413,12 @@ class Placer {
     if (!any) return;
     for (const std::string& x : node.inputs) quantize(x);
     quantize(y);
-    integer_.insert(y);
+    in_integers(y);
     // A Relu or Clip is fused only where the quantizer behind it implies it (zero point 0 behind a Relu). Sharing parameters
     // with values of other bounds would break that, so such inputs keep their own.
+    const Bounds bounds = bounds_of(node.inputs[0]);
     for (const std::string& x : node.inputs)
-      if (bounds_of(x) != bounds_of(node.inputs[0])) return;
+      if (bounds_of(x) != bounds) return;
     tied_.insert(index_of(node));
   }
   bool is_bias_add(const Node& node) const {
@@ -416,23 +436,31 @@ class Placer {
     if (role == Role::weighted) return weighted_.contains(index_of(*before));
     return role == Role::elementwise && (is_bias_add(*before) || quantized_.contains(activation.outputs[0]));
   }
-  Bounds bounds_of(const std::string& value) const {
-    const Node* node = producer(value);
-    for (int depth = 0; node && role_of(*node) == Role::shared && depth < 1000; ++depth) node = producer(node->input(0));
+  Bounds bounds_of(const std::string& value) {
+    if (bounds_.empty())
+      for (const Node& node : graph_.nodes) bounds_.push_back(bounds_behind(node));
+    return known_bounds(value);
+  }
+  Bounds known_bounds(const std::string& value) const {
+    const auto found = uses_.producer.find(value);
+    return found == uses_.producer.end() ? Bounds{} : bounds_[found->second];
+  }
+  // Those of the nodes before it are known.
+  Bounds bounds_behind(const Node& node) const {
+    if (role_of(node) == Role::shared) return known_bounds(node.input(0));
     Bounds bounds;
-    if (!node) return bounds;
-    if (node->is("Relu")) bounds.low = 0;
-    if (node->is("Clip")) {
+    if (node.is("Relu")) bounds.low = 0;
+    if (node.is("Clip")) {
       const auto scalar = [&](std::size_t input, float otherwise) {
-        const Tensor* constant = graph_.constant(node->input(input));
+        const Tensor* constant = graph_.constant(node.input(input));
         return constant && constant->dtype() == DType::f32 && constant->size() == 1 ? constant->values<float>()[0] : otherwise;
       };
       bounds = {scalar(1, bounds.low), scalar(2, bounds.high)};
     }
-    if (node->is("Concat") && !node->inputs.empty()) {
-      bounds = bounds_of(node->inputs[0]);
-      for (const std::string& x : node->inputs)
-        if (bounds_of(x) != bounds) return {};
+    if (node.is("Concat") && !node.inputs.empty()) {
+      bounds = known_bounds(node.inputs[0]);
+      for (const std::string& x : node.inputs)
+        if (known_bounds(x) != bounds) return {};
     }
     return bounds;
   }
@@ -542,8 +570,7 @@ class Placer {
 
   const Graph& graph_;
   const ValueIndex values_;
-  std::pmr::monotonic_buffer_resource memory_;  // a graph may have a million values
-  std::pmr::unordered_map<std::string_view, Reads> reads_{&memory_};
+  std::set<std::string> read_again_;  // values that subgraphs read, or one node twice
   const Recipe& recipe_;
   const std::map<std::string, std::string>& slower_;
   RuleMatcher matcher_;
@@ -557,6 +584,12 @@ class Placer {
   std::set<std::string> quantized_;  // values with a quantizer
   std::set<std::string> integer_;    // values that integer arithmetic makes, when they have a quantizer
   std::set<std::size_t> tied_;       // nodes whose input(s) and output share parameters
+  std::vector<Bounds> bounds_;       // by node; empty until asked for
+  // The growth: nodes to ask again in this round and in the next, and the present one.
+  std::vector<bool> open_;
+  std::set<std::size_t> round_;
+  std::vector<std::size_t> next_;
+  std::size_t now_ = 0;
 };
 
 }  // namespace
@@ -678,9 +711,10 @@ void add_body_nodes(const Node& node, const std::string& reason, std::vector<Lef
   for (const auto& [attribute, content] : node.attributes) {
     const auto* body = std::get_if<std::shared_ptr<const Graph>>(&content);
     if (!body || !*body) continue;
+    const ValueIndex values(**body);
     for (const Node& inner : (*body)->nodes) {
       const bool unreal = std::all_of(inner.outputs.begin(), inner.outputs.end(), [&](const std::string& value) {
-        const DType dtype = (*body)->type_of(value).dtype;
+        const DType dtype = values.type_of(value).dtype;
         return value.empty() || (dtype != DType::undefined && !is_float(dtype));
       });
       if (!unreal && !inner.inputs.empty()) result.push_back({name_of(inner), inner.op_type, reason});

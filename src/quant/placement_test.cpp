@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -55,6 +56,33 @@ graph g(x: f32[2]) -> (y: u8[2]) {
     EXPECT_EQ(error.code, ErrorCode::kUnsupported);
     EXPECT_THAT(error.what(), HasSubstr("node 'q'"));
   }
+}
+
+// Quantizers spread against the order of the nodes; each round over all of them would bring them one node further.
+TEST(PlacementTest, LongChainBeforeAConvolution) {
+  constexpr int kCount = 20000;
+  std::string text = "ir_version 8\nopset 17\ngraph g(x: f32[1,1,4,4]) -> (y: f32[1,1,4,4]) {\n  w = f32[1,1,1,1]{2}\n";
+  for (int i = 0; i < kCount; ++i)
+    text += "  v" + std::to_string(i + 1) + " = Transpose(" + (i == 0 ? "x" : "v" + std::to_string(i)) + ") {perm=[0,1,3,2]}\n";
+  const Graph graph = parse_graph(text + "  y = Conv(v" + std::to_string(kCount) + ", w)\n}\n");
+  const Placement placement = place(graph, recipes::static_w8a8());
+  EXPECT_EQ(placement.left_in_float.size(), 0U);
+  std::size_t values = 0;
+  for (const TieGroup& group : placement.groups) values += group.values.size();
+  EXPECT_EQ(values, kCount + 2U);  // x and y, too
+}
+
+// The bounds of a join are found once, not once a path: 2^60 of them.
+TEST(PlacementTest, JoinsOfJoins) {
+  std::string text =
+      "ir_version 8\nopset 17\ngraph g(x: f32[0,1,4,4]) -> (y: f32[0,1,4,4]) {\n  w = f32[1,1,1,1]{2}\n  c = Conv(x, w)\n"
+      "  v0 = Relu(c)\n";
+  for (int i = 0; i < 60; ++i) {
+    const std::string from = "v" + std::to_string(i);
+    text += "  v" + std::to_string(i + 1) + " = Concat(" + from + ", " + from + ") {axis=0}\n";
+  }
+  const Placement placement = place(parse_graph(text + "  y = Conv(v60, w)\n}\n"), recipes::static_w8a8());
+  EXPECT_TRUE(std::ranges::any_of(placement.groups, [](const TieGroup& group) { return group.values.size() == 61; }));
 }
 
 TEST(PlacementTest, BadScope) {

@@ -131,10 +131,9 @@ class Rewriter {
     const auto alone = [&](const std::string& value) {  // its maker, when nobody else reads it
       const auto producer = uses_.producer.find(value);
       const auto readers = uses_.consumers.find(value);
-      const bool output =
-          std::any_of(graph_.outputs.begin(), graph_.outputs.end(), [&](const auto& o) { return o.name == value; });
-      return producer == uses_.producer.end() || output || readers->second.size() != 1 ? nullptr
-                                                                                       : &graph_.nodes[producer->second];
+      return producer == uses_.producer.end() || types_->is_output(value) || readers->second.size() != 1
+                 ? nullptr
+                 : &graph_.nodes[producer->second];
     };
     if (recipe_.target != Target::zeropoint || !product(values)) return;
     const Node* node = alone(values.input(0));
