@@ -86,10 +86,11 @@ std::vector<Tensor> if_reference(const ComputeArgs& args) {
 std::vector<BodyValue> settle_carried(const ShapeArgs& args, std::vector<BodyValue>& inputs, std::size_t first,
                                       std::size_t count, std::size_t back) {
   const Node& node = args.node;
-  if (args.bodies->deep())  // no rounds to find out: anything may change
-    for (std::size_t i = 0; i < count; ++i) inputs[first + i].type.shape.reset();
   for (int round = 0;; ++round) {
-    std::vector<BodyValue> outputs = args.bodies->infer("body", inputs, round > 0 || args.bodies->deep());
+    const bool last = args.bodies->deep();
+    if (last)  // no rounds to find out: anything may change
+      for (std::size_t i = 0; i < count; ++i) inputs[first + i].type.shape.reset();
+    std::vector<BodyValue> outputs = args.bodies->infer("body", inputs, round > 0 || last);
     if (outputs.size() < back + count)
       fail(ErrorCode::kBadModel, node,
            fmt::format("its body gives {} outputs, the carried values need {}", outputs.size(), back + count));
@@ -103,7 +104,7 @@ std::vector<BodyValue> settle_carried(const ShapeArgs& args, std::vector<BodyVal
       if (round > 0) both.shape.reset();  // it keeps changing
       carried = both;
     }
-    if (settled) return outputs;
+    if (settled || last) return outputs;
   }
 }
 

@@ -29,8 +29,8 @@ std::vector<TensorType> convolution_shape(const ShapeArgs& args, std::size_t w_i
   if (groups < 1) fail(ErrorCode::kBadAttribute, node, fmt::format("group is {}", groups));
   if (in[1].fixed() && weights[1].fixed() && (in[1].value % groups != 0 || in[1].value / groups != weights[1].value))
     fail(ErrorCode::kBadShape, node,
-         fmt::format("input {} has {} channels, weights {} in {} groups take {}", to_string(in), in[1].value,
-                     to_string(weights), groups, weights[1].value * groups));
+         fmt::format("input {} has {} channels, weights {} take {} in each of {} groups", to_string(in), in[1].value,
+                     to_string(weights), weights[1].value, groups));
   if (weights[0].fixed() && weights[0].value % groups != 0)
     fail(ErrorCode::kBadShape, node, fmt::format("{} output channels do not split into {} groups", weights[0].value, groups));
   out[1] = weights[0];
@@ -96,7 +96,19 @@ std::int64_t conv_macs(const Node&, std::span<const TensorType> inputs, std::spa
 
 // ---- ConvInteger: y = sum of (x - x_zero_point) (w - w_zero_point[o]) in s32
 
-std::vector<TensorType> conv_integer_shape(const ShapeArgs& args) { return convolution_shape(args, 1, DType::s32); }
+std::vector<TensorType> conv_integer_shape(const ShapeArgs& args) {
+  std::vector<TensorType> result = convolution_shape(args, 1, DType::s32);
+  const auto check = [&](std::size_t input, const Dim& channels) {
+    const TensorType& zero = args.inputs[input];
+    if (zero.dtype != DType::undefined) same_dtype(args.node, args.inputs[input - 2].dtype, zero.dtype);
+    const auto count = zero.shape ? known_count(*zero.shape) : std::nullopt;
+    if (count && *count != 1 && !(channels.fixed() ? *count == channels.value : input == 3))
+      fail(ErrorCode::kBadShape, args.node, fmt::format("{} zero points in input {}", *count, input));
+  };
+  check(2, Dim(1));
+  check(3, result[0].shape ? (*result[0].shape)[1] : Dim());
+  return result;
+}
 
 std::vector<Tensor> conv_integer(const ComputeArgs& args) {
   const Tensor &x = args.inputs[0], &w = args.inputs[1];
@@ -163,7 +175,9 @@ std::vector<TensorType> conv_transpose_shape(const ShapeArgs& args) {
   if (x.shape->size() < 3 || x.shape->size() != w.shape->size())
     fail(ErrorCode::kBadShape, node,
          fmt::format("input {} and weights {} do not fit", to_string(*x.shape), to_string(*w.shape)));
-  if (groups < 1) fail(ErrorCode::kBadAttribute, node, fmt::format("group is {}", groups));
+  constexpr std::int64_t kMostChannels = std::int64_t{1} << 44;
+  if (groups < 1 || groups > kMostChannels / std::max<std::int64_t>(1, (*w.shape)[1].value))
+    fail(ErrorCode::kBadAttribute, node, fmt::format("group is {}", groups));
   const Dim channels = merge(node, (*x.shape)[1], (*w.shape)[0]);
   if (channels.fixed() && channels.value % groups != 0)
     fail(ErrorCode::kBadShape, node, fmt::format("{} channels do not split into {} groups", channels.value, groups));

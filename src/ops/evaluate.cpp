@@ -31,7 +31,7 @@ std::vector<Tensor> run(const Node& node, std::int64_t opset, std::span<const Te
   }
   try {
     const std::vector<TensorType> outputs = entry->shape({node, opset, types, constants});
-    return entry->reference({node, opset, inputs, outputs, &scope});
+    return compute(*entry, {node, opset, inputs, outputs, &scope});
   } catch (const Error& error) {
     if (!error.where.empty()) throw;
     throw Error(error.code, describe(node), error.what());
@@ -143,6 +143,18 @@ void check_inputs(const Node& node, const Operator& entry) {
 
 std::string describe_version(const Node& node, const Operator* entry, std::int64_t opset) {
   return entry == nullptr ? node.op_type : fmt::format("{} of opset {} (from {} on)", node.op_type, opset, entry->since);
+}
+
+std::vector<Tensor> compute(const Operator& entry, const ComputeArgs& args) {
+  const std::size_t count = args.node.outputs.size();
+  if (count == 0 || args.outputs.size() < count || has_subgraph(args.node)) return entry.reference(args);
+  std::vector<Tensor> results;
+  for (const TensorType& type : args.outputs.first(count)) {
+    const auto dims = type.shape ? fixed_dims(*type.shape) : std::nullopt;
+    if (!dims || bits(type.dtype) == 0 || std::ranges::find(*dims, 0) == dims->end()) return entry.reference(args);
+    results.emplace_back(type.dtype, *dims);
+  }
+  return results;
 }
 
 std::vector<Tensor> evaluate(const Graph& graph, const Node& node, std::span<const Tensor> inputs, const Scope& outer) {

@@ -13,7 +13,25 @@
 namespace zeropoint::ops {
 namespace {
 
-constexpr std::int64_t kMostElements = 1024;  // of values that are carried along
+constexpr std::int64_t kMostElements = 1024;  // of a value that is carried along
+// Of all of them, and the multiply-accumulates to find them out: what a file of any size may ask for.
+constexpr std::int64_t kMostCarried = std::int64_t{1} << 22, kMostMacs = std::int64_t{1} << 22;
+// Nodes of bodies, counted each time that their types are inferred, before loops get one round each.
+constexpr std::int64_t kMostVisits = std::int64_t{1} << 20;
+// Of the shapes of all values: a file may have a million nodes and a dimension with a name of a million letters.
+constexpr std::size_t kMostShapeBytes = std::size_t{512} << 20;
+
+// Of a graph and all its bodies together.
+struct Totals {
+  std::int64_t visits = 0;  // of nodes in bodies
+  std::size_t shape_bytes = 0;
+};
+
+std::size_t bytes_of(const Shape& shape) {
+  std::size_t bytes = sizeof(Dim) * shape.size();
+  for (const Dim& dim : shape) bytes += dim.symbol.size();
+  return bytes;
+}
 
 // How `declared` fits what the rules gave. With `strict`, a contradiction is an error; else the rules win.
 TensorType reconcile(const std::string& value, TensorType inferred, const TensorType& declared, bool strict) {
@@ -52,7 +70,12 @@ class Inference {
   Inference(Graph& graph, bool strict) : graph_(graph), opsets_(graph.opsets), strict_(strict) { prepare(); }
   // Of a subgraph: outer values are looked up in `outer`, or in `scope` while evaluating.
   Inference(Graph& graph, Inference& outer)
-      : graph_(graph), opsets_(outer.opsets_), strict_(outer.strict_), outer_(&outer), depth_(outer.depth_ + 1) {
+      : graph_(graph),
+        opsets_(outer.opsets_),
+        strict_(outer.strict_),
+        outer_(&outer),
+        depth_(outer.depth_ + 1),
+        totals_(outer.totals_) {
     prepare();
   }
   Inference(Graph& graph, const Scope& scope)
@@ -77,6 +100,7 @@ class Inference {
   }
 
   void run() {
+    if (depth_ > 0) totals_->visits += static_cast<std::int64_t>(graph_.nodes.size());
     for (Node& node : graph_.nodes) {
       std::vector<TensorType> outputs = visit(node);
       outputs.resize(std::max(outputs.size(), node.outputs.size()));
@@ -183,7 +207,10 @@ class Inference {
   // Keeps sums and products of the rules far from overflow.
   static void check_dimensions(const Node& node, const TensorType& type) {
     constexpr std::int64_t kMostDimension = std::int64_t{1} << 44;
+    constexpr std::size_t kMostDimensions = 64;  // of each of a million values
     if (!type.shape) return;
+    if (type.shape->size() > kMostDimensions)
+      fail(ErrorCode::kLimit, node, fmt::format("a tensor of {} dimensions; at most {}", type.shape->size(), kMostDimensions));
     for (const Dim& dim : *type.shape)
       if (dim.value > kMostDimension)
         fail(ErrorCode::kLimit, node, "a dimension of " + to_string(*type.shape) + " is too large");
@@ -221,7 +248,7 @@ class Inference {
       return outputs;
     }
     void adopt(const std::string& attribute) override { adopted_ = attribute; }
-    bool deep() const override { return around_.depth_ >= 4; }
+    bool deep() const override { return around_.depth_ >= 4 || around_.totals_->visits > kMostVisits; }
 
     void store(Node& node) {
       for (auto& [attribute, body] : bodies_) node.attributes[attribute] = std::shared_ptr<const Graph>(body.graph);
@@ -311,15 +338,24 @@ class Inference {
   void carry(const Node& node, const Operator& entry, const ShapeArgs& args, const std::vector<TensorType>& outputs) {
     // Quantized constants stay quantized.
     if (node.op_type == "QuantizeLinear" || node.op_type == "DequantizeLinear") return;
+    if (carried_ > kMostCarried) return;
     if (node.outputs.size() == 1 && entry.reference != nullptr && all_small(node, args) && small(outputs[0])) {
+      if (entry.macs != nullptr) {
+        const std::int64_t macs = entry.macs(node, args.inputs.first(node.inputs.size()), outputs);
+        if (macs > kMostMacs - macs_) return;
+        macs_ += macs;
+      }
       std::vector<Tensor> inputs;
       for (const Tensor* tensor : args.constants) inputs.push_back(tensor == nullptr ? Tensor() : *tensor);
-      const Tensor value = entry.reference({node, args.opset, inputs, outputs})[0];
+      const Tensor value = compute(entry, {node, args.opset, inputs, outputs})[0];
+      carried_ += std::max<std::int64_t>(1, value.size());
       values_[node.outputs[0]].known = std::make_unique<Known>(value, as_integers(value));
       return;
     }
     if (auto integers = propagate_integers(args)) {
-      if (static_cast<std::int64_t>(integers->entries.size()) > kMostElements) return;
+      const auto count = static_cast<std::int64_t>(integers->entries.size());
+      if (count > kMostElements) return;
+      carried_ += std::max<std::int64_t>(1, count);
       Known& known = values_[node.outputs[0]].know();
       known.constant = as_tensor(*integers, outputs[0].dtype);
       known.integers = std::move(integers);
@@ -345,6 +381,9 @@ class Inference {
       type = reconcile(name, std::move(type), declared->second, strict_);
       declared->second = type;
     }
+    if (type.shape && (totals_->shape_bytes += bytes_of(*type.shape)) > kMostShapeBytes)
+      throw Error(ErrorCode::kLimit, "value '" + name + "'",
+                  fmt::format("the shapes of all values take more than {} MB", kMostShapeBytes >> 20));
     Value& value = values_[name];
     if (const auto output = index_.output(name)) {
       TensorType& kept = graph_.outputs[*output].type;
@@ -363,6 +402,8 @@ class Inference {
   Inference* const outer_ = nullptr;
   const Scope* const scope_ = nullptr;
   const int depth_ = 0;
+  std::shared_ptr<Totals> totals_ = std::make_shared<Totals>();
+  std::int64_t carried_ = 0, macs_ = 0;  // elements, and work for them
   const ValueIndex index_{graph_};
   std::pmr::monotonic_buffer_resource memory_;                         // a graph may have a million values
   std::pmr::unordered_map<std::string_view, Value> values_{&memory_};  // names are the graph's

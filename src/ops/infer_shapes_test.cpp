@@ -141,6 +141,58 @@ TEST(InferShapes, WithstandsExtremeNumbers) {
   EXPECT_EQ(code("a = s64[1]{4611686018427387904}\n y = Tile(x, a)"), ErrorCode::kBadShape);
   EXPECT_EQ(code("a = s64[4]{1, 1, 4611686018427387904, 1}\n y = Tile(x, a)"), ErrorCode::kBadShape);
   EXPECT_EQ(code("a = s64[2]{-1, 4611686018427387904}\n y = Reshape(x, a)"), ErrorCode::kBadShape);
+  // Small tensors, and 2^60 products of them.
+  EXPECT_EQ(code("s = s64[2]{32, 32}\n a = ConstantOfShape(s)\n b = Einsum(a, a, a, a, a, a) "
+                 "{equation=\"ab,cd,ef,gh,ij,kl->\"}\n y = Add(x, b)"),
+            ErrorCode::kOk);
+  std::string ones = "1";
+  for (int i = 1; i < 65; ++i) ones += ", 1";
+  EXPECT_EQ(code("a = s64[65]{" + ones + "}\n b = Expand(x, a)\n y = Relu(b)"), ErrorCode::kLimit);
+}
+
+// A million million and no elements: loops over the long axis would never end.
+TEST(InferShapes, LongAxesWithoutElements) {
+  Graph graph = parse(
+      "graph g(x: f32[1]) -> (y) {\n z = s64[2]{1099511627776, 0}\n axis = s64[]{1}\n none = s64[1]{0}\n"
+      " a = ConstantOfShape(z)\n b = CumSum(a, axis)\n c, i = TopK(b, none) {axis=1}\n"
+      " p = s64[4]{0, 0, 1099511627776, 0}\n d = Pad(c, p)\n y = ReduceMax(d) {keepdims=0}\n}\n");
+  infer_shapes(graph);
+  EXPECT_EQ(type(graph, "d"), "f32[2199023255552,0]");
+  const auto evaluated = evaluate(graph, {{"x", Tensor::scalar(0.0F).reshaped({1})}});
+  EXPECT_EQ(evaluated[0].size(), 1);
+}
+
+// Each round of a loop's inference tells of one more carried value that its shape changes; each round of an inner loop, too.
+TEST(InferShapes, NestedLoopsThatSettleSlowly) {
+  constexpr int kCarried = 60;
+  const auto list = [](const std::string& prefix) {
+    std::string text;
+    for (int i = 0; i < kCarried; ++i) text += (i == 0 ? "" : ", ") + prefix + std::to_string(i);
+    return text;
+  };
+  std::string body;
+  for (int depth = 0; depth < 4; ++depth) {
+    const std::string d(1, static_cast<char>('a' + depth)), around(1, static_cast<char>('a' + depth + 1));
+    std::string text = "graph (" + d + "_i, " + d + "_go, " + list(d) + ") -> (" + d + "_on, " + list(d + "_out") + ") {\n" +
+                       d + "_on = Identity(" + d + "_go)\n" + d + "_out0 = Concat(" + d + "0, " + d + "0) {axis=0}\n";
+    for (int i = 1; i < kCarried; ++i)
+      text += d + "_out" + std::to_string(i) + " = Identity(" + d + std::to_string(i - 1) + ")\n";
+    if (depth > 0) {
+      const std::string inner(1, static_cast<char>('a' + depth - 1));
+      text += list(inner + "_last") + " = Loop(trips, go, " + list(d) + ") {body=" + body + "}\n";
+    }
+    body = text + "}";
+  }
+  Graph graph =
+      parse("graph g(x: f32[1,4]) -> (y0) {\n trips = s64[]{2}\n go = b8[]{1}\n " + list("y") + " = Loop(trips, go, " +
+            [&] {
+              std::string text;
+              for (int i = 0; i < kCarried; ++i) text += i == 0 ? "x" : ", x";
+              return text;
+            }() +
+            ") {body=" + body + "}\n}\n");
+  infer_shapes(graph);
+  EXPECT_EQ(graph.type_of("y0").dtype, DType::f32);
 }
 
 TEST(InferShapes, LeavesWhatCannotRunAsItIs) {

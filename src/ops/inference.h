@@ -22,6 +22,8 @@ const std::shared_ptr<const Graph>& subgraph(const Node& node, const std::string
 std::vector<TensorType> body_types(const Graph& body, std::span<const TensorType> inputs, const Scope& outer);
 // Throws kBadModel when the node has too few or too many inputs or leaves out a required one.
 void check_inputs(const Node& node, const Operator& entry);
+// The operator's reference, which does not run where all outputs are without elements: their other axes may be of any length.
+std::vector<Tensor> compute(const Operator& entry, const ComputeArgs& args);
 std::string describe_version(const Node& node, const Operator* entry, std::int64_t opset);
 
 // The integers of a value as far as a node makes them known from those of its inputs; nullopt when it does not.

@@ -69,6 +69,7 @@ std::vector<Tensor> non_max_suppression(const ComputeArgs& args) {
   if (!(iou_threshold >= 0 && iou_threshold <= 1))
     fail(ErrorCode::kBadArgument, args.node, fmt::format("iou_threshold {} is not between 0 and 1", iou_threshold));
   const std::int64_t count = boxes.dim(1), classes = scores.dim(1);
+  if (boxes.size() == 0 || scores.size() == 0) return one(Tensor(DType::s64, {0, 3}));  // of any number of pictures
   const auto corners = boxes.values<float>();
   const auto all_scores = scores.values<float>();
 

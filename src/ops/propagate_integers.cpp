@@ -41,7 +41,8 @@ std::optional<IntValues> concat(const ShapeArgs& args) {
 std::optional<IntValues> gather(const ShapeArgs& args) {
   const IntValues& data = *args.integers[0];
   const auto indices = known_ints(args, 1);
-  if (!indices || data.dims.size() != 1 || !args.inputs[1].shape) return std::nullopt;
+  constexpr std::size_t kMostEntries = 1024;
+  if (!indices || indices->size() > kMostEntries || data.dims.size() != 1 || !args.inputs[1].shape) return std::nullopt;
   const auto dims = fixed_dims(*args.inputs[1].shape);
   if (!dims) return std::nullopt;
   IntValues result{*dims, {}};
