@@ -94,6 +94,22 @@ void run(const Flags& flags) {
 
 }  // namespace
 
+namespace {
+
+// Zeros. What an input of a model asks for may be more than there is.
+Tensor input_tensor(const Graph& model, const ValueInfo& input, const Dims& dims) {
+  const std::string where = (model.source.empty() ? "" : model.source + ", ") + "input '" + input.name + "'";
+  try {
+    return Tensor(input.type.dtype, dims);
+  } catch (const Error& error) {
+    throw Error(error.code, where, error.message());
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kLimit, where, "a tensor of " + to_string(dims) + " takes more memory than there is");
+  }
+}
+
+}  // namespace
+
 Feeds random_feeds(const Graph& model, const std::map<std::string, Dims>& shapes, std::uint64_t seed) {
   Feeds feeds;
   std::mt19937_64 random(seed);
@@ -106,7 +122,7 @@ Feeds random_feeds(const Graph& model, const std::map<std::string, Dims>& shapes
     } else {
       throw Error(ErrorCode::kBadArgument, "input '" + input.name + "'", "its shape is unknown; give it with --shape");
     }
-    Tensor tensor(input.type.dtype, dims);
+    Tensor tensor = input_tensor(model, input, dims);
     switch (input.type.dtype) {
       case DType::f32:
         for (float& x : tensor.mutable_values<float>()) x = static_cast<float>(random() >> 40) * 0x1p-23F - 1.0F;  // [-1, 1)

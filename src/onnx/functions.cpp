@@ -191,7 +191,7 @@ class Inliner {
            fmt::format("has {} inputs and {} outputs, but its function {} and {}", node.inputs.size(), node.outputs.size(),
                        function.body.inputs.size(), function.body.outputs.size()));
     active_.push_back(&function);
-    spend(0);
+    spend(64 * (function.body.inputs.size() + function.body.outputs.size()));
 
     Graph body = function.body;
     for (Node& inner : body.nodes) resolve(inner, node, function);

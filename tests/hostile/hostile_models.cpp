@@ -62,8 +62,8 @@ std::string empty_messages(std::uint64_t field, std::size_t count) {
   return "\x08\x08\x3a" + varint(graph.size()) + graph;
 }
 
-// 2^30 nodes from 30 functions.
-std::string doubling_functions() {
+// 2^30 nodes from 30 functions. The innermost has `unused` inputs more, which no call gives.
+std::string doubling_functions(int unused = 0) {
   ModelProto model = small_model();
   auto& import = *model.add_opset_import();
   import.set_domain("my");
@@ -83,6 +83,7 @@ std::string doubling_functions() {
       node.add_input(from);
       node.add_output(to);
     }
+    for (int k = 0; i == 29 && k < unused; ++k) function.add_input("p" + std::to_string(k));
   }
   model.mutable_graph()->mutable_node(0)->set_op_type("F0");
   model.mutable_graph()->mutable_node(0)->set_domain("my");
@@ -214,6 +215,11 @@ std::vector<HostileModel> hostile_models() {
          add_node(*attribute.mutable_g(), "Neg", {"a"}, {"b"});
        }),
        kBadModel, "cycle"},
+      {"dimension_with_a_long_name", changed_graph([](GraphProto& g) {
+         auto& shape = *g.mutable_input(0)->mutable_type()->mutable_tensor_type()->mutable_shape();
+         shape.add_dim()->set_dim_param(std::string(100'000, 'N'));
+       }),
+       kLimit, "the name of a dimension has 100000 letters"},
       {"declarations_disagree", changed_graph([](GraphProto& g) { set_tensor(*g.add_value_info(), "y", 7, {4}); }), kBadModel,
        "its declarations disagree"},
 
@@ -306,6 +312,7 @@ std::vector<HostileModel> hostile_models() {
 
       // Functions.
       {"functions_that_double", doubling_functions(), kLimit, "would become more than"},
+      {"functions_that_double_with_inputs", doubling_functions(20'000), kLimit, "would become more than"},
       {"function_calls_itself", function_that([](ModelProto&, auto& f) {
          f.mutable_node(0)->set_op_type("F");
          f.mutable_node(0)->set_domain("my");

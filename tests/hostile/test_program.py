@@ -174,6 +174,67 @@ def claims(op, values, **attributes):
     return model_bytes(nodes, initializers)
 
 
+def behind_conv(nodes, x="x", initializers=(), dims=(1, 4, 8, 8)):
+    """A convolution that makes `c`, then these nodes."""
+    w = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 4, 1, 1], [1.0] * 16)
+    return model_bytes([onnx.helper.make_node("Conv", [x, "w"], ["c"]), *nodes], [w, *initializers], dims=dims)
+
+
+def links(op_type, count, first, last, more=(), **attributes):
+    names = [first, *(f"v{i}" for i in range(1, count)), last]
+    return [onnx.helper.make_node(op_type, [names[i], *more], [names[i + 1]], **attributes) for i in range(count)]
+
+
+def before_conv(op_type, count, more=(), initializers=(), **attributes):
+    """Quantizers spread, and paddings are folded, from the convolution to the chain before it."""
+    w = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 4, 1, 1], [1.0] * 16)
+    nodes = [*links(op_type, count, "x", "t", more, **attributes), onnx.helper.make_node("Conv", ["t", "w"], ["y"])]
+    return model_bytes(nodes, [w, *initializers], dims=(1, 4, 8, 8))
+
+
+def integers(name, values):
+    return onnx.helper.make_tensor(name, onnx.TensorProto.INT64, [len(values)], values)
+
+
+def constant_chain(count):
+    """A megabyte in each node, of eight bytes in the file."""
+    node = onnx.helper.make_node
+    nodes = [node("ConstantOfShape", ["s"], ["c"]), *links("Tanh", count, "c", "t"), node("Add", ["t", "x"], ["y"])]
+    return model_bytes(nodes, [integers("s", [1 << 18])], dims=(1,))
+
+
+def normalized(count):
+    """Each convolution takes the normalization behind it into weights of its own: a megabyte, which the file shares."""
+    node, tensor, f32 = onnx.helper.make_node, onnx.helper.make_tensor, onnx.TensorProto.FLOAT
+    nodes = [node("Sum", [f"v{i}" for i in range(count)], ["y"])]
+    for i in range(count):
+        nodes += [node("Conv", ["x", "w"], [f"c{i}"]), node("BatchNormalization", [f"c{i}", *"pppp"], [f"v{i}"])]
+    weights = tensor("w", f32, [512, 512, 1, 1], bytes(4 << 18), raw=True)
+    return model_bytes(nodes, [weights, tensor("p", f32, [512], [1.0] * 512)], dims=(1, 512, 1, 1))
+
+
+def einsums(count):
+    """Sums of 2^23 products each of small constants."""
+    node, tensor, f32 = onnx.helper.make_node, onnx.helper.make_tensor, onnx.TensorProto.FLOAT
+    nodes = [node("Einsum", ["a", "a", "b"], [f"v{i}"], equation="ab,cd,e->") for i in range(count)]
+    nodes += [node("Sum", [f"v{i}" for i in range(count)], ["t"]), node("Add", ["t", "x"], ["y"])]
+    return model_bytes(nodes, [tensor("a", f32, [32, 32], [1.0] * 1024), tensor("b", f32, [8], [1.0] * 8)], dims=(1,))
+
+
+def many_axes(count, rank):
+    """Each node's type takes as much as a million numbers of a shape say."""
+    nodes = [onnx.helper.make_node("Reshape", ["x", "s"], ["t"]), *links("Tanh", count, "t", "y")]
+    return model_bytes(nodes, [integers("s", [1] * rank)], dims=(1,))
+
+
+def long_axis(op_type, inputs=("x",), initializers=(), dims=(1 << 40, 0), outputs=("y",), before=(), **attributes):
+    """A million million rows without elements."""
+    made = [f"{output}_made" for output in outputs]
+    nodes = [onnx.helper.make_node(op_type, inputs, made, **attributes)]
+    casts = [onnx.helper.make_node("Cast", [t], [y], to=1) for t, y in zip(made, outputs)]
+    return model_bytes([*before, *nodes, *casts], initializers, outputs, dims)
+
+
 LARGE = {
     "chain_of_a_million": (lambda: chain(1_000_000), "inspect"),
     "chain_that_stays": (lambda: chain(500_000, "Tanh"), "inspect"),
@@ -186,6 +247,59 @@ LARGE = {
     "constant_of_a_terabyte": (lambda: claims("ConstantOfShape", [[1 << 19, 1 << 19]]), "run"),
     "range_of_a_terabyte": (lambda: claims("Range", [0, 1 << 38, 1]), "run"),
     "pad_to_a_terabyte": (lambda: claims("Pad", [[0, 0, 1 << 19, 1 << 19]]), "run"),
+    "transposes_before_conv": (lambda: before_conv("Transpose", 50_000, perm=[0, 1, 3, 2]), "inspect"),
+    "pads_before_conv": (
+        lambda: before_conv("Pad", 50_000, ["p"], [integers("p", [0] * 7 + [1])]),
+        "inspect",
+    ),
+    "joins_of_joins": (
+        lambda: behind_conv(
+            [
+                onnx.helper.make_node("Concat", [f"j{i}" if i else "c"] * 2, [f"j{i + 1}" if i < 59 else "y"], axis=0)
+                for i in range(60)
+            ],
+            dims=(0, 4, 8, 8),
+        ),
+        "inspect",
+    ),
+    "convolution_and_500000_tanh": (lambda: behind_conv(links("Tanh", 500_000, "c", "y")), "inspect"),
+    "20000_transposed_products": (
+        lambda: model_bytes(
+            links("Gemm", 20_000, "x", "y", ["w"], transA=1),
+            [onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 4], [1.0] * 16)],
+            dims=(4, 4),
+        ),
+        "inspect",
+    ),
+    "constants_of_20_gigabytes": (lambda: constant_chain(20_000), "inspect"),
+    "shared_weights_of_5_gigabytes": (lambda: normalized(5_000), "inspect"),
+    "einsums_of_constants": (lambda: einsums(10_000), "inspect"),
+    "tensors_of_10000_axes": (lambda: many_axes(20_000, 10_000), "inspect"),
+    "long_axis_sum": (lambda: long_axis("CumSum", ["x", "a"], [integers("a", [1])]), "run"),
+    "long_axis_top": (lambda: long_axis("TopK", ["x", "k"], [integers("k", [0])], outputs=("y", "i")), "run"),
+    "long_axis_boxes": (
+        lambda: long_axis(
+            "NonMaxSuppression",
+            ["x", "scores"],
+            dims=(1 << 40, 0, 4),
+            before=[onnx.helper.make_node("Transpose", ["x"], ["scores"], perm=[0, 2, 1])],
+        ),
+        "run",
+    ),
+    "long_axis_pad": (lambda: long_axis("Pad", ["x", "p"], [integers("p", [0, 0, 1 << 39, 0])]), "run"),
+    "long_axis_lstm": (
+        lambda: long_axis(
+            "LSTM",
+            ["x", "w", "r"],
+            [
+                onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [1, 4, 3], [1.0] * 12),
+                onnx.helper.make_tensor("r", onnx.TensorProto.FLOAT, [1, 4, 1], [1.0] * 4),
+            ],
+            dims=(1 << 40, 0, 3),
+            hidden_size=1,
+        ),
+        "run",
+    ),
 }
 
 
