@@ -53,6 +53,7 @@ bench: setup build  ## remake the published figures (takes about an hour)
 	  build/bench/efficientnet_lite0_bn.*.xml --data build/data/photos.npz
 	tools/setup.sh bench
 	$(PYTHON) bench/workloads.py
+	$(PYTHON) bench/onednn.py
 
 format:  ## format C++ and Python
 	git ls-files '*.h' '*.cpp' | xargs -r clang-format-19 -i

@@ -36,23 +36,30 @@ struct Tile {
   const Requantize* requantize;
 };
 
-// Stores `rows` x `blocks` finished sums as f32 or s32. Not the hot path.
-__attribute__((noinline)) void store_wide(const Tile& t, const __m512i* sums, int blocks) {
+template <int kRows, int kBlocks>
+__attribute__((always_inline)) inline void store_wide(const Tile& t, const __m512i (&acc)[kRows][kBlocks]) {
   const ConvArgs& a = *t.args;
-  for (int r = 0; r < t.rows; ++r)
-    for (int b = 0; b < blocks; ++b) {
-      const auto mask = static_cast<__mmask16>(first(t.channels - b * kLanes));
-      auto* out = static_cast<std::int32_t*>(t.dst) + r * t.shape->dst_stride + b * kLanes;
-      __m512i value = sums[r * blocks + b];
-      if (a.output == ConvOutput::f32) {
+  const __m512 low = _mm512_set1_ps(a.low), high = _mm512_set1_ps(a.high), none = _mm512_set1_ps(-0.0F);
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+    const auto mask = static_cast<__mmask16>(first(t.channels > b * kLanes ? t.channels - b * kLanes : 0));
+    auto* out = static_cast<std::int32_t*>(t.dst) + b * kLanes;
+    const bool as_floats = a.output == ConvOutput::f32;
+    const __m512 scale = as_floats ? _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes) : none;
+    const __m512 bias = t.bias ? _mm512_mask_loadu_ps(none, mask, t.bias + b * kLanes) : none;  // -0 changes nothing
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      if (r >= t.rows) break;
+      __m512i value = acc[r][b];
+      if (as_floats) {
         __m512 v = _mm512_cvtepi32_ps(value);
         if (t.row_scale) v = _mm512_mul_ps(v, _mm512_set1_ps(t.row_scale[r]));
-        v = _mm512_mul_ps(v, _mm512_maskz_loadu_ps(mask, t.scale + b * kLanes));
-        if (t.bias) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(mask, t.bias + b * kLanes));
-        value = _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(a.low)), _mm512_set1_ps(a.high)));
+        v = _mm512_add_ps(_mm512_mul_ps(v, scale), bias);
+        value = _mm512_castps_si512(_mm512_min_ps(_mm512_max_ps(v, low), high));
       }
-      _mm512_mask_storeu_epi32(out, mask, value);
+      _mm512_mask_storeu_epi32(out + r * t.shape->dst_stride, mask, value);
     }
+  }
 }
 
 template <bool kBiased, int kRows, int kBlocks>
@@ -143,15 +150,7 @@ __attribute__((noinline)) void compute_tile(const Tile& t) {
     for (; s < t.steps; ++s) step(pointers, 4 * s);
   }
 
-  if (t.args->output != ConvOutput::u8) {
-    __m512i sums[kRows * kBlocks];
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 4
-      for (int b = 0; b < kBlocks; ++b) sums[r * kBlocks + b] = acc[r][b];
-    store_wide(t, sums, kBlocks);
-    return;
-  }
+  if (t.args->output != ConvOutput::u8) return store_wide(t, acc);
   if (t.requantize->biased) return store_u8<true>(t, acc);
   store_u8<false>(t, acc);
 }
