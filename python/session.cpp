@@ -29,13 +29,14 @@ struct LockedSession {
 
 void make_session(LockedSession* self, nb::handle source, int threads, const std::optional<std::string>& max_isa,
                   const std::optional<std::map<std::string, Dims>>& shapes, bool profile, bool autotune,
-                  const std::optional<std::filesystem::path>& tuning_cache) {
+                  const std::optional<std::filesystem::path>& tuning_cache, const LockedSession* share_weights_with) {
   const Model model = model_from(source);
   SessionOptions options{.threads = threads,
                          .max_isa = isa_from(max_isa),
                          .profile = profile,
                          .autotune = autotune,
-                         .tuning_folder = tuning_cache.value_or("")};
+                         .tuning_folder = tuning_cache.value_or(""),
+                         .share_weights_with = share_weights_with ? &share_weights_with->session : nullptr};
   if (shapes) options.shapes = *shapes;
   nb::gil_scoped_release release;
   new (self) LockedSession(*model.graph, options);
@@ -146,17 +147,21 @@ void bind_session(nb::module_& m) {
                             "A compiled model, float or quantized (Q/DQ and QOperator files of any quantizer).\n\n"
                             "Everything is decided here once: checks, kernels, packed weights, memory. Threads may share a "
                             "session; their runs take turns.")
-      .def("__init__", &make_session, nb::arg("model"), nb::kw_only(), nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(),
-           nb::arg("shapes") = nb::none(), nb::arg("profile") = false, nb::arg("autotune") = false,
-           nb::arg("tuning_cache") = nb::none(),
-           nb::sig("def __init__(self, model: str | os.PathLike[str] | bytes | Model, *, threads: int = 0, max_isa: str | None "
-                   "= None, "
-                   "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, profile: bool = False, "
-                   "autotune: bool = False, tuning_cache: str | os.PathLike[str] | None = None) -> None"),
-           "threads: 0 stands for the physical cores. max_isa: use no instruction set above (see instruction_sets()).\n"
-           "shapes: fixes open dimensions of inputs. profile: time every step.\n"
-           "autotune: measure which kernels run fastest on this machine at these shapes; the results are the same. What was\n"
-           "found is kept in a file of tuning_cache (None: zeropoint/tuning in $XDG_CACHE_HOME or ~/.cache) for the next time.")
+      .def(
+          "__init__", &make_session, nb::arg("model"), nb::kw_only(), nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(),
+          nb::arg("shapes") = nb::none(), nb::arg("profile") = false, nb::arg("autotune") = false,
+          nb::arg("tuning_cache") = nb::none(), nb::arg("share_weights_with") = nb::none(),
+          nb::sig("def __init__(self, model: str | os.PathLike[str] | bytes | Model, *, threads: int = 0, max_isa: str | None "
+                  "= None, "
+                  "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, profile: bool = False, "
+                  "autotune: bool = False, tuning_cache: str | os.PathLike[str] | None = None, share_weights_with: Session | "
+                  "None = None) "
+                  "-> None"),
+          "threads: 0 stands for the physical cores. max_isa: use no instruction set above (see instruction_sets()).\n"
+          "shapes: fixes open dimensions of inputs. profile: time every step.\n"
+          "autotune: measure which kernels run fastest on this machine at these shapes; the results are the same. What was\n"
+          "found is kept in a file of tuning_cache (None: zeropoint/tuning in $XDG_CACHE_HOME or ~/.cache) for the next time.\n"
+          "share_weights_with: a session of the same model, which may run meanwhile; packed weights are then in memory once.")
       .def("run", &run, nb::arg("output_names").none(), nb::arg("feeds"),
            nb::sig("def run(self, output_names: collections.abc.Sequence[str] | None, feeds: collections.abc.Mapping[str, "
                    "numpy.typing.ArrayLike]) -> list[numpy.ndarray]"),
@@ -170,7 +175,8 @@ void bind_session(nb::module_& m) {
       .def_prop_ro("steps", &steps, "What runs, in order.")
       .def("explain", &explain, "A line a step: integer or float, kernel, and why not a faster one. Then the integer coverage.")
       .def_prop_ro("integer_coverage", &integer_coverage, "Share of multiply-accumulates in integers, 0 to 1.")
-      .def_prop_ro("weight_bytes", &weight_bytes, "Memory of the weights packed for the engine's own kernels.")
+      .def_prop_ro("weight_bytes", &weight_bytes,
+                   "Memory of the weights packed for the engine's own kernels, by all sessions that share them.")
       .def_prop_ro("arena_bytes", &arena_bytes, "Memory planned for activations and scratch at the last run's shapes.")
       .def("__repr__", &repr_session);
 

@@ -15,6 +15,8 @@
 
 namespace zeropoint {
 
+class Session;
+
 struct SessionOptions {
   int threads = 0;                     // 0: the physical cores that this process may use
   std::optional<Isa> max_isa;          // the environment's ZEROPOINT_MAX_ISA also caps
@@ -25,6 +27,9 @@ struct SessionOptions {
   // processor and number of threads. Results have the same bytes with and without. docs/engine.md.
   bool autotune = false;
   std::filesystem::path tuning_folder;
+  // Another session, which may run meanwhile: weights that both pack alike are in memory once, as long as either lives. For
+  // several sessions of one model; asked for, since weights are told apart by a hash that is no proof against forgery.
+  const Session* share_weights_with = nullptr;  // read at construction
 };
 
 // One step of the compiled plan, for explain(), profiles and reports.
@@ -56,7 +61,7 @@ class Session {
   std::vector<StepInfo> steps() const;
   std::string explain() const;       // a line a step, then coverage and float islands
   double integer_coverage() const;   // share of multiply-accumulates in integers, 0 ... 1
-  std::size_t weight_bytes() const;  // of weights packed for the engine's own kernels
+  std::size_t weight_bytes() const;  // of weights packed for the engine's own kernels, by all sessions that share them
   std::size_t arena_bytes() const;   // planned for activations and scratch, at the last shapes
 
  private:

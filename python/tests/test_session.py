@@ -241,3 +241,14 @@ def test_autotune_never_changes_a_result(pictures: np.ndarray, tmp_path: Path):
         assert "autotuned: " in session.explain()
     assert len(list((tmp_path / "cache").iterdir())) == 1
     assert "autotuned" not in q.Session(model, threads=1).explain()
+
+
+def test_sessions_of_one_model_share_weights(pictures: np.ndarray):
+    model = q.load(Path(__file__).parents[2] / "tests/data/quantized/fmnist_dscnn.static.onnx")
+    first = q.Session(model, threads=1)
+    (expected,) = first.run(None, {"images": pictures})
+    weights = first.weight_bytes
+    second = q.Session(model, threads=1, share_weights_with=first)
+    del first
+    np.testing.assert_array_equal(second.run(None, {"images": pictures})[0], expected)
+    assert second.weight_bytes == weights

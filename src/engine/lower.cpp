@@ -259,6 +259,7 @@ std::shared_ptr<std::byte> PackCache::allocate(std::size_t bytes) {
   // Pages of a region that nothing was put on are not there: only its last huge page is filled in part.
   constexpr std::size_t kRegion = std::size_t{32} << 20, kSmallPagesReach = std::size_t{8} << 20;
   const std::size_t rounded = (bytes + 63) / 64 * 64;
+  const std::lock_guard lock(mutex_);
   allocated_ += rounded;
   if (allocated_ < kSmallPagesReach || rounded >= kRegion) {
     std::shared_ptr<std::byte[]> own = allocate_aligned(bytes);

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -16,12 +17,13 @@
 
 namespace zeropoint::engine {
 
-// Weights packed for a kernel, shared by the plans of a session (and by the sessions that share a cache).
+// Weights packed for a kernel, shared by the plans of a session and by sessions that share a cache, in several threads.
 class PackCache {
  public:
   // The packed bytes under `key`, made by `make` when they are new.
   template <class Make>
   std::shared_ptr<const void> get(const std::string& key, const Make& make) {
+    const std::lock_guard lock(mutex_);
     auto& entry = entries_[key];
     if (!entry) entry = make();
     return entry;
@@ -30,9 +32,13 @@ class PackCache {
   // 64-byte aligned memory for packed weights, kept as long as any of it. What goes beyond the reach of a TLB with small pages
   // lies together in huge ones.
   std::shared_ptr<std::byte> allocate(std::size_t bytes);
-  std::size_t bytes() const { return allocated_; }
+  std::size_t bytes() const {
+    const std::lock_guard lock(mutex_);
+    return allocated_;
+  }
 
  private:
+  mutable std::recursive_mutex mutex_;  // `make` allocates
   std::shared_ptr<std::byte> region_;
   std::size_t region_left_ = 0, allocated_ = 0;
   std::map<std::string, std::shared_ptr<const void>> entries_;

@@ -48,6 +48,7 @@ struct Session::Impl {
   ThreadPool pool;
   std::vector<ValueInfo> inputs, outputs;  // as the model declares them
   IsaSet isas;
+  std::shared_ptr<engine::PackCache> packs;
   std::vector<Dims> last_dims;
   std::shared_ptr<const engine::Tuning> tuning;  // null where it was not asked for
   std::optional<engine::Stage> stage;
@@ -55,7 +56,9 @@ struct Session::Impl {
   Impl(const Graph& model, SessionOptions session_options, std::vector<std::string> taps)
       : source(model.source),
         options(std::move(session_options)),
-        pool(options.threads > 0 ? options.threads : physical_cores()) {
+        pool(options.threads > 0 ? options.threads : physical_cores()),
+        packs(options.share_weights_with ? options.share_weights_with->impl_->packs : std::make_shared<engine::PackCache>()) {
+    options.share_weights_with = nullptr;  // it may be gone later
     naming_source(source, [&] { compile(model, std::move(taps)); });
   }
 
@@ -72,7 +75,7 @@ struct Session::Impl {
     engine::StageOptions how{.lower = {.threads = pool.threads(), .isas = isas, .taps = std::move(taps)},
                              .profile = options.profile};
     if (options.autotune) how.lower.tuning = tuning = std::make_shared<const engine::Tuning>(tune(graph, how));
-    stage.emplace(std::move(graph), std::move(how), pool, std::make_shared<engine::PackCache>());
+    stage.emplace(std::move(graph), std::move(how), pool, packs);
     plan_ahead();
   }
 

@@ -1,8 +1,12 @@
-// Convolutions that read the same weights in different ways.
+// Convolutions that read the same weights in different ways, and sessions that share packed weights.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <filesystem>
+#include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "zeropoint/session.h"
@@ -68,6 +72,60 @@ INSTANTIATE_TEST_SUITE_P(, SharedWeightsTest,
                                            Case{"first_strided", 3, 5, {"strides=[1, 1]", "strides=[2, 2]"}},
                                            Case{"along_one_axis", 8, 3, {"dilations=[2, 1]", "dilations=[1, 2]"}}),
                          [](const auto& test) { return test.param.name; });
+
+Graph quantized(const std::string& name) {
+  return load(std::filesystem::path(ZEROPOINT_SOURCE_DIR) / "tests/data/quantized" / (name + ".onnx"));
+}
+
+Tensor pictures(std::int64_t count) {
+  Tensor images(DType::f32, {count, 1, 28, 28});
+  float next = -0.8F;
+  for (float& value : images.mutable_values<float>()) value = next = next > 1.9F ? -0.81F : next + 0.043F;
+  return images;
+}
+
+TEST(SharedSessionsTest, WeightsAreInMemoryOnceAndOutliveTheFirst) {
+  const Graph graph = quantized("fmnist_resnet8.static");
+  auto first = std::make_unique<Session>(graph, SessionOptions{.threads = 1});
+  const std::vector<Tensor> expected = first->run({{"images", pictures(2)}});
+  const std::size_t bytes = first->weight_bytes();
+  ASSERT_GT(bytes, 0U);
+  Session second(graph, {.threads = 1, .share_weights_with = first.get()});
+  EXPECT_EQ(second.run({{"images", pictures(2)}}), expected);
+  EXPECT_EQ(second.weight_bytes(), bytes) << "nothing was packed anew";
+  first.reset();
+  EXPECT_EQ(second.run({{"images", pictures(2)}}), expected);
+  Session third(graph, {.threads = 1, .share_weights_with = &second});
+  EXPECT_EQ(third.weight_bytes(), bytes);
+}
+
+TEST(SharedSessionsTest, OtherKernelsAndModelsPackTheirOwn) {
+  const Graph graph = quantized("fmnist_resnet8.static"), other = quantized("fmnist_dscnn.static");
+  Session first(graph, {.threads = 1});
+  Session scalar(graph, {.threads = 1, .max_isa = Isa::scalar, .share_weights_with = &first});
+  Session another(other, {.threads = 1, .share_weights_with = &first});
+  EXPECT_EQ(scalar.run({{"images", pictures(2)}}), first.run({{"images", pictures(2)}}));
+  EXPECT_EQ(another.run({{"images", pictures(2)}}), Session(other, {.threads = 1}).run({{"images", pictures(2)}}));
+}
+
+// Each makes plans, and so packs, while the others do.
+TEST(SharedSessionsTest, InSeveralThreadsAtOnce) {
+  const Graph graph = quantized("fmnist_vit.dynamic");
+  Session first(graph, {.threads = 1});
+  std::vector<Tensor> expected;
+  for (std::int64_t count = 1; count <= 4; ++count)
+    expected.push_back(Session(graph, {.threads = 1}).run({{"images", pictures(count)}}).front());
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int i = 0; i < 3; ++i)
+    threads.emplace_back([&] {
+      Session own(graph, {.threads = 1, .share_weights_with = &first});
+      for (std::int64_t count = 1; count <= 4; ++count)
+        right += own.run({{"images", pictures(count)}}).front() == expected[static_cast<std::size_t>(count - 1)];
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 3 * 4);
+}
 
 }  // namespace
 }  // namespace zeropoint
