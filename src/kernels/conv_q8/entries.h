@@ -40,6 +40,10 @@ std::size_t packed_bytes_words(const ConvShape& shape);
 void pack_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
 std::size_t conv_workspace_6x16x2_avx2(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x2_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+// Of one row, by AVX2, over weights packed as dwords.
+bool supports_vector_product(const ConvShape& shape);
+std::size_t conv_workspace_1x16x4_avx2(const ConvShape& shape, int workers);
+void conv_u8s8s32_1x16x4_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 std::size_t conv_workspace_6x16x2_neon(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x2_neon(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 

@@ -109,6 +109,8 @@ bool supports_blocked_conv(const ConvShape& s) {
          s.n * s.oh * s.ow < kMost && s.src_stride < kMost;
 }
 
+bool supports_vector_product(const ConvShape& s) { return is_matrix_product(s) && s.groups == 1 && s.n * s.oh * s.ow == 1; }
+
 std::size_t packed_bytes_dwords(const ConvShape& s) { return packed_bytes_steps(s, 4); }
 void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   pack_steps(s, 4, 0, weights, weight_zero_points, packed);

@@ -67,7 +67,16 @@ __attribute__((noinline)) void compute_vectors(const Tile<Dot>& t) {
   const ConvArgs& a = *t.args;
   const __m256i masks[2] = {first_lanes(t.channels), first_lanes(t.channels - 8)};
   const Requantize& requantize = *t.requantize;
-  __m256i acc[kRows][kVectors];
+  // Few sums would wait for each other: then neighbouring steps have their own.
+  constexpr int kChains = Dot::kUnrolled == 1 || kRows > 3 ? 1 : kRows == 1 ? 4 : 2;
+  __m256i chains[kChains][kRows][kVectors];
+  __m256i(&acc)[kRows][kVectors] = chains[0];
+#pragma GCC unroll 4
+  for (int chain = 1; chain < kChains; ++chain)
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) chains[chain][r][v] = _mm256_setzero_si256();
   const auto load = [](const std::int32_t* from)
                         __attribute__((always_inline)) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)); };
   if (t.carried_in) {
@@ -102,7 +111,10 @@ __attribute__((noinline)) void compute_vectors(const Tile<Dot>& t) {
       __builtin_memcpy(&dword, panel + r * pitch + 4 * i, 4);
       const __m256i x = _mm256_set1_epi32(dword);
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = Dot::multiply_add(acc[r][v], x, w[v]);
+      for (int v = 0; v < kVectors; ++v) {
+        __m256i& sum = chains[i % kChains][r][v];
+        sum = Dot::multiply_add(sum, x, w[v]);
+      }
     }
   };
   std::int64_t left = t.steps;
@@ -112,6 +124,13 @@ __attribute__((noinline)) void compute_vectors(const Tile<Dot>& t) {
   }
   if constexpr (Dot::kUnrolled > 1)
     for (; left > 0; --left, weights += 2, panel += 4) step(0);
+
+#pragma GCC unroll 4
+  for (int chain = 1; chain < kChains; ++chain)
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = _mm256_add_epi32(acc[r][v], chains[chain][r][v]);
 
   if (t.carried_out) {
 #pragma GCC unroll 6
