@@ -309,7 +309,7 @@ Plan Lowering::run() {
   }
   if (options_.threads > 1)
     for (const auto& step : plan_.steps) {
-      step->shared = microseconds(*step) >= kWorthSharing;
+      step->shared = worth_sharing(*step);
       if (const Tuning* tuning = options_.tuning.get())
         step->shared ^= tuning->all_other_sharing || tuning->other_sharing.contains(step->info.name);
     }
@@ -322,14 +322,17 @@ Plan Lowering::run() {
   return std::move(plan_);
 }
 
-// What a step takes on one core, roughly: its multiply-accumulates and the bytes that it reads and writes.
-double Lowering::microseconds(const Step& step) const {
-  constexpr double kFloatMacs = 3e4, kIntegerMacs = 3e5, kBytes = 5e3;  // a microsecond
+bool Lowering::worth_sharing(const Step& step) const {
   double bytes = 0;
   for (const auto* ids : {&step.inputs, &step.outputs})
     for (const ValueId id : *ids)
       if (id != kNoValue) bytes += static_cast<double>(plan_.values[static_cast<std::size_t>(id)].bytes);
-  return static_cast<double>(step.info.macs) / (step.info.integer ? kIntegerMacs : kFloatMacs) + bytes / kBytes;
+  return worth_sharing(step.info.macs, step.info.integer, bytes);
+}
+
+bool Lowering::worth_sharing(std::int64_t macs, bool integer, double bytes) {
+  constexpr double kFloatMacs = 3e4, kIntegerMacs = 3e5, kBytes = 5e3;  // a microsecond on one core, roughly
+  return static_cast<double>(macs) / (integer ? kIntegerMacs : kFloatMacs) + bytes / kBytes >= kWorthSharing;
 }
 
 void Lowering::lower_node(std::size_t index) {

@@ -446,6 +446,9 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
   const ValueId in = fetch_float(x, linear.out_layout);
   const bool in_place = residual != kNoValue && in != residual && dies_here(other_operand, residual, absorbed.back());
 
+  const bool shared =
+      worth_sharing(linear.macs, false,
+                    4.0 * static_cast<double>(s.n * (s.h * s.w * s.c + s.oh * s.ow * s.o * (residual == kNoValue ? 1 : 2))));
   const auto make = [&] {
     const kernels::ConvF32Shape shape{
         .n = s.n,
@@ -473,7 +476,7 @@ bool Lowering::float_linear(Linear linear, const std::string& x, const Tensor& w
         .residual = residual != kNoValue, .in_place = in_place, .low = tail.low, .high = tail.high};
     return std::shared_ptr<const kernels::ConvF32>(kernels::create_conv_f32(shape, epilogue, weights.values<float>().data(),
                                                                             bias.empty() ? nullptr : bias.data(),
-                                                                            options_.threads, options_.isas));
+                                                                            shared ? options_.threads : 1, options_.isas));
   };
   const ValueId out = define(tail.value, DType::f32, linear.out_dims, linear.out_layout);
   if (in_place) {

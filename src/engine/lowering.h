@@ -81,7 +81,8 @@ class Lowering {
 
   // lower.cpp: values
   void lower_node(std::size_t index);
-  double microseconds(const Step& step) const;
+  bool worth_sharing(const Step& step) const;
+  static bool worth_sharing(std::int64_t macs, bool integer, double bytes);  // that are read and written
   void explain_floats(const Node& node, std::size_t first_step);
   void bind_inputs();
   void bind_outputs();

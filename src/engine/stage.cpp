@@ -77,23 +77,14 @@ AlignedBuffer allocate_arena(const Plan& plan) {
   }
 }
 
-// Zeros. Each worker is the first to write its share of a value, as far as steps share their work in order: on a machine whose
-// processors have memory of their own, the pages come to lie beside those who will write them again.
+// Zeros. Each worker is the first to write its share: on a machine whose processors have memory of their own, the pages come to
+// lie beside those of them.
 void clear_arena(const Plan& plan, ThreadPool& pool, std::byte* arena) {
   constexpr std::int64_t kPage = 4096;
   pool.run([&](int worker) {
-    for (const PlanValue& value : plan.values) {
-      if (value.place != Place::arena) continue;
-      const Range64 part = partition(static_cast<std::int64_t>(value.bytes), worker, pool.threads(), kPage);
-      std::memset(arena + value.slot + part.begin, 0, static_cast<std::size_t>(part.end - part.begin));
-    }
+    const Range64 part = partition(static_cast<std::int64_t>(plan.arena_bytes), worker, pool.threads(), kPage);
+    std::memset(arena + part.begin, 0, static_cast<std::size_t>(part.end - part.begin));
   });
-  for (const PlanValue& value : plan.values) {
-    if (value.place != Place::arena) continue;
-    const std::size_t end = value.slot + value.bytes;
-    std::memset(arena + value.slot - std::min(kSlackBytes, value.slot), 0, std::min(kSlackBytes, value.slot));
-    std::memset(arena + end, 0, std::min(kSlackBytes, plan.arena_bytes - end));
-  }
 }
 
 AlignedBuffer allocate_scratch(const Plan& plan, int workers) {

@@ -212,10 +212,11 @@ TEST(ConvF32OneDnn, ThreadsDoNotChangeBytes) {
        {make_shape(1, 28, 28, 32, 64, 1, 3, 1, 1, 1, 1), make_shape(1, 14, 14, 128, 96, 1, 1, 1, 1, 0, 0),
         make_shape(1, 28, 28, 48, 48, 48, 5, 2, 1, 2, 2), make_shape(4, 9, 9, 16, 24, 1, 3, 1, 1, 1, 1),
         make_shape(1, 1, 5, 512, 320, 1, 1, 1, 1, 0, 0), make_shape(1, 4, 4, 256, 256, 1, 3, 1, 1, 1, 1),
-        make_shape(1, 2, 2, 128, 128, 128, 3, 1, 1, 1, 1)}) {
+        make_shape(1, 2, 2, 128, 128, 128, 3, 1, 1, 1, 1), make_shape(2, 12, 12, 16, 16, 1, 3, 2, 1, 1, 1),
+        make_shape(3, 11, 11, 16, 24, 1, 3, 1, 2, 2, 2), make_shape(1, 3, 3, 16, 16, 1, 3, 1, 1, 5, 5)}) {
     const Data data(s, random);
     const auto one = run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, 1), s, data, 1);
-    for (const int threads : {2, 3})
+    for (const int threads : {2, 3, 5, 7, 16})
       EXPECT_EQ(run(*create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads), s, data, 1) == one, true)
           << threads << " threads, " << s.ic << " to " << s.oc << " channels, " << s.oh << " x " << s.ow << ", "
           << create_conv_f32_onednn(s, {}, data.weights.data(), nullptr, threads)->name();

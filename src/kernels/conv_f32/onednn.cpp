@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -54,9 +55,9 @@ memory::desc pixels(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t
 
 class Primitive {
  public:
-  // `other`, which may be null, has the same weights: they are packed once if both want the same layout.
+  // `others` have the same weights: they are packed once for all that want the same layout.
   Primitive(const ConvF32Shape& s, const ConvF32Epilogue& epilogue, const float* weights, const float* bias,
-            const Primitive* other)
+            std::span<const std::unique_ptr<Primitive>> others)
       : bias_(static_cast<std::size_t>(s.oc)) {
     if (bias != nullptr) bias_.assign(bias, bias + s.oc);
     const OneThread set;
@@ -104,8 +105,10 @@ class Primitive {
     dst_desc_ = dst;
     if (epilogue.residual && !epilogue.in_place) residual_desc_ = pixels(s.n, s.oc, s.oh, s.ow, s.residual_pixel_stride);
 
-    if (other != nullptr && other->packed_.get_desc() == desc.weights_desc()) {
-      packed_ = other->packed_;
+    const auto same =
+        std::ranges::find_if(others, [&](const auto& other) { return other->packed_.get_desc() == desc.weights_desc(); });
+    if (same != others.end()) {
+      packed_ = (*same)->packed_;
     } else {
       packed_ = memory(desc.weights_desc(), cpu());
       memory given(plain, cpu(), const_cast<float*>(weights));
@@ -205,14 +208,15 @@ Part part_of_images(const ConvF32Shape& s, Range64 range) {
   return part;
 }
 
-Part part_of_rows(const ConvF32Shape& s, Range64 range) {
+// Of one image.
+Part part_of_rows(Part part, Range64 range) {
+  const ConvF32Shape s = part.shape;
   const std::int64_t from = range.begin * s.stride_h - s.pad_top;
   const std::int64_t to = (range.end - 1) * s.stride_h - s.pad_top + (s.kernel_h - 1) * s.dilation_h + 1;
   const std::int64_t begin = std::max<std::int64_t>(0, from), end = std::min(s.h, to);
-  Part part{.shape = s,
-            .src = begin * s.w * s.src_pixel_stride,
-            .dst = range.begin * s.ow * s.dst_pixel_stride,
-            .residual = range.begin * s.ow * s.residual_pixel_stride};
+  part.src += begin * s.w * s.src_pixel_stride;
+  part.dst += range.begin * s.ow * s.dst_pixel_stride;
+  part.residual += range.begin * s.ow * s.residual_pixel_stride;
   part.shape.h = end - begin;  // not above 0: rows that see nothing but padding
   part.shape.oh = range.end - range.begin;
   part.shape.pad_top = begin - from;
@@ -232,12 +236,17 @@ std::vector<Part> divide(const ConvF32Shape& s, int workers) {
       const Range64 range = partition(count, worker, workers, grain);
       if (range.begin < range.end) parts.push_back(part_of(s, range));
     };
-    if (product)
+    if (product) {
       add(s.n * s.oh * s.ow, kPixels, part_of_pixels);
-    else if (s.n == 1)
-      add(s.oh, 1, part_of_rows);
-    else
+    } else if (s.n >= workers) {
       add(s.n, 1, part_of_images);
+    } else {  // some workers an image
+      const std::int64_t image = worker * s.n / workers;
+      const auto first = static_cast<int>((image * workers + s.n - 1) / s.n);
+      const auto last = static_cast<int>(((image + 1) * workers + s.n - 1) / s.n);
+      const Range64 rows = partition(s.oh, worker - first, last - first);
+      if (rows.begin < rows.end) parts.push_back(part_of_rows(part_of_images(s, {image, image + 1}), rows));
+    }
   }
   if (std::ranges::any_of(parts, [](const Part& part) { return part.shape.h < 1; })) return {{.shape = s}};
   return parts;
@@ -247,8 +256,7 @@ class OneDnn final : public ConvF32 {
  public:
   OneDnn(const ConvF32Shape& shape, const ConvF32Epilogue& epilogue, const float* weights, const float* bias, int workers) {
     for (const Part& part : divide(shape, workers)) {
-      primitives_.push_back(std::make_unique<Primitive>(part.shape, epilogue, weights, bias,
-                                                        primitives_.empty() ? nullptr : primitives_.front().get()));
+      primitives_.push_back(std::make_unique<Primitive>(part.shape, epilogue, weights, bias, std::span(primitives_)));
       parts_.push_back(part);
       scratch_.push_back(scratch_bytes_);
       scratch_bytes_ += (primitives_.back()->scratch_bytes() + 63) / 64 * 64;

@@ -144,13 +144,16 @@ struct Split {
   const bool by_blocks =
       workers > 1 && blocks >= 2 * workers && (pixels < 4 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
   std::int64_t columns = by_blocks ? workers : 1;
+  const auto blocks_together = [&](std::int64_t of_columns) -> std::int64_t {
+    return block_channels < 64 && blocks * block_channels >= 256 * of_columns ? 64 / block_channels : 1;
+  };
   const auto most_work = [&](std::int64_t of_columns) {
-    const std::int64_t rows = workers / of_columns;
-    return ((tiles + rows - 1) / rows) * ((blocks + of_columns - 1) / of_columns);
+    const std::int64_t rows = workers / of_columns, unit = blocks_together(of_columns), units = (blocks + unit - 1) / unit;
+    return ((tiles + rows - 1) / rows) * ((units + of_columns - 1) / of_columns) * unit;
   };
   for (std::int64_t other = 1; workers > 2 && other <= workers; ++other)
     if (workers % other == 0 && 10 * most_work(other) < 9 * most_work(columns)) columns = other;
-  const std::int64_t unit = blocks * block_channels >= 256 * columns ? 64 / block_channels : 1;
+  const std::int64_t unit = blocks_together(columns);
   const Part units = part((blocks + unit - 1) / unit, worker % columns, columns);
   return {part(pixels, worker / columns, workers / columns),
           {units.begin * unit, units.end * unit < blocks ? units.end * unit : blocks}};
@@ -160,6 +163,7 @@ struct Split {
 template <class Run>
 void for_each_joined_picture(const ConvShape& s, const ConvArgs& a, const Split& split, std::uint8_t* picture, const Run& run) {
   const std::int64_t pixels = s.oh * s.ow, element = a.output == ConvOutput::u8 ? 1 : 4;
+  if (split.blocks.begin >= split.blocks.end) return;
   for (std::int64_t image = split.pixels.begin / pixels; image * pixels < split.pixels.end; ++image) {
     const std::int64_t begin = split.pixels.begin - image * pixels, end = split.pixels.end - image * pixels;
     const Split own = {{begin > 0 ? begin : 0, end < pixels ? end : pixels}, split.blocks};
