@@ -15,7 +15,6 @@
 namespace zeropoint::engine {
 namespace {
 
-constexpr std::size_t kMostAhead = 1 << 20;  // of the next step's weights: what L2 holds beside those at work
 // Waking a sleeping worker and waiting for it costs tens of microseconds, on virtual machines more.
 constexpr double kWorthSharing = 50;
 
@@ -313,10 +312,10 @@ Plan Lowering::run() {
       if (const Tuning* tuning = options_.tuning.get())
         step->shared ^= tuning->all_other_sharing || tuning->other_sharing.contains(step->info.name);
     }
-  std::span<const std::byte> next;
+  const Step* next = nullptr;
   for (auto step = plan_.steps.rbegin(); step != plan_.steps.rend(); ++step) {
-    (*step)->runs_before(next.first(std::min(next.size(), kMostAhead)));
-    if (const auto weights = (*step)->weights(); !weights.empty()) next = weights;
+    if (next != nullptr) (*step)->runs_before(*next);
+    if (!(*step)->weights(0, 1).empty()) next = step->get();
   }
   plan_memory(plan_);
   return std::move(plan_);

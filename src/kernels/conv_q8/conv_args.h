@@ -50,4 +50,9 @@ struct ConvArgs {
   ConvOutput output = ConvOutput::u8;
 };
 
+// Of a packed buffer.
+struct WeightBytes {
+  std::size_t begin, end;
+};
+
 }  // namespace zeropoint::kernels
