@@ -10,7 +10,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-  list(APPEND ZEROPOINT_WARNINGS -Wno-sign-conversion)  # which GCC leaves out of -Wconversion
+  list(APPEND ZEROPOINT_WARNINGS
+       -Wno-sign-conversion            # which GCC leaves out of -Wconversion
+       -Wno-deprecated-declarations)   # inside of libstdc++'s stable_sort
 endif()
 
 set(ZEROPOINT_LAYERS "")

@@ -268,7 +268,7 @@ std::int64_t attention_macs(const Node&, std::span<const TensorType> inputs, std
   // Both products: B * S * T * (all heads of Q + all heads of Y).
   if (inputs.size() < 2 || outputs.empty() || !inputs[0].shape || !inputs[1].shape || !outputs[0].shape) return 0;
   const auto queries = known_count(*inputs[0].shape), results = known_count(*outputs[0].shape);
-  if (!queries || !results) return 0;
+  if (!queries || !results || inputs[1].shape->size() < 3) return 0;
   std::size_t axis = inputs[1].shape->size() - 2;
   if (inputs.size() > 4 && inputs[4].shape && inputs[4].shape->size() == 4 && (*inputs[4].shape)[2].fixed() &&
       (*inputs[1].shape)[axis].fixed())

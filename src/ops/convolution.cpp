@@ -42,7 +42,8 @@ std::vector<TensorType> convolution_shape(const ShapeArgs& args, std::size_t w_i
 }
 
 std::int64_t convolution_macs(std::span<const TensorType> inputs, std::span<const TensorType> outputs, std::size_t w_input) {
-  if (w_input >= inputs.size() || outputs.empty() || !outputs[0].shape || !inputs[w_input].shape) return 0;
+  if (w_input >= inputs.size() || outputs.empty() || !outputs[0].shape) return 0;
+  if (!inputs[w_input].shape || inputs[w_input].shape->empty()) return 0;
   const auto results = known_count(*outputs[0].shape);
   const auto weights = known_count(std::span(*inputs[w_input].shape).subspan(1));  // of one output channel
   return product(results, weights);
@@ -224,7 +225,7 @@ std::vector<Tensor> conv_transpose(const ComputeArgs& args) {
 }
 
 std::int64_t conv_transpose_macs(const Node&, std::span<const TensorType> inputs, std::span<const TensorType>) {
-  if (inputs.size() < 2 || !inputs[0].shape || !inputs[1].shape) return 0;
+  if (inputs.size() < 2 || !inputs[0].shape || !inputs[1].shape || inputs[1].shape->empty()) return 0;
   const auto values = known_count(*inputs[0].shape), weights = known_count(std::span(*inputs[1].shape).subspan(1));
   return product(values, weights);
 }

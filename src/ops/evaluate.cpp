@@ -236,7 +236,12 @@ std::int64_t macs(const ValueIndex& values, const Node& node) {
   std::vector<TensorType> inputs, outputs;
   for (const std::string& input : node.inputs) inputs.push_back(input.empty() ? TensorType{} : values.type_of(input));
   for (const std::string& output : node.outputs) outputs.push_back(output.empty() ? TensorType{} : values.type_of(output));
-  return entry->macs(node, inputs, outputs);
+  // Sums over a million nodes stay below 2^63; and so do those of three tensors' elements.
+  constexpr std::int64_t kMost = std::int64_t{1} << 42;
+  for (const std::vector<TensorType>* types : {&inputs, &outputs})
+    for (const TensorType& type : *types)
+      if (type.shape && known_count(*type.shape).value_or(0) > kMost) return kMost;
+  return std::min(entry->macs(node, inputs, outputs), kMost);
 }
 
 }  // namespace zeropoint::ops

@@ -195,6 +195,18 @@ TEST(InferShapes, NestedLoopsThatSettleSlowly) {
   EXPECT_EQ(graph.type_of("y0").dtype, DType::f32);
 }
 
+// Operators newer than the graph's opset pass through: no rule has looked at their shapes.
+TEST(InferShapes, WorkOfNodesThatNoRuleHasSeen) {
+  Graph graph = parse_graph(
+      "ir_version 10\nopset 2\ngraph g(q: f32[2,4,72], k: f32[2], v: f32[2,6,24], w: f32[], x: f32[1099511627776,4194304,0], "
+      "m: f32[1099511627776,8,4]) -> (a: f32[2,4,72], c: f32[2,4,72], t: f32[2,4,72], p: f32[1099511627776,8,4]) {\n"
+      " a = Attention(q, k, v) {q_num_heads=9, kv_num_heads=3}\n c = Conv(q, w)\n t = ConvTranspose(q, w)\n"
+      " p = MatMul(m, m)\n}\n");
+  const ValueIndex values(graph);
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(macs(values, graph.nodes[i]), 0);
+  EXPECT_EQ(macs(values, graph.nodes[3]), std::int64_t{1} << 42);  // at most, so that sums of a million stay numbers
+}
+
 TEST(InferShapes, LeavesWhatCannotRunAsItIs) {
   Graph graph = parse("graph g(x: f32[2]) -> (y) {\n a = Cast(x) {to=8}\n b = Unheard(a)\n y = Relu(b)\n}\n");
   infer_shapes(graph);
