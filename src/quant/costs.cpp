@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <set>
 #include <vector>
 
+#include "numerics/elementary.h"
 #include "ops/operator.h"
 #include "quant/cost_table.h"
 #include "quant/operator_rules.h"
@@ -25,7 +25,7 @@ Position position(std::span<const double> axis, double x) {
   if (x <= axis.front()) return {};
   if (x >= axis.back()) return {.at = axis.size() - 1, .beyond = x / axis.back()};
   const auto at = static_cast<std::size_t>(std::upper_bound(axis.begin(), axis.end(), x) - axis.begin()) - 1;
-  return {.at = at, .part = std::log(x / axis[at]) / std::log(axis[at + 1] / axis[at])};
+  return {.at = at, .part = numerics::log(x / axis[at]) / numerics::log(axis[at + 1] / axis[at])};
 }
 
 double product(std::span<const std::int64_t> dims) { return static_cast<double>(element_count(dims)); }
@@ -50,11 +50,11 @@ Cost interpolate(const CostGrid& grid, double m, double n, double k) {
       point[axis] = at[axis].at + (upper && at[axis].part > 0 ? 1 : 0);
     }
     const Cost& cost = grid.costs[(point[0] * grid.n.size() + point[1]) * grid.k.size() + point[2]];
-    logarithms.in_float += weight * std::log(cost.in_float);
-    logarithms.in_integers += weight * std::log(cost.in_integers);
+    logarithms.in_float += weight * numerics::log(cost.in_float);
+    logarithms.in_integers += weight * numerics::log(cost.in_integers);
   }
   const double beyond = at[0].beyond * at[1].beyond * at[2].beyond;
-  return {beyond * std::exp(logarithms.in_float), beyond * std::exp(logarithms.in_integers)};
+  return {beyond * numerics::exp(logarithms.in_float), beyond * numerics::exp(logarithms.in_integers)};
 }
 
 NodeCosts::NodeCosts(const Graph& graph)
@@ -171,55 +171,65 @@ NodeTimes NodeCosts::quantized(const Placement& placement) const {
     if (nodes_[i].cost.in_float > 0) times.in_integers.insert(name);
   }
 
-  // Back through nodes that pass: whose integers a value holds; nothing where they come out of a quantizer.
-  const auto source = [&](std::string_view value) -> std::optional<std::size_t> {
-    for (auto found = uses_.producer.find(value); found != uses_.producer.end();) {
-      if (forms[found->second] != Form::passing)
-        return forms[found->second] == Form::integer ? std::optional(found->second) : std::nullopt;
-      const Node& node = graph_.nodes[found->second];
-      const std::string* before = nullptr;  // of a bias Add: the product, not the constant
-      for (const std::string& input : node.inputs)
-        if (!before && !input.empty() && !graph_.constant(input)) before = &input;
-      if (!before) return std::nullopt;
-      found = uses_.producer.find(*before);
-    }
-    return std::nullopt;
+  // Whose integers a node's outputs hold, back through nodes that pass; nothing where they come out of a quantizer. Producers
+  // come before their readers.
+  std::vector<std::optional<std::size_t>> sources(nodes_.size());
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    if (forms[i] == Form::integer) sources[i] = i;
+    if (forms[i] != Form::passing) continue;
+    const std::vector<std::string>& inputs = graph_.nodes[i].inputs;  // of a bias Add: the product, not the constant
+    const auto input =
+        std::find_if(inputs.begin(), inputs.end(), [&](const std::string& x) { return !x.empty() && !graph_.constant(x); });
+    if (input == inputs.end()) continue;
+    if (const auto made_by = uses_.producer.find(*input); made_by != uses_.producer.end())
+      sources[i] = sources[made_by->second];
+  }
+
+  // Integer nodes behind each node that passes, once for each way to them: linear in the graph, which sets of nodes are not.
+  std::vector<double> readers(nodes_.size(), 0);
+  const auto readers_of = [&](std::string_view value) {
+    double sum = 0;
+    if (const auto found = uses_.consumers.find(value); found != uses_.consumers.end())
+      for (const std::size_t i : found->second) sum += forms[i] == Form::integer ? 1 : readers[i];
+    return sum;
   };
-  // The integer nodes that read a value, through nodes that pass.
-  const auto readers = [&](std::string_view value) {
-    std::set<std::size_t> result, passed;
-    std::vector<std::string_view> open = {value};
-    while (!open.empty()) {
-      const auto found = uses_.consumers.find(open.back());
-      open.pop_back();
-      if (found == uses_.consumers.end()) continue;
-      for (const std::size_t i : found->second) {
-        if (forms[i] == Form::integer) result.insert(i);
-        if (forms[i] != Form::passing || !passed.insert(i).second) continue;
-        for (const std::string& output : graph_.nodes[i].outputs) open.push_back(output);
-      }
+  constexpr double kMostReaders = 1e200;  // the ways may double at each node: sums stay finite
+  for (std::size_t i = nodes_.size(); i-- > 0;)
+    if (forms[i] == Form::passing) {
+      for (const std::string& output : graph_.nodes[i].outputs) readers[i] += readers_of(output);
+      readers[i] = std::min(readers[i], kMostReaders);
     }
-    return result;
+  std::vector<double> owed(nodes_.size(), 0);  // microseconds, which nodes that pass hand on
+  const auto charge = [&](std::string_view value, double each) {
+    if (const auto found = uses_.consumers.find(value); found != uses_.consumers.end())
+      for (const std::size_t i : found->second) owed[i] += each * (forms[i] == Form::integer ? 1 : readers[i]);
   };
+
   for (const std::string_view value : quantized) {
     const std::optional<double> count = elements(std::string(value));
     if (!count) continue;
     const auto made_by = uses_.producer.find(value);
+    const bool made = made_by != uses_.producer.end();
     // What moves integers has them from a quantizer before it, if from none of the nodes.
-    const bool moved =
-        made_by != uses_.producer.end() && forms[made_by->second] == Form::passing && !nodes_[made_by->second].fused;
-    const std::optional<std::size_t> made_in = source(value);
-    std::set<std::size_t> owners;
-    if (made_in)
-      owners.insert(*made_in);
-    else
-      owners = readers(value);
-    double conversions = made_in || moved ? 0 : interpolate(kQuantize, *count).in_integers;
+    const bool moved = made && forms[made_by->second] == Form::passing && !nodes_[made_by->second].fused;
+    const std::optional<std::size_t> source = made ? sources[made_by->second] : std::nullopt;
+    double conversions = source || moved ? 0 : interpolate(kQuantize, *count).in_integers;
     if (const auto found = uses_.consumers.find(value); found != uses_.consumers.end())
       if (std::any_of(found->second.begin(), found->second.end(), [&](std::size_t i) { return forms[i] == Form::floating; }))
         conversions += interpolate(kDequantize, *count).in_integers;
-    for (const std::size_t owner : owners)
-      times.seconds[name_of(graph_.nodes[owner])] += 1e-6 * conversions / static_cast<double>(owners.size());
+    if (conversions == 0) continue;
+    if (source)
+      owed[*source] += conversions;
+    else if (const double sum = readers_of(value); sum > 0)
+      charge(value, conversions / sum);
+  }
+  for (std::size_t i = 0; i < nodes_.size(); ++i) {
+    if (owed[i] == 0) continue;
+    if (forms[i] == Form::integer) times.seconds[name_of(graph_.nodes[i])] += 1e-6 * owed[i];
+    if (forms[i] != Form::passing) continue;
+    double sum = 0;
+    for (const std::string& output : graph_.nodes[i].outputs) sum += readers_of(output);
+    for (const std::string& output : graph_.nodes[i].outputs) charge(output, owed[i] / sum);
   }
   return times;
 }

@@ -85,6 +85,29 @@ TEST(NodeCostsTest, ConversionsBelongToThoseWhoNeedThem) {
   EXPECT_NEAR(us(one, "second"), second.in_integers + interpolate(kQuantize, 4 * 128).in_integers, 1e-9);
 }
 
+TEST(NodeCostsTest, ReadersBehindNodesThatMoveIntegersShareTheConversion) {
+  Graph graph = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[64,64]) -> (a: f32[64,32], b: f32[64,32], c: f32[64,32], d: f32[64,64]) {
+  t = Transpose(x) "move" {perm=[1, 0]}
+  u = Transpose(t) "back" {perm=[1, 0]}
+  a = MatMul(x, w) "a"
+  b = MatMul(u, w) "b"
+  c = MatMul(u, w) "c"
+  d = Tanh(t) "d"
+}
+)");
+  graph.initializers["w"] = Tensor(DType::f32, {64, 32});
+  ops::infer_shapes(graph);
+  const NodeTimes times = NodeCosts(graph).quantized(place(graph, recipes::static_w8a8().keep_float("d")));
+  const double product = interpolate(kMatrixByWeights, 64, 32, 64).in_integers;
+  const double quantize = interpolate(kQuantize, 64 * 64).in_integers,
+               dequantize = interpolate(kDequantize, 64 * 64).in_integers;
+  EXPECT_NEAR(us(times, "a"), product + quantize / 3, 1e-9);
+  EXPECT_NEAR(us(times, "b"), product + quantize / 3 + dequantize / 2, 1e-9) << "for the float reader of what moved";
+  EXPECT_NEAR(us(times, "c"), us(times, "b"), 1e-12);
+}
+
 TEST(NodeCostsTest, OpenBatchesCountAsOneOtherOpenShapesAreNotJudged) {
   EXPECT_DOUBLE_EQ(us(NodeCosts(two_products("N")).in_float(), "first"), interpolate(kMatrixByWeights, 1, 128, 64).in_float);
   Graph open = parse_graph(R"(ir_version 8

@@ -185,11 +185,11 @@ def links(op_type, count, first, last, more=(), **attributes):
     return [onnx.helper.make_node(op_type, [names[i], *more], [names[i + 1]], **attributes) for i in range(count)]
 
 
-def before_conv(op_type, count, more=(), initializers=(), **attributes):
+def before_conv(op_type, count, more=(), initializers=(), beside=(), **attributes):
     """Quantizers spread, and paddings are folded, from the convolution to the chain before it."""
     w = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [4, 4, 1, 1], [1.0] * 16)
     nodes = [*links(op_type, count, "x", "t", more, **attributes), onnx.helper.make_node("Conv", ["t", "w"], ["y"])]
-    return model_bytes(nodes, [w, *initializers], dims=(1, 4, 8, 8))
+    return model_bytes([*nodes, *beside], [w, *initializers], dims=(1, 4, 8, 8))
 
 
 def integers(name, values):
@@ -248,6 +248,19 @@ LARGE = {
     "range_of_a_terabyte": (lambda: claims("Range", [0, 1 << 38, 1]), "run"),
     "pad_to_a_terabyte": (lambda: claims("Pad", [[0, 0, 1 << 19, 1 << 19]]), "run"),
     "transposes_before_conv": (lambda: before_conv("Transpose", 50_000, perm=[0, 1, 3, 2]), "inspect"),
+    "transposes_by_the_table": (
+        lambda: before_conv("Transpose", 50_000, perm=[0, 1, 3, 2]),
+        "inspect --target zeropoint",
+    ),
+    "transposes_with_readers_by_the_table": (
+        lambda: before_conv(
+            "Transpose",
+            20_000,
+            perm=[0, 1, 3, 2],
+            beside=[onnx.helper.make_node("Tanh", [f"v{i}"], [f"t{i}"]) for i in range(1, 20_000)],
+        ),
+        "inspect --target zeropoint",
+    ),
     "pads_before_conv": (
         lambda: before_conv("Pad", 50_000, ["p"], [integers("p", [0] * 7 + [1])]),
         "inspect",
@@ -310,7 +323,7 @@ def test_large(name, tmp_path):
     path = tmp_path / f"{name}.onnx"
     path.write_bytes(make())
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = program(verb, path, *(["--random"] if verb == "run" else []))
+    result = program(*verb.split(), path, *(["--random"] if verb == "run" else []))
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(
