@@ -115,6 +115,24 @@ TEST(Read, UnderstandsTheRichModel) {
   EXPECT_THAT(outer_names(*branch), testing::ElementsAre("inner"));
 }
 
+// Exporters of symbolic shapes write whole expressions.
+TEST(Read, ADimensionWithALongNameIsUnknown) {
+  for (const std::size_t letters : {std::size_t{1024}, std::size_t{1025}, std::size_t{100'000}}) {
+    ::onnx::ModelProto model = rich_model();
+    const std::string expression(letters, 'N');
+    model.mutable_graph()
+        ->mutable_input(0)
+        ->mutable_type()
+        ->mutable_tensor_type()
+        ->mutable_shape()
+        ->mutable_dim(0)
+        ->set_dim_param(expression);
+    const std::string bytes = model.SerializeAsString();
+    EXPECT_EQ(to_string(parse_bytes(bytes).inputs[0].type), letters > 1024 ? "f32[?,3]" : "f32[" + expression + ",3]");
+    expect_round_trip(bytes);
+  }
+}
+
 TEST(Read, DecodesTypedData) {
   const Graph graph = parse_bytes(rich_model().SerializeAsString());
   const auto text = [&](std::int32_t type) {

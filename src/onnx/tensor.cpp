@@ -269,13 +269,12 @@ ValueInfo read_value_info(::onnx::ValueInfoProto& proto, const Source& source) {
           shape.emplace_back(dim.dim_value());
           dim.clear_dim_value();
         } else if (dim.has_dim_param()) {
-          if (dim.dim_param() == "?") {  // how Paddle's exporter says "unknown": two of them need not be equal
+          // "?" is how Paddle's exporter says "unknown": two of them need not be equal. A name stands in the type of every
+          // value that has the dimension: one that is long (exporters write whole expressions) is left out likewise.
+          constexpr std::size_t kLongest = 1024;
+          if (dim.dim_param() == "?" || dim.dim_param().size() > kLongest) {
             shape.emplace_back();
           } else {
-            constexpr std::size_t kLongest = 1024;  // it stands in the type of every value that has the dimension
-            if (dim.dim_param().size() > kLongest)
-              throw Error(ErrorCode::kLimit, source.where,
-                          fmt::format("the name of a dimension has {} letters; at most {}", dim.dim_param().size(), kLongest));
             shape.emplace_back(checked_name(std::move(*dim.mutable_dim_param()), source, "the name of a dimension"));
             dim.clear_dim_param();
           }

@@ -48,9 +48,9 @@ bool fold_batchnorm(Graph& graph) {
     Node* node = rewrite.producer(norm.inputs[0]);
     if (node == nullptr || !rewrite.is_private(norm.inputs[0])) continue;
     const auto channels = output_channels(graph, *node);
-    if (!channels || !rewrite.may_replace(node->input(1))) continue;
+    if (!channels) continue;
     const Affine map = affine(graph, norm, *channels);
-    if (map.factor.empty()) continue;
+    if (map.factor.empty() || !rewrite.may_replace(node->input(1))) continue;  // asked last: a yes is paid for
     scale_output(graph, rewrite, *node, map.factor, map.summand);
     rewrite.take_output(*node, norm);
   }

@@ -37,10 +37,10 @@ bool fold_scale(Graph& graph) {
     Node* node = rewrite.producer(value);
     if (node == nullptr || !rewrite.is_private(value)) continue;
     const auto channels = output_channels(graph, *node);
-    if (!channels || !rewrite.may_replace(node->input(1))) continue;
+    if (!channels) continue;
     const std::size_t rank = graph.constant(node->inputs[1])->rank();  // weights and output have one rank
     const auto numbers = per_channel(graph, constant, rank, *channels);
-    if (!numbers) continue;
+    if (!numbers || !rewrite.may_replace(node->input(1))) continue;  // asked last: a yes is paid for
 
     std::vector<double> factor(*channels, 1), summand(*channels, 0);
     for (std::size_t c = 0; c < *channels; ++c) {

@@ -177,6 +177,32 @@ TEST(FoldBatchnorm, FindsTheChannelsOfGroupedTransposedConvolutions) {
   EXPECT_TRUE(ops::evaluate(graph, feeds) == before);  // powers of two: exact
 }
 
+// What is skipped takes nothing of the budget for replaced weights: they are shared here, and many nodes cannot be folded.
+TEST(Folding, NodesThatAreSkippedCostNothing) {
+  for (const bool norm : {false, true}) {
+    std::string inputs, outputs, nodes;
+    constexpr int kSkipped = 40;
+    for (int i = 0; i <= kSkipped; ++i) {
+      const std::string n = std::to_string(i), parameters = i < kSkipped ? "p, one, one, one" : "one, one, one, one";
+      outputs += (i == 0 ? "y" : ", y") + n + ": f32[1,1024,2,2]";
+      nodes += " c" + n + " = Conv(x, w)\n y" + n + " = ";
+      nodes += norm ? "BatchNormalization(c" + n + ", " + parameters + ")\n"
+                    : "Mul(c" + n + ", " + (i < kSkipped ? "pixels" : "two") + ")\n";
+    }
+    Graph graph = parse_graph("ir_version 8\nopset 17\ngraph g(x: f32[1,1024,2,2], p: f32[1024]) -> (" + outputs + ") {\n" +
+                              nodes + "}\n");
+    graph.initializers.emplace("w", Tensor(DType::f32, {1024, 1024, 1, 1}));
+    graph.initializers.emplace("one", Tensor::of<float>({1024}, std::vector<float>(1024, 1)));
+    graph.initializers.emplace("two", Tensor::of<float>({1, 1024, 1, 1}, std::vector<float>(1024, 2)));
+    graph.initializers.emplace("pixels", Tensor::of<float>({1, 1, 2, 2}, std::vector<float>(4, 2)));
+    verify(graph);
+    ops::infer_shapes(graph);
+    EXPECT_TRUE(norm ? passes::fold_batchnorm(graph) : passes::fold_scale(graph))
+        << (norm ? "the last norm" : "the last scale");
+    EXPECT_EQ(graph.nodes.size(), 2U * kSkipped + 1);
+  }
+}
+
 TEST(FuseActivation, NeverChangesWhatClipsGive) {
   constexpr std::uint32_t kSeed = 11;
   SCOPED_TRACE(kSeed);
