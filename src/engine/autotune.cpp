@@ -4,6 +4,7 @@
 #include <chrono>
 #include <limits>
 #include <memory>
+#include <new>
 #include <random>
 #include <span>
 
@@ -36,8 +37,9 @@ std::vector<Tensor> made_up(const Graph& graph, const std::vector<Dims>& dims) {
 // One way to run the graph, and the least time of each of its steps, by their names.
 class Contender {
  public:
-  Contender(const Graph& graph, std::span<const Tensor> inputs, StageOptions options, Tuning tuning, ThreadPool& pool)
-      : stage_(graph, with(std::move(options), std::move(tuning)), pool, std::make_shared<PackCache>()), inputs_(inputs) {
+  Contender(const Graph& graph, std::span<const Tensor> inputs, StageOptions options, Tuning tuning, ThreadPool& pool,
+            std::shared_ptr<PackCache> packs)
+      : stage_(graph, with(std::move(options), std::move(tuning)), pool, std::move(packs)), inputs_(inputs) {
     stage_.run(inputs_);  // plans
     look();
     steps_.clear();
@@ -83,43 +85,51 @@ class Contender {
   std::map<std::string, double> sums_, steps_;
 };
 
-void compete(Contender& a, Contender& b) {
-  for (int turn = 0; turn < kTurns; ++turn) {
-    a.turn();
-    b.turn();
-  }
-}
-
 class Search {
  public:
-  Search(const Graph& graph, std::span<const Tensor> inputs, const StageOptions& options, ThreadPool& pool)
+  Search(const Graph& graph, std::span<const Tensor> inputs, const StageOptions& options, ThreadPool& pool, double seconds)
       : graph_(graph),
         inputs_(inputs),
         options_(options),
         pool_(pool),
+        seconds_(seconds),
         base_(options.lower.tuning ? *options.lower.tuning : Tuning{}) {
     options_.profile = true;
   }
 
   Tuning run() {
-    seen_.push_back(contender(base_).kernels());
-    for (std::size_t alternative = 0; alternative < kMostKernels; ++alternative) try_kernels(alternative);
-    if (pool_.threads() > 1) try_sharing();
+    seen_.push_back(contender(base_, packs_).kernels());
+    for (std::size_t alternative = 0; alternative < kMostKernels && !late(); ++alternative) try_kernels(alternative);
+    if (pool_.threads() > 1 && !late()) try_sharing();
     if (result_.empty()) return {};
     options_.profile = false;
-    Contender before = contender(base_), after = contender(result_);
+    Contender before = contender(base_, packs_), after = contender(result_, packs_);
     compete(before, after);
     return after.least() < before.least() ? result_ : Tuning{};
   }
 
  private:
-  Contender contender(const Tuning& tuning) const { return Contender(graph_, inputs_, options_, tuning, pool_); }
+  bool late() const { return since(start_) > seconds_; }
+  Contender contender(const Tuning& tuning, const std::shared_ptr<PackCache>& packs) const {
+    return Contender(graph_, inputs_, options_, tuning, pool_, packs);
+  }
+  void compete(Contender& a, Contender& b) const {
+    for (int turn = 0; turn < kTurns && (turn == 0 || !late()); ++turn) {
+      a.turn();
+      b.turn();
+    }
+  }
 
   void try_kernels(std::size_t alternative) {
-    Contender other = contender({.alternative = alternative});
-    const auto kernels = other.kernels();
+    // Its weights are gone after it: the memory is that of two kernels, however many there are.
+    Contender other = contender({.alternative = alternative}, std::make_shared<PackCache>());
+    auto kernels = other.kernels();
     if (std::ranges::find(seen_, kernels) != seen_.end()) return;
     seen_.push_back(kernels);
+    std::erase_if(kernels, [&base = seen_.front()](const auto& step) {  // what it gains there is chance
+      const auto own = base.find(step.first);
+      return own == base.end() || own->second == step.second;
+    });
     for (const auto& [step, share] : faster(other))
       if (const auto kernel = kernels.find(step); kernel != kernels.end() && (!best_.contains(step) || share < best_[step])) {
         best_[step] = share;
@@ -127,12 +137,12 @@ class Search {
       }
   }
   void try_sharing() {
-    Contender other = contender({.all_other_sharing = true});
+    Contender other = contender({.all_other_sharing = true}, packs_);
     for (const auto& [step, share] : faster(other)) result_.other_sharing.insert(step);
   }
   // The steps that take clearly less, and their share of the time.
   std::map<std::string, double> faster(Contender& other) const {
-    Contender base = contender(base_);
+    Contender base = contender(base_, packs_);
     compete(base, other);
     std::map<std::string, double> result;
     for (const auto& [step, seconds] : other.steps())
@@ -145,19 +155,25 @@ class Search {
   std::span<const Tensor> inputs_;
   StageOptions options_;
   ThreadPool& pool_;
+  const double seconds_;
+  const Clock::time_point start_ = Clock::now();
+  const std::shared_ptr<PackCache> packs_ = std::make_shared<PackCache>();  // of the kernels before, and of those chosen
   Tuning base_, result_;
-  std::vector<std::map<std::string, std::string>> seen_;  // kernels that were tried
+  std::vector<std::map<std::string, std::string>> seen_;  // kernels that were tried, those before first
   std::map<std::string, double> best_;
 };
 
 }  // namespace
 
-Tuning autotune(const Graph& graph, const std::vector<Dims>& dims, const StageOptions& options, ThreadPool& pool) {
+std::optional<Tuning> autotune(const Graph& graph, const std::vector<Dims>& dims, const StageOptions& options, ThreadPool& pool,
+                               double seconds) {
   try {
     const std::vector<Tensor> inputs = made_up(graph, dims);
-    return Search(graph, inputs, options, pool).run();
+    return Search(graph, inputs, options, pool, seconds).run();
   } catch (const Error&) {
-    return {};  // on made-up inputs it does not run
+    return std::nullopt;  // on made-up inputs it does not run
+  } catch (const std::bad_alloc&) {
+    return std::nullopt;
   }
 }
 

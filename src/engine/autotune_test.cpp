@@ -11,6 +11,8 @@
 
 #include "base/file.h"
 #include "kernels/conv_q8/conv_q8.h"
+#include "ops/operator.h"
+#include "zeropoint/passes.h"
 #include "zeropoint/session.h"
 
 namespace zeropoint::engine {
@@ -139,9 +141,102 @@ TEST_F(AutotuneTest, FindsFasterKernels) {
   ThreadPool pool(1);
   const auto slow = std::make_shared<const Tuning>(Tuning{.alternative = 2});
   const LowerOptions lower{.isas = allowed_isas(), .tuning = slow};
-  const Tuning tuning = autotune(graph, {{8, 1, 28, 28}}, {.lower = lower}, pool);
-  EXPECT_FALSE(tuning.kernels.empty());
-  for (const auto& [step, kernel] : tuning.kernels) EXPECT_THAT(kernel, ::testing::StartsWith("conv_u8s8s32_")) << step;
+  const std::optional<Tuning> tuning = autotune(graph, {{8, 1, 28, 28}}, {.lower = lower}, pool);
+  ASSERT_TRUE(tuning);
+  EXPECT_FALSE(tuning->kernels.empty());
+  for (const auto& [step, kernel] : tuning->kernels) EXPECT_THAT(kernel, ::testing::StartsWith("conv_u8s8s32_")) << step;
+  EXPECT_EQ(autotune(graph, {{8, 1, 28, 28}}, {.lower = lower}, pool, 0), Tuning{}) << "no time, nothing tried";
+}
+
+// Attention has one kernel: what its steps gain beside another contender is chance.
+TEST_F(AutotuneTest, NamesOnlyStepsWhoseKernelIsAnother) {
+  const Graph graph = quantized("fmnist_vit.dynamic");
+  ThreadPool pool(1);
+  const LowerOptions lower{.isas = allowed_isas(), .tuning = std::make_shared<const Tuning>(Tuning{.alternative = 2})};
+  Stage stage(graph, {.lower = lower}, pool, std::make_shared<PackCache>());
+  stage.run(std::vector{pictures()});
+  const std::vector<StepInfo> steps = stage.summary().steps;
+  const std::optional<Tuning> tuning = autotune(graph, {{2, 1, 28, 28}}, {.lower = lower}, pool);
+  ASSERT_TRUE(tuning);
+  for (const auto& [step, kernel] : tuning->kernels) {
+    const auto before = std::ranges::find(steps, step, &StepInfo::name);
+    ASSERT_NE(before, steps.end()) << step;
+    EXPECT_NE(kernel, before->kernel) << step;
+  }
+}
+
+TEST_F(AutotuneTest, AFailedSearchLeavesNoFile) {
+  const Graph graph = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[1,1,H,W]) -> (y: f32[?,?,?,?]) {
+  y = MaxPool(x) {kernel_shape=[3, 3]}
+}
+)");
+  Session session(graph, {.threads = 1, .autotune = true, .tuning_folder = folder_});  // 1 x 1 pixels stand in
+  EXPECT_FALSE(fs::exists(folder_));
+  EXPECT_EQ(session.run({{"x", Tensor(DType::f32, {1, 1, 3, 3})}}).front().dims(), (Dims{1, 1, 1, 1}));
+}
+
+// A convolution in a branch.
+constexpr const char* kBranch = R"(ir_version 8
+opset 17
+graph g(x: f32[1,32,8,8], flag: b8[]) -> (y: f32[?,?,?,?]) {
+  s = f32[]{0.02}
+  z = u8[]{7}
+  t = f32[]{0.03}
+  v = s8[]{0}
+  y = If(flag) "if" {then_branch=graph () -> (a) {
+    xq = QuantizeLinear(x, s, z)
+    xd = DequantizeLinear(xq, s, z)
+    wd = DequantizeLinear(w, t, v)
+    a = Conv(xd, wd) "conv"
+  }, else_branch=graph () -> (b) {
+    b = Neg(x)
+  }}
+}
+)";
+
+Graph branch() {
+  Graph graph = parse_graph(kBranch);
+  Tensor w(DType::s8, {32, 32, 3, 3});
+  int next = 1;
+  for (std::int8_t& value : w.mutable_values<std::int8_t>()) value = static_cast<std::int8_t>((next = next * 75 % 251) - 125);
+  graph.initializers["w"] = w;
+  ops::infer_shapes(graph);
+  return graph;
+}
+
+TEST_F(AutotuneTest, ReachesStepsOfSubgraphs) {
+  const std::vector<Tensor> inputs = {Tensor(DType::f32, {1, 32, 8, 8}), Tensor::scalar(true)};
+  const auto step_of = [&](const Tuning& tuning) {
+    ThreadPool pool(1);
+    const LowerOptions lower{.isas = allowed_isas(), .tuning = std::make_shared<const Tuning>(tuning)};
+    Stage stage(fuse(branch()), {.lower = lower}, pool, std::make_shared<PackCache>());
+    stage.run(inputs);
+    for (const StepInfo& step : stage.summary().steps)
+      if (step.kernel.starts_with("conv_u8s8")) return step;
+    return StepInfo{};
+  };
+  const StepInfo by_table = step_of({});
+  EXPECT_THAT(by_table.name, ::testing::StartsWith("if/"));
+  const StepInfo next = step_of({.alternative = 1});
+  if (next.kernel == by_table.kernel) GTEST_SKIP() << "this machine has one kernel alone";
+  EXPECT_EQ(step_of({.kernels = {{by_table.name, next.kernel}}}).kernel, next.kernel);
+  EXPECT_EQ(step_of({.kernels = {{by_table.name.substr(3), next.kernel}}}).kernel, by_table.kernel)
+      << "a step of the main graph";
+}
+
+TEST_F(AutotuneTest, SubgraphsShareWeightsWithAnotherSession) {
+  const Graph graph = branch();
+  const Feeds feeds = {{"x", Tensor(DType::f32, {1, 32, 8, 8})}, {"flag", Tensor::scalar(true)}};
+  Session first(graph, {.threads = 1});
+  const std::vector<Tensor> expected = first.run(feeds);
+  const std::size_t bytes = first.weight_bytes();
+  ASSERT_GE(bytes, 32U * 32 * 3 * 3);
+  Session second(graph, {.threads = 1, .share_weights_with = &first});
+  EXPECT_EQ(second.run(feeds), expected);
+  EXPECT_EQ(second.weight_bytes(), bytes) << "nothing was packed anew";
+  EXPECT_EQ(first.weight_bytes(), bytes);
 }
 
 TEST_F(AutotuneTest, ANameThatIsNoKernelFallsBackToTheTable) {

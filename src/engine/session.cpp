@@ -79,16 +79,16 @@ struct Session::Impl {
     plan_ahead();
   }
 
-  // From the file that an earlier session left, else by measuring, which leaves one.
+  // From the file that an earlier session left, else by measuring, which leaves one unless it failed.
   engine::Tuning tune(const Graph& graph, const engine::StageOptions& how) {
     const engine::TuningKey key{.model = graph_hash(graph), .processor = engine::processor_of(isas), .threads = pool.threads()};
     const std::filesystem::path file = engine::tuning_file(options.tuning_folder, key);
     if (auto known = file.empty() ? std::nullopt : engine::read_tuning(file, key)) return *std::move(known);
     std::vector<Dims> dims;
     for (const auto& input : inputs) dims.push_back(smallest(input.type));
-    engine::Tuning measured = engine::autotune(graph, dims, how, pool);
-    if (!file.empty()) engine::write_tuning(file, key, measured);
-    return measured;
+    std::optional<engine::Tuning> measured = engine::autotune(graph, dims, how, pool);
+    if (measured && !file.empty()) engine::write_tuning(file, key, *measured);
+    return std::move(measured).value_or(engine::Tuning{});
   }
 
   // A plan for the declared shapes, so that what cannot run is known at once. Where shapes are open, dimensions of 1 stand in;
@@ -266,9 +266,16 @@ std::string Session::explain() const {
       100 * coverage(summary), static_cast<double>(summary.total_macs) / 1e6,
       static_cast<double>(weight_bytes_of(summary)) / 1e6, static_cast<double>(summary.arena_bytes) / 1e6,
       impl_->pool.threads(), to_string(impl_->isas));
-  if (impl_->tuning)
+  if (impl_->tuning) {  // what was done of it: a kernel may not take the shapes at hand
+    std::size_t kernels = 0, sharing = 0;
+    for (const StepInfo& info : summary.steps) {
+      const auto chosen = impl_->tuning->kernels.find(info.name);
+      if (chosen != impl_->tuning->kernels.end() && chosen->second == info.kernel) ++kernels;
+      if (impl_->pool.threads() > 1 && impl_->tuning->other_sharing.contains(info.name)) ++sharing;
+    }
     text += fmt::format("autotuned: {} steps by another kernel than the tables', {} shared otherwise among the threads\n",
-                        impl_->tuning->kernels.size(), impl_->tuning->other_sharing.size());
+                        kernels, sharing);
+  }
   if (summary.integer_macs > 0 && !islands.empty()) text += "float islands: " + islands + "\n";
   return text;
 }

@@ -306,6 +306,20 @@ std::vector<Tensor> Stage::run_edge(EdgeNode& edge, std::span<const Tensor> inpu
   return out;
 }
 
+namespace {
+
+// What a tuning says of the steps of a subgraph, which summary() names with this prefix.
+std::shared_ptr<const Tuning> tuning_within(const Tuning& tuning, const std::string& prefix) {
+  Tuning inner{.alternative = tuning.alternative, .all_other_sharing = tuning.all_other_sharing};
+  for (const auto& [step, kernel] : tuning.kernels)
+    if (step.starts_with(prefix)) inner.kernels.emplace(step.substr(prefix.size()), kernel);
+  for (const std::string& step : tuning.other_sharing)
+    if (step.starts_with(prefix)) inner.other_sharing.insert(step.substr(prefix.size()));
+  return std::make_shared<const Tuning>(std::move(inner));
+}
+
+}  // namespace
+
 std::vector<Tensor> Stage::run_body(EdgeNode& edge, const Graph& graph, std::span<const Tensor> inputs,
                                     std::span<const Tensor> read) {
   EdgeNode::Body& body = edge.bodies[&graph];
@@ -324,16 +338,11 @@ std::vector<Tensor> Stage::run_body(EdgeNode& edge, const Graph& graph, std::spa
       body.captured.push_back(i);
       own.inputs.push_back({edge.reads[i], {read[i].dtype(), std::nullopt}, {}});
     }
-    std::string which;
-    for (const auto& [name, attribute] : edge.node.attributes)
-      if (const auto* candidate = std::get_if<std::shared_ptr<const Graph>>(&attribute);
-          candidate && candidate->get() == &graph)
-        which = edge.info.name + "/" + name;
-    auto& packs = body_packs_[which];
-    if (!packs) packs = std::make_shared<PackCache>();
     StageOptions options = options_;
     options.lower.taps.clear();
-    body.stage = std::make_unique<Stage>(fuse(std::move(own)), std::move(options), pool_, packs);
+    if (options.lower.tuning) options.lower.tuning = tuning_within(*options.lower.tuning, edge.info.name + "/");
+    // Packed weights are known by their content: a subgraph's names may mean something else here.
+    body.stage = std::make_unique<Stage>(fuse(std::move(own)), std::move(options), pool_, packs_);
   }
   std::vector<Tensor> in(inputs.begin(), inputs.end());
   for (const std::size_t i : body.captured) in.push_back(read[i]);

@@ -72,9 +72,8 @@ class Stage {
   StageOptions options_;
   ThreadPool& pool_;
   std::shared_ptr<PackCache> packs_;
-  std::shared_ptr<BufferPool> buffers_ = BufferPool::make();      // of large outputs
-  std::list<std::unique_ptr<Ready>> plans_;                       // most recently used first
-  std::map<std::string, std::shared_ptr<PackCache>> body_packs_;  // a subgraph's names are its own
+  std::shared_ptr<BufferPool> buffers_ = BufferPool::make();  // of large outputs
+  std::list<std::unique_ptr<Ready>> plans_;                   // most recently used first
 };
 
 }  // namespace zeropoint::engine

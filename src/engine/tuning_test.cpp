@@ -5,9 +5,11 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <sstream>
 #include <string>
 
 #include "base/file.h"
+#include "engine/processor_name.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -59,6 +61,10 @@ TEST_F(TuningFileTest, DamagedFilesAndOtherVersionsAreIgnored) {
   other.replace(other.find("\"version\": 1"), 12, "\"version\": 0");
   write_file(file, other);
   EXPECT_EQ(read_tuning(file, kKey), std::nullopt);
+  other = good;
+  other.insert(other.find("\"program\": \"") + 12, "9");  // other kernels, or these in another version
+  write_file(file, other);
+  EXPECT_EQ(read_tuning(file, kKey), std::nullopt);
   for (const char* text : {"[]", "7", "null", "{\"version\": \"1\"}", "\xff\xfe"}) {
     write_file(file, std::string(text));
     EXPECT_EQ(read_tuning(file, kKey), std::nullopt) << text;
@@ -67,6 +73,19 @@ TEST_F(TuningFileTest, DamagedFilesAndOtherVersionsAreIgnored) {
   other.replace(other.find("\"fc\""), 4, "7");
   write_file(file, other);
   EXPECT_EQ(read_tuning(file, kKey), std::nullopt);
+}
+
+TEST(ProcessorNameTest, IsTheModelOrOnArmThePartOfAnImplementer) {
+  const auto name = [](const std::string& text) {
+    std::istringstream cpuinfo(text);
+    return processor_name(cpuinfo);
+  };
+  EXPECT_EQ(name("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu\n"),
+            "Some CPU @ 2 GHz");
+  const std::string part = "CPU architecture: 8\nCPU variant\t: 0x1\nCPU part\t: 0x001\nCPU revision\t: 1\n\n";
+  EXPECT_EQ(name("processor\t: 0\nCPU implementer\t: 0x41\n" + part), "0x41 0x001");
+  EXPECT_EQ(name("processor\t: 0\nCPU implementer\t: 0xc0\n" + part), "0xc0 0x001");
+  EXPECT_EQ(name(""), "unknown");
 }
 
 TEST_F(TuningFileTest, AFolderThatCannotBeWrittenIsNoError) {
