@@ -81,7 +81,7 @@ def test_autotune_keeps_what_it_measured(verb, tmp_path):
     assert first.returncode == 0, first.stderr
     (file,) = cache.iterdir()
     kept = file.read_bytes()
-    assert set(json.loads(kept)) == {"version", "model", "processor", "threads", "kernels", "other_sharing"}
+    assert set(json.loads(kept)) == {"version", "program", "model", "processor", "threads", "kernels", "other_sharing"}
     assert subprocess.run(tuned, capture_output=True, timeout=120).returncode == 0
     assert file.read_bytes() == kept
     file.write_text("{")
