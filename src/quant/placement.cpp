@@ -670,7 +670,8 @@ class CostTable : public SpeedSource {
 
 Placement place_typed(const Graph& graph, const Recipe& recipe) {
   std::map<std::string, std::string> slower;
-  if (recipe.target == Target::zeropoint && !recipe.all_integers) {
+  constexpr std::size_t kMostJudged = 100'000;  // nodes; placing them several times would take longer than reading them
+  if (recipe.target == Target::zeropoint && !recipe.all_integers && graph.nodes.size() <= kMostJudged) {
     CostTable costs(graph, recipe);
     for (const SlowerNode& node : choose_by_speed(costs))
       slower.emplace(node.node,
