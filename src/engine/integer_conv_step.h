@@ -1,7 +1,6 @@
 // One run of a kernel of conv_q8.
 #pragma once
 
-#include <algorithm>
 #include <memory>
 #include <span>
 #include <utility>
@@ -28,25 +27,19 @@ class IntegerConvStep : public Step {
     info.kernel = kernel.name;
     info.integer = true;
   }
-  std::span<const std::byte> weights(int worker, int workers) const override {
-    const std::span all(static_cast<const std::byte*>(packed_.get()), kernel_.packed_bytes(shape_));
-    if (kernel_.weights_of == nullptr) return all;
-    const kernels::WeightBytes part = kernel_.weights_of(shape_, worker, workers);
-    return all.subspan(part.begin, part.end - part.begin);
+  std::span<const std::byte> weights() const override {
+    return {static_cast<const std::byte*>(packed_.get()), kernel_.packed_bytes(shape_)};
   }
-  void runs_before(const Step& next) override { next_ = &next; }
+  void runs_before(std::span<const std::byte> next) override {
+    args_.next = next.data();
+    args_.next_bytes = static_cast<std::int64_t>(next.size());
+  }
   std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
   void run(const RunContext& context) const override {
     kernels::ConvArgs args = args_;
     args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
     args.dst = context.values[outputs[0]];
     args.workspace = context.scratch;
-    if (next_ != nullptr) {
-      constexpr std::size_t kMostAhead = 1 << 20;  // what L2 holds beside the weights at work
-      const auto next = next_->weights(context.worker, context.workers);
-      args.next = next.data();
-      args.next_bytes = static_cast<std::int64_t>(std::min(next.size(), kMostAhead));
-    }
     kernel_.run(shape_, args, context.worker, context.workers);
   }
 
@@ -57,7 +50,6 @@ class IntegerConvStep : public Step {
   std::vector<std::int32_t> comp_;
   std::vector<float> scale_;
   kernels::ConvArgs args_;
-  const Step* next_ = nullptr;
 };
 
 }  // namespace zeropoint::engine

@@ -15,6 +15,7 @@
 namespace zeropoint::engine {
 namespace {
 
+constexpr std::size_t kMostAhead = 1 << 20;  // of the next step's weights: what L2 holds beside those at work
 // Waking a sleeping worker and waiting for it costs tens of microseconds, on virtual machines more.
 constexpr double kWorthSharing = 50;
 
@@ -312,10 +313,10 @@ Plan Lowering::run() {
       if (const Tuning* tuning = options_.tuning.get())
         step->shared ^= tuning->all_other_sharing || tuning->other_sharing.contains(step->info.name);
     }
-  const Step* next = nullptr;
+  std::span<const std::byte> next;
   for (auto step = plan_.steps.rbegin(); step != plan_.steps.rend(); ++step) {
-    if (next != nullptr) (*step)->runs_before(*next);
-    if (!(*step)->weights(0, 1).empty()) next = step->get();
+    (*step)->runs_before(next.first(std::min(next.size(), kMostAhead)));
+    if (const auto weights = (*step)->weights(); !weights.empty()) next = weights;
   }
   plan_memory(plan_);
   return std::move(plan_);

@@ -48,10 +48,10 @@ class Step {
   // Called once for each worker; must not throw, unless single_threaded().
   virtual void run(const RunContext& context) const = 0;
   virtual std::size_t scratch_bytes(int /*workers*/) const { return 0; }
-  // Constants that a worker reads from beginning to end, and the next step that has some: a step may fetch its worker's share of
-  // these into the cache while it computes. The plan keeps both steps.
-  virtual std::span<const std::byte> weights(int /*worker*/, int /*workers*/) const { return {}; }
-  virtual void runs_before(const Step& /*next*/) {}
+  // Constants that it reads from beginning to end, and what the next step that has some will read: the step may fetch that into
+  // the cache while it computes.
+  virtual std::span<const std::byte> weights() const { return {}; }
+  virtual void runs_before(std::span<const std::byte> /*weights*/) {}
   virtual bool single_threaded() const { return false; }  // run by the caller alone: references
 
   StepInfo info;

@@ -50,9 +50,4 @@ struct ConvArgs {
   ConvOutput output = ConvOutput::u8;
 };
 
-// Of a packed buffer.
-struct WeightBytes {
-  std::size_t begin, end;
-};
-
 }  // namespace zeropoint::kernels

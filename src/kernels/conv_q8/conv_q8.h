@@ -26,7 +26,6 @@ struct ConvKernel {
   void (*pack)(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
   std::size_t (*workspace_bytes)(const ConvShape& shape, int workers);  // for all workers together; may be 0
   void (*run)(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
-  WeightBytes (*weights_of)(const ConvShape& shape, int worker, int workers) = nullptr;  // what a worker reads; null: not told
 };
 
 // Every kernel of this build, depthwise ones included, best first; the last is the reference, which takes every shape.

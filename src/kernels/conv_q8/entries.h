@@ -53,7 +53,6 @@ bool supports_tiled_conv(const ConvShape& shape);
 std::size_t packed_bytes_tiles(const ConvShape& shape);
 void pack_tiles(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
 std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& shape, int workers);
-WeightBytes conv_weights_32x32x64_amxint8(const ConvShape& shape, int worker, int workers);
 void conv_u8s8s32_32x32x64_amxint8(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 }  // namespace zeropoint::kernels

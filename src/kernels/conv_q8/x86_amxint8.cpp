@@ -656,11 +656,6 @@ class Pipeline {
   alignas(64) std::int32_t sums_[2][(kBlock + 3) * kBlock];
 };
 
-Split split_work(const ConvShape& s, const Geometry& g, int worker, int workers) {
-  const std::int64_t blocks = s.groups * g.blocks;
-  return split_work(s, blocks, kBlock, blocks * g.block_bytes, kBlock, worker, workers);
-}
-
 template <bool kBiased>
 void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
   const ConvShape s = folded(tensor);
@@ -679,8 +674,8 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
   auto* offsets = reinterpret_cast<std::int64_t*>(lists);
   auto* tiles = reinterpret_cast<Geometry::Tile*>(lists + g.offset_bytes());
 
-  const std::int64_t element = a.output == ConvOutput::u8 ? 1 : 4;
-  const Split split = split_work(s, g, worker, workers);
+  const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
+  const Split split = split_work(s, all_blocks, kBlock, all_blocks * g.block_bytes, kBlock, worker, workers);
   if (split.pixels.begin == split.pixels.end || split.blocks.begin == split.blocks.end) return;
   list_offsets(s, g, picture, in_place, offsets);
   alignas(64) std::int32_t sums[kBlock];
@@ -755,16 +750,6 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
 std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
   const ConvShape shape = folded(s);
   return static_cast<std::size_t>(Geometry(shape).worker_bytes(shape) * workers);
-}
-
-WeightBytes conv_weights_32x32x64_amxint8(const ConvShape& tensor, int worker, int workers) {
-  const ConvShape s = folded(tensor);
-  const Geometry g(s);
-  const Split split = split_work(s, g, worker, workers);
-  const std::int64_t at = weights_offset(s.groups * g.blocks * kBlock);
-  if (split.pixels.begin == split.pixels.end || split.blocks.begin >= split.blocks.end) return {0, 0};
-  return {static_cast<std::size_t>(at + split.blocks.begin * g.block_bytes),
-          static_cast<std::size_t>(at + split.blocks.end * g.block_bytes)};
 }
 
 void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
