@@ -13,8 +13,5 @@ struct alignas(64) TileConfig {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
-inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
 }  // namespace
 }  // namespace zeropoint::kernels

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 
 #include "kernels/attention_q8/entries.h"
+#include "kernels/block_arithmetic.h"
 #include "kernels/vector.h"
 #include "kernels/vector_elementary.h"
 #include "kernels/x86_amx_tiles.h"

@@ -1,15 +1,10 @@
 #include <immintrin.h>
 
 #include "kernels/ceiling/ceiling_functions.h"
+#include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
 namespace {
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
 
 constexpr std::size_t kTile = 1024, kStep = 2 * kTile;
 

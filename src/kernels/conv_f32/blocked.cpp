@@ -6,12 +6,11 @@
 #include <string>
 
 #include "base/aligned_buffer.h"
+#include "kernels/block_arithmetic.h"
 #include "kernels/conv_f32/entries.h"
 
 namespace zeropoint::kernels {
 namespace {
-
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 class Blocked final : public ConvF32 {
  public:

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/block_arithmetic.h"
 #include "kernels/conv_q8/conv_args.h"
 
 namespace zeropoint::kernels {
@@ -19,8 +20,6 @@ struct PackedHeader {
 PackedHeader make_header(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points);
 
 namespace {
-
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
 
 [[maybe_unused]] constexpr std::int64_t weights_offset(std::int64_t slots) {
   return static_cast<std::int64_t>(sizeof(PackedHeader)) + round_up(slots * 4, 64);

@@ -19,6 +19,7 @@
 #include "kernels/conv_q8/entries.h"
 #include "kernels/conv_q8/packed.h"
 #include "kernels/conv_q8/x86_avx512_requantize.h"
+#include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -29,16 +30,6 @@ constexpr std::int64_t kPassBytes = 24 << 10;        // input of 1x1 convolution
 constexpr std::int64_t kPictureBytes = 512 << 10;    // input that is copied at once, or stays in L2 while large weights pass by
 constexpr std::int64_t kMostFetches = 8;             // lines fetched ahead a step: more of them delay the tile loads
 constexpr std::int64_t kMostTiles = 256;             // that are listed at once
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t column_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-constexpr std::int64_t divide_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-constexpr std::int64_t most(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
-constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 // One axis of the copied picture. Its element i is input element (i - pad) * skip - lead where there is one, else border;
 // output position p reads taps from element p * stride on. Where there is one tap, only what it reads is copied.

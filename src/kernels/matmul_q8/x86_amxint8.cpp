@@ -10,6 +10,7 @@
 #include <float.h>
 #include <immintrin.h>
 
+#include "kernels/block_arithmetic.h"
 #include "kernels/matmul_q8/entries.h"
 #include "kernels/vector.h"
 #include "kernels/vector_elementary.h"
