@@ -13,6 +13,7 @@
 #include "zeropoint/graph.h"
 #include "zeropoint/samples.h"
 #include "zeropoint/session.h"
+#include "zeropoint/tensor.h"
 
 namespace zeropoint {
 
@@ -60,14 +61,52 @@ struct SpeedReport {
   std::vector<NodeSpeed> kept_float;                         // slower in integers, the worst first
 };
 
+// One operator of the quantized model.
+struct NodeReport {
+  std::string node, op_type;                                 // "Conv+Clip" where one step does several
+  std::string value;                                         // quantized value that it makes, as in `values`; empty: none
+  bool integer = false;                                      // multiplies or moves integers
+  std::int64_t macs = 0;                                     // 0 also where shapes are unknown
+  std::optional<double> float_seconds, seconds;              // of the float and of the quantized model, where measured
+};
+
+// What one activation held, and the range that was chosen for it.
+struct ValueDistribution {
+  static constexpr std::size_t kBins = 64;                   // at most
+
+  std::string value;                                         // name in the float graph
+  std::string node;                                          // that makes it; empty for an input
+  std::uint64_t count = 0;                                   // finite elements
+  double min = 0, max = 0;
+  std::vector<std::uint64_t> histogram;                      // bins of equal width from min to max
+  DType dtype = DType::u8;                                   // of the quantized value, and the reals that it holds
+  double scale = 1;
+  std::int32_t zero_point = 0;
+  double low = 0, high = 0;
+  double clipped = 0;                                        // share of elements more than half a step outside, 0 ... 1
+};
+
+// Seconds of one run: the fastest of many, the two models in turns.
+struct Latency {
+  double float_seconds = 0, seconds = 0;
+  int threads = 1;
+  std::string isas;                                          // that kernels were allowed
+};
+
 struct Report {
   // Of the quantized model.
+  std::string model;                                         // file name of the float model; empty when unknown
   std::string recipe;                                        // its name; empty when unknown
+  std::string recipe_json;                                   // the whole of it, as the model's metadata hold it
+  std::string command;                                       // that wrote this report; empty when no command did
   std::uint64_t float_bytes = 0, quantized_bytes = 0;        // of all constants
   std::optional<double> integer_coverage;                    // share of multiply-accumulates in integers, 0 ... 1
   std::vector<FloatNode> left_in_float;                      // from quantize(): all nodes; compare(): those that multiply
   std::vector<std::string> notes;
   std::optional<SpeedReport> speed;                          // of speed-aware quantization
+  std::vector<NodeReport> nodes;                             // in order
+  std::vector<ValueDistribution> distributions;              // of quantized activations, in the order of the float graph
+  std::optional<Latency> latency;                            // where measured
   // Of running both models.
   std::uint64_t samples = 0;
   std::vector<OutputMetrics> outputs;

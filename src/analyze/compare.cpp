@@ -1,10 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "analyze/distribution.h"
 #include "analyze/metrics.h"
+#include "analyze/node_reports.h"
 #include "analyze/related.h"
 #include "analyze/value_pairs.h"
 #include "engine/tap.h"
@@ -36,6 +41,18 @@ std::vector<float> row_major(const TapView& view) {
         values[(n * channels + c) * places + place] = view.values[(n * places + place) * channels + c];
   return values;
 }
+
+// What a value held, with its extremes.
+struct Seen {
+  Histogram histogram;
+  float min = std::numeric_limits<float>::infinity(), max = -min;
+
+  void add(std::span<const float> values) {
+    histogram.add(values);
+    for (const float value : values)
+      if (std::isfinite(value)) min = std::min(min, value), max = std::max(max, value);
+  }
+};
 
 // A model that runs sample by sample and remembers the tapped values of the last one.
 class TappedModel {
@@ -90,6 +107,8 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
   TappedModel converted(quantized, std::move(quantized_taps), session_options(options));
 
   std::vector<ErrorSums> outputs(float_graph.outputs.size()), values(pairs.size());
+  const QParamsMap qparams = analyze::activation_qparams(quantized);
+  std::vector<Seen> seen(pairs.size());
   std::vector<analyze::AgreementSums> agreements(outputs.size());
   analyze::AccuracySums float_accuracy, quantized_accuracy;
   bool labelled = true;
@@ -103,9 +122,11 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
       outputs[k].add(x[k].values<float>(), y[k].values<float>());
       agreements[k].add(x[k], y[k]);
     }
-    for (std::size_t v = 0; v < pairs.size(); ++v)
+    for (std::size_t v = 0; v < pairs.size(); ++v) {
       if (original.values()[v].size() == converted.values()[v].size())
         values[v].add(original.values()[v], converted.values()[v]);
+      if (qparams.contains(pairs[v].in_quantized)) seen[v].add(original.values()[v]);
+    }
     const std::optional<std::int64_t> label = samples.label(i);
     labelled = labelled && label && !x.empty();
     if (labelled) {
@@ -117,6 +138,10 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
 
   Report report;
   report.samples = samples.size();
+  report.model = std::filesystem::path(float_graph.source).filename().string();
+  report.nodes = analyze::node_reports(quantized, converted.session().steps());
+  if (options.values)  // these are there to be looked at
+    std::erase_if(report.nodes, [](const NodeReport& node) { return node.op_type == "DequantizeLinear"; });
   report.float_bytes = constant_bytes(float_graph);
   report.quantized_bytes = constant_bytes(quantized);
   report.integer_coverage = converted.session().integer_coverage();
@@ -127,8 +152,15 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
     agreements[k].fill(metrics);
     report.outputs.push_back(std::move(metrics));
   }
-  for (std::size_t v = 0; v < pairs.size(); ++v)
+  for (std::size_t v = 0; v < pairs.size(); ++v) {
     report.values.push_back({pairs[v].in_float, maker_of(float_graph, pairs[v].in_float), values[v].metrics()});
+    const auto chosen = qparams.find(pairs[v].in_quantized);
+    if (chosen == qparams.end() || seen[v].histogram.count() == 0) continue;
+    ValueDistribution one = analyze::distribution(HistogramView(seen[v].histogram, seen[v].min, seen[v].max), chosen->second);
+    one.value = report.values.back().value;
+    one.node = report.values.back().node;
+    report.distributions.push_back(std::move(one));
+  }
   if (labelled) {
     report.float_accuracy = float_accuracy.accuracy();
     report.quantized_accuracy = quantized_accuracy.accuracy();

@@ -42,6 +42,25 @@ Json to_json(const Accuracy& accuracy) {
   if (accuracy.top5) json["top5"] = *accuracy.top5;
   return json;
 }
+Json to_json(const NodeReport& node) {
+  Json json = {{"node", node.node}, {"op_type", node.op_type}, {"integer", node.integer}, {"macs", node.macs}};
+  if (!node.value.empty()) json["value"] = node.value;
+  if (node.float_seconds) json["float_seconds"] = *node.float_seconds;
+  if (node.seconds) json["seconds"] = *node.seconds;
+  return json;
+}
+Json to_json(const ValueDistribution& distribution) {
+  return {{"value", distribution.value},     {"node", distribution.node},
+          {"count", distribution.count},     {"min", distribution.min},
+          {"max", distribution.max},         {"dtype", name(distribution.dtype)},
+          {"scale", distribution.scale},     {"zero_point", distribution.zero_point},
+          {"low", distribution.low},         {"high", distribution.high},
+          {"clipped", distribution.clipped}, {"histogram", distribution.histogram}};
+}
+Json recipe_object(const std::string& text) {
+  Json recipe = Json::parse(text, nullptr, false);
+  return recipe.is_discarded() ? Json(text) : recipe;
+}
 void add_accuracy(std::string& text, const char* name, const Accuracy& accuracy) {
   text += fmt::format("  {:<10} top-1 {}", name, percent(accuracy.top1));
   if (accuracy.top5) text += fmt::format("   top-5 {}", percent(*accuracy.top5));
@@ -126,8 +145,11 @@ std::string to_text(const Report& report) {
 }
 
 std::string to_json(const Report& report) {
-  Json json;
+  Json json = {{"format", "zeropoint.report"}, {"version", 1}};
+  if (!report.model.empty()) json["model"] = report.model;
   if (!report.recipe.empty()) json["recipe"] = report.recipe;
+  if (!report.recipe_json.empty()) json["recipe_json"] = recipe_object(report.recipe_json);
+  if (!report.command.empty()) json["command"] = report.command;
   json["float_bytes"] = report.float_bytes;
   json["quantized_bytes"] = report.quantized_bytes;
   if (report.integer_coverage) json["integer_coverage"] = *report.integer_coverage;
@@ -153,6 +175,15 @@ std::string to_json(const Report& report) {
   for (const FloatNode& node : report.left_in_float)
     json["left_in_float"].push_back({{"node", node.node}, {"op_type", node.op_type}, {"reason", node.reason}});
   json["notes"] = report.notes;
+  if (report.latency)
+    json["latency"] = {{"float_seconds", report.latency->float_seconds},
+                       {"seconds", report.latency->seconds},
+                       {"threads", report.latency->threads},
+                       {"isas", report.latency->isas}};
+  json["nodes"] = Json::array();
+  for (const NodeReport& node : report.nodes) json["nodes"].push_back(to_json(node));
+  json["distributions"] = Json::array();
+  for (const ValueDistribution& one : report.distributions) json["distributions"].push_back(to_json(one));
   if (report.speed) {
     json["speed"] = {{"float_seconds", report.speed->float_seconds}, {"seconds", report.speed->seconds}};
     json["speed"]["kept_float"] = Json::array();

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "analyze/distribution.h"
+#include "analyze/node_reports.h"
 #include "ir/naming.h"
 #include "ops/operator.h"
 #include "pipeline/speed.h"
@@ -72,6 +74,12 @@ void tell_opset(const Graph& graph, const Recipe& recipe, std::vector<std::strin
                     graph.opset(), name(recipe.target), newest_opset(recipe.target)));
 }
 
+// Which model by which recipe.
+void name_origin(Report& report, const Graph& fused, const Graph& quantized) {
+  report.model = std::filesystem::path(fused.source).filename().string();
+  report.recipe_json = quantized.metadata.at(kRecipeKey);
+}
+
 void sign(Graph& model, const Recipe& recipe) {
   model.metadata[kRecipeKey] = to_json(recipe);
   model.metadata[kVersionKey] = ZEROPOINT_VERSION;
@@ -116,8 +124,11 @@ Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recip
                         "warning: " + quant::advice_without_integers(fused, choice.placement.left_in_float, recipe.target,
                                                                      *report.integer_coverage));
   tell_opset(result.model, recipe, report.notes);
+  report.nodes = analyze::node_reports(fused, integer_names, report.left_in_float, choice.qparams);
+  report.distributions = analyze::distributions(fused, choice.qparams, statistics);
   sign(result.model, decided(recipe, choice.placement));
   result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
+  name_origin(report, fused, result.model);
   verify(result.model);
   result.qparams = std::move(choice.qparams);
   result.fused = std::move(fused);
@@ -144,6 +155,8 @@ Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const Quan
   for (quant::LeftInFloat& node : made.left_in_float)
     report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
   report.notes = std::move(made.notes);
+  report.nodes = analyze::node_reports(result.fused, made.integer_names, report.left_in_float, {});
+  name_origin(report, result.fused, result.model);
   tell_opset(result.model, recipe, report.notes);
   return result;
 }
