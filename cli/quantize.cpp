@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
+#include <map>
 #include <regex>
 
 #include "base/file.h"
@@ -17,9 +19,39 @@ struct Flags {
   CommonFlags common;
   DataFlags data;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report, save_recipe;
-  std::vector<std::string> exclude;
+  std::vector<std::string> exclude, steps;
   bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false, all_integers = false;
 };
+
+// NAME[=KEY=VALUE,...], as "adaround=iterations=2000,learning_rate=0.02".
+Step parse_step(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  Step step{.name = text.substr(0, equals)};
+  for (std::size_t begin = equals; begin < text.size();) {
+    const std::size_t end = std::min(text.find(',', begin + 1), text.size());
+    const std::string pair = text.substr(begin + 1, end - begin - 1);
+    begin = end;
+    const std::size_t middle = pair.find('=');
+    const std::string value = middle == pair.npos ? "" : pair.substr(middle + 1);
+    double number = 0;
+    const auto [stop, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (middle == pair.npos || error != std::errc() || stop != value.data() + value.size())
+      throw Error(ErrorCode::kBadArgument, "--step " + text, "'" + pair + "' is not KEY=NUMBER; write NAME=KEY=NUMBER,...");
+    step.parameters.emplace_back(pair.substr(0, middle), number);
+  }
+  return step;
+}
+
+void add_steps(Recipe& recipe, const std::vector<std::string>& steps) {
+  for (const std::string& text : steps) {
+    Step step = parse_step(text);
+    try {
+      recipe.add_step(std::move(step));
+    } catch (const Error& error) {
+      throw Error(ErrorCode::kBadArgument, "--step " + text, error.message());
+    }
+  }
+}
 
 Recipe choose_recipe(const Flags& flags) {
   const bool is_file = flags.recipe.ends_with(".json") || flags.recipe.find('/') != std::string::npos;
@@ -41,6 +73,7 @@ Recipe choose_recipe(const Flags& flags) {
       if (rule.activation && !rule.activation->dynamic) rule.activation->range = flags.range;
   }
   for (const auto& scope : flags.exclude) recipe.keep_float(scope);
+  add_steps(recipe, flags.steps);
   if (flags.all_integers) {
     if (recipe.target != Target::zeropoint)
       throw Error(ErrorCode::kBadArgument, "--all-integers",
@@ -114,6 +147,10 @@ void run(const Flags& flags) {
     const ChosenSamples samples = open(flags.data, flags.common, model);
     Progress progress("calibrating", flags.common.quiet);
     options.progress = [&](std::size_t done, std::size_t total) { progress(done, total); };
+    std::map<std::string, Progress, std::less<>> steps;  // one bar a step
+    options.step_progress = [&](std::string_view step, std::size_t done, std::size_t total) {
+      steps.try_emplace(std::string(step), std::string(step), flags.common.quiet).first->second(done, total);
+    };
     if (flags.speed_aware) options.timed_on = samples.get().get(0);
     result = quantize(model, samples.get(), recipe, options);
   }
@@ -143,6 +180,9 @@ void add_quantize(CLI::App& program, int*) {
   verb->add_option("--target", flags->target, "whose fusions the file serves best: onnxruntime, openvino or zeropoint");
   verb->add_option("--range", flags->range, "how ranges of activations are chosen, in place of the recipe's method");
   verb->add_option("--exclude", flags->exclude, "keep nodes in float whose name matches this regular expression")
+      ->allow_extra_args(false);
+  verb->add_option("--step", flags->steps,
+                   "run this algorithm, too: NAME[=KEY=NUMBER,...], see docs/recipes.md; can be given several times")
       ->allow_extra_args(false);
   verb->add_flag("--speed-aware", flags->speed_aware,
                  "time nodes on this machine, keep in float what integers make slower, and write it into the recipe");

@@ -61,7 +61,10 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
     watch.run([&] { quantized = quantize(*model.graph, *statistics, recipe, options); });
     return quantized;
   }
-  if (!progress.is_none()) options.progress = [&](std::size_t done, std::size_t total) { watch.report(done, total); };
+  if (!progress.is_none()) {
+    options.progress = [&](std::size_t done, std::size_t total) { watch.report(done, total); };
+    options.step_progress = [&](std::string_view, std::size_t done, std::size_t total) { watch.report(done, total); };
+  }
   SampleSource sample_source(samples, model.graph->inputs);
   sample_source.run(watch, [&] { quantized = quantize(*model.graph, sample_source.get(), recipe, options); });
   return quantized;
@@ -154,6 +157,16 @@ void bind_report(nb::module_& m) {
       .def("__repr__", [](const FloatNode& self) {
         return fmt::format("FloatNode(node='{}', op_type='{}', reason='{}')", self.node, self.op_type, self.reason);
       });
+  nb::class_<StepGain>(m, "StepGain", "What one step of the recipe gained.")
+      .def_ro("step", &StepGain::step, "Its name in the recipe.")
+      .def_ro("what", &StepGain::what, "What the figures are of.")
+      .def_ro("unit", &StepGain::unit, "Of both figures, such as 'dB'.")
+      .def_ro("before", &StepGain::before)
+      .def_ro("after", &StepGain::after)
+      .def("__repr__", [](const StepGain& self) {
+        return fmt::format("StepGain(step='{}', what='{}', unit='{}', before={:.4g}, after={:.4g})", self.step, self.what,
+                           self.unit, self.before, self.after);
+      });
   nb::class_<Report>(m, "Report", "What quantization cost and gained. print() shows all of it.")
       .def_ro("recipe", &Report::recipe, "The recipe's name.")
       .def_ro("float_bytes", &Report::float_bytes, "Of all constants.")
@@ -162,6 +175,7 @@ void bind_report(nb::module_& m) {
               "Share of multiply-accumulates in integers, 0 to 1; None where they are not known.")
       .def_ro("left_in_float", &Report::left_in_float)
       .def_ro("notes", &Report::notes)
+      .def_ro("steps", &Report::steps, "What each step of the recipe gained, in the order in which they ran.")
       .def_ro("speed", &Report::speed, "Of speed-aware quantization, else None.")
       .def_ro("samples", &Report::samples, "On which both models ran; 0 for a report of quantize().")
       .def_ro("outputs", &Report::outputs)
@@ -200,28 +214,38 @@ void bind_quantize(nb::module_& m) {
                            self.report.recipe, self.qparams.size(), self.report.left_in_float.size());
       });
 
+  m.def("quantize", &quantize_in_python, nb::arg("model"), nb::arg("samples") = nb::none(), nb::arg("recipe") = nb::none(),
+        nb::kw_only(), nb::arg("statistics") = nb::none(), nb::arg("target") = nb::none(), nb::arg("threads") = 0,
+        nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(), nb::arg("max_memory") = nb::none(),
+        nb::arg("allow_non_finite") = false, nb::arg("timed_on") = nb::none(), nb::arg("progress") = nb::none(),
+        nb::sig(
+            "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource | None = None, "
+            "recipe: Recipe | str | None "
+            "= None, *, "
+            "statistics: Statistics | None = None, target: str | None = None, threads: int = 0, max_isa: str | None = None, "
+            "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
+            "allow_non_finite: bool = False, timed_on: collections.abc.Mapping[str, numpy.typing.ArrayLike] | None = None, "
+            "progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
+        "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
+        "call.\n\n"
+        "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
+        "recipe: static_w8a8 when None; a string names a built-in one. Dynamic and weight-only recipes need no samples.\n"
+        "target: takes the place of the recipe's.\n"
+        "statistics: of an earlier calibrate(fuse(model), samples, recipe), in place of samples.\n"
+        "timed_on: inputs to time models with; nodes that integers make slower on this machine then stay in float, and the\n"
+        "recipe of the result says which (report.speed).\n"
+        "max_memory: bytes, of calibration. progress: called with (done, total) by this thread: samples of calibration, then\n"
+        "layers of each step that takes long.");
   m.def(
-      "quantize", &quantize_in_python, nb::arg("model"), nb::arg("samples") = nb::none(), nb::arg("recipe") = nb::none(),
-      nb::kw_only(), nb::arg("statistics") = nb::none(), nb::arg("target") = nb::none(), nb::arg("threads") = 0,
-      nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(), nb::arg("max_memory") = nb::none(),
-      nb::arg("allow_non_finite") = false, nb::arg("timed_on") = nb::none(), nb::arg("progress") = nb::none(),
-      nb::sig(
-          "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource | None = None, "
-          "recipe: Recipe | str | None "
-          "= None, *, "
-          "statistics: Statistics | None = None, target: str | None = None, threads: int = 0, max_isa: str | None = None, "
-          "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
-          "allow_non_finite: bool = False, timed_on: collections.abc.Mapping[str, numpy.typing.ArrayLike] | None = None, "
-          "progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
-      "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
-      "call.\n\n"
-      "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
-      "recipe: static_w8a8 when None; a string names a built-in one. Dynamic and weight-only recipes need no samples.\n"
-      "target: takes the place of the recipe's.\n"
-      "statistics: of an earlier calibrate(fuse(model), samples, recipe), in place of samples.\n"
-      "timed_on: inputs to time models with; nodes that integers make slower on this machine then stay in float, and the\n"
-      "recipe of the result says which (report.speed).\n"
-      "max_memory: bytes, of calibration. progress: called with (done, total) by this thread.");
+      "prepare",
+      [](const Model& model, const Recipe& recipe) {
+        nb::gil_scoped_release release;
+        return to_model(prepare(*model.graph, recipe));
+      },
+      nb::arg("model"), nb::arg("recipe"),
+      "The float model that a recipe calibrates: fuse(model), and the recipe's steps before calibration. Steps that need "
+      "samples "
+      "raise Error.");
   m.def(
       "compare", &compare_in_python, nb::arg("float_model"), nb::arg("quantized_model"), nb::arg("samples"), nb::kw_only(),
       nb::arg("labels") = nb::none(), nb::arg("values") = false, nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(),

@@ -261,7 +261,8 @@ void bind_recipe(nb::module_& m) {
           nb::arg("method"), nb::kw_only(), nb::arg("parameter") = 0.0, "Chooses the ranges of all activations by this method.")
       .def("with_step", &with_step, nb::arg("name"), nb::arg("parameters"),
            nb::sig("def with_step(self, name: str, **parameters: float) -> Recipe"),
-           "Adds an algorithm that runs on the whole model, such as 'bias_correction'.")
+           "Adds an algorithm that runs on the whole model, such as 'bias_correction'; docs/recipes.md has the names and their "
+           "parameters, which steps run before others, and which need samples.")
       .def(
           "with_target", &with_target, nb::arg("target"),
           "Serves the fusions of this runtime: onnxruntime, openvino or zeropoint. For zeropoint, operators stay in float that "

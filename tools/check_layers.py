@@ -48,6 +48,7 @@ PUBLIC = {
     "data": "data",
     "statistics": "calib",
     "recipe": "quant",
+    "steps": "quant",
     "ranges": "quant",
     "quantize_tensor": "ir",
     "report": "analyze",

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "zeropoint/graph.h"
 #include "zeropoint/insert_qdq.h"
@@ -21,6 +22,10 @@
 
 namespace zeropoint {
 
+// The float graph that a recipe calibrates: fuse(graph), and the recipe's steps before calibration. Throws Error kBadArgument for
+// a recipe with a step that needs samples.
+Graph prepare(const Graph& graph, const Recipe& recipe);
+
 // What to observe of a fused graph for a recipe: the values that get a quantizer, and what its steps need. The other fields have
 // their defaults.
 CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe = recipes::static_w8a8());
@@ -32,6 +37,7 @@ struct QuantizeOptions {
   std::uint64_t max_memory = 0;                              // bytes, of calibration; 0: no bound
   bool allow_non_finite = false;
   std::function<void(std::size_t done, std::size_t total)> progress;   // of calibration
+  std::function<void(std::string_view step, std::size_t done, std::size_t total)> step_progress;  // of steps that take long
   const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
   std::filesystem::path checkpoint;                          // where unfinished calibration is kept; empty: nowhere
   bool resume = false;                                       // go on from the checkpoint, when there is one
@@ -43,19 +49,21 @@ struct QuantizeOptions {
 
 struct Quantized {
   Graph model;                                               // with recipe, version and statistics hash in its metadata
-  Graph fused;                                               // the float graph that it was made of
+  Graph fused;                                               // the float graph that was calibrated
   QParamsMap qparams;
   Statistics statistics;
   Report report;                                             // without what only running the models shows: see compare()
 };
 
-// fuse -> calibrate -> choose_qparams -> the recipe's steps -> insert_qdq -> verify. Throws Error.
+// fuse -> the recipe's steps before calibration -> calibrate -> choose_qparams -> its other steps -> insert_qdq -> verify.
+// Throws Error.
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe = recipes::static_w8a8(),
                    const QuantizeOptions& options = {});
 // The same for recipes that need no samples (dynamic activations, weights alone): fuse -> rewrite -> verify. Statistics and
 // qparams stay empty. Throws Error kBadArgument for a recipe that needs samples.
 Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options = {});
-// The same from statistics that calibrate() took of fuse(graph) with at least the values of calibrate_options().
+// The same from statistics that calibrate() took of prepare(graph, recipe) with at least the values of calibrate_options().
+// Throws Error kBadArgument for a recipe with a step that needs samples.
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe = recipes::static_w8a8(),
                    const QuantizeOptions& options = {});
 

@@ -66,7 +66,8 @@ Tensor dequantize_tensor(const QuantizedTensor& quantized);
 // range from another (a MaxPool's output has its input's). For CalibrateOptions::values.
 std::vector<std::string> quantizable_values(const Graph& graph, const Recipe& recipe);
 
-// Applies the recipe's steps (algorithms that change constants), in order, to the graph for which `qparams` were chosen.
+// Applies the recipe's steps that follow calibration, to the graph for which `qparams` were chosen. Throws Error kBadArgument
+// for a step that needs samples.
 Graph apply_steps(Graph graph, const QParamsMap& qparams, const Statistics& statistics, const Recipe& recipe);
 
 // Parameters of every value and weight to be quantized, chosen by the recipe's last rule that matches a node. Values that must

@@ -36,7 +36,7 @@ struct Rule {
   friend bool operator==(const Rule&, const Rule&) = default;
 };
 
-// An algorithm run on the whole graph, in order: {"name": "bias_correction"}.
+// An algorithm run on the whole graph: {"name": "bias_correction"}. docs/recipes.md has the names, parameters and order.
 struct Step {
   std::string name;
   std::vector<std::pair<std::string, double>> parameters;
@@ -60,8 +60,10 @@ struct Recipe {
 
   Recipe& keep_float(std::string scope);  // adds a rule without schemes
   bool has_step(std::string_view step) const;
-  bool needs_samples() const;        // some rule fixes ranges of activations beforehand
+  bool needs_samples() const;        // some rule fixes ranges of activations beforehand, or some step runs the network
+  bool steps_need_samples() const;   // some step does; statistics do not suffice for it
   bool has_data_free_rules() const;  // some rule needs no samples: dynamic activations, or weights alone
+  Recipe& add_step(Step step);       // Error kBadRecipe for an unknown step or parameter, or one out of bounds
   Recipe& set_range(std::string_view method, double parameter = 0);  // of all activations; Error kBadRecipe when unknown
 };
 

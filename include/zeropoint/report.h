@@ -13,6 +13,7 @@
 #include "zeropoint/graph.h"
 #include "zeropoint/samples.h"
 #include "zeropoint/session.h"
+#include "zeropoint/steps.h"
 #include "zeropoint/tensor.h"
 
 namespace zeropoint {
@@ -103,6 +104,7 @@ struct Report {
   std::optional<double> integer_coverage;                    // share of multiply-accumulates in integers, 0 ... 1
   std::vector<FloatNode> left_in_float;                      // from quantize(): all nodes; compare(): those that multiply
   std::vector<std::string> notes;
+  std::vector<StepGain> steps;                               // of the recipe's steps, in the order in which they ran
   std::optional<SpeedReport> speed;                          // of speed-aware quantization
   std::vector<NodeReport> nodes;                             // in order
   std::vector<ValueDistribution> distributions;              // of quantized activations, in the order of the float graph

@@ -107,6 +107,8 @@ std::string to_text(const Report& report) {
     text += fmt::format("constants {} -> {} ({:.1f} %)\n", bytes(report.float_bytes), bytes(report.quantized_bytes),
                         100 * static_cast<double>(report.quantized_bytes) / static_cast<double>(report.float_bytes));
   if (report.integer_coverage) text += fmt::format("integers {} of multiply-accumulates\n", percent(*report.integer_coverage));
+  for (const StepGain& gain : report.steps)
+    text += fmt::format("step {}: {} {:.4g} -> {:.4g} ({})\n", gain.step, gain.unit, gain.before, gain.after, gain.what);
   if (report.speed) add_speed(text, *report.speed);
   if (!report.outputs.empty()) text += fmt::format("outputs over {} samples, float against quantized\n", report.samples);
   for (const OutputMetrics& output : report.outputs) {
@@ -184,6 +186,13 @@ std::string to_json(const Report& report) {
   for (const NodeReport& node : report.nodes) json["nodes"].push_back(to_json(node));
   json["distributions"] = Json::array();
   for (const ValueDistribution& one : report.distributions) json["distributions"].push_back(to_json(one));
+  if (!report.steps.empty()) json["steps"] = Json::array();
+  for (const StepGain& gain : report.steps)
+    json["steps"].push_back({{"step", gain.step},
+                             {"what", gain.what},
+                             {"unit", gain.unit},
+                             {"before", number(gain.before)},
+                             {"after", number(gain.after)}});
   if (report.speed) {
     json["speed"] = {{"float_seconds", report.speed->float_seconds}, {"seconds", report.speed->seconds}};
     json["speed"]["kept_float"] = Json::array();

@@ -18,6 +18,7 @@
 #include "quant/choose_qparams.h"
 #include "quant/placement.h"
 #include "quant/rule_matcher.h"
+#include "quant/steps.h"
 #include "quant/without_data.h"
 #include "zeropoint/error.h"
 
@@ -55,7 +56,7 @@ std::optional<double> integer_share(const Graph& graph, const std::set<std::stri
 // Statistics of a graph of which only weights are quantized. Throws when there are none either.
 Statistics nothing_observed(const Graph& fused, const Recipe& recipe) {
   const quant::Placement placement = quant::place(fused, quant::static_part(recipe));
-  if (placement.weights.empty())
+  if (placement.weights.empty() && !recipe.has_data_free_rules())
     throw Error(ErrorCode::kUnsupported, "graph",
                 "the recipe finds nothing in it to quantize: " +
                     quant::advice_without_integers(fused, placement.left_in_float, recipe.target));
@@ -93,15 +94,46 @@ Recipe decided(Recipe recipe, const quant::Placement& placement) {
   return recipe;
 }
 
-Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recipe) {
+StepOptions step_options(const QuantizeOptions& options) {
+  return {.threads = options.threads,
+          .max_isa = options.max_isa,
+          .shapes = options.shapes,
+          .max_memory = options.max_memory,
+          .progress = options.step_progress,
+          .interrupt = options.interrupt};
+}
+
+// A graph that is ready for calibration, and what its steps so far had to say.
+struct Prepared {
+  Graph fused;
+  StepLog log;
+};
+Prepared prepare_on(const Graph& graph, const Samples* samples, const Recipe& recipe, const QuantizeOptions& options) {
+  quant::check_samples(recipe, samples);
+  const StepOptions how = step_options(options);
+  Prepared prepared;
+  prepared.fused = quant::run_before(fuse(graph), {recipe, samples, how, prepared.log});
+  return prepared;
+}
+
+// `samples` are for the recipe's steps; null where there are only statistics.
+Quantized quantize_fused(Prepared prepared, Statistics statistics, const Samples* samples, const Recipe& recipe,
+                         const QuantizeOptions& options) {
+  Graph& fused = prepared.fused;
   const Recipe fixed = recipe.has_data_free_rules() ? quant::static_part(recipe) : recipe;
   quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, fixed);
+  const StepOptions how = step_options(options);
+  quant::Rounding rounding{fused, statistics, fused, std::move(choice.qparams)};
+  quant::run_after(rounding, {recipe, samples, how, prepared.log});
+  choice.qparams = std::move(rounding.qparams);
   Quantized result;
-  result.model = insert_qdq(apply_steps(fused, choice.qparams, statistics, recipe), choice.qparams,
-                            {newest_opset(recipe.target), std::string(name(recipe.target))});
+  result.model =
+      insert_qdq(std::move(rounding.graph), choice.qparams, {newest_opset(recipe.target), std::string(name(recipe.target))});
 
   Report& report = result.report;
   report.recipe = recipe.name;
+  report.steps = std::move(prepared.log.gains);
+  choice.notes.insert(choice.notes.end(), prepared.log.notes.begin(), prepared.log.notes.end());
   for (const quant::LeftInFloat& node : choice.placement.left_in_float)
     report.left_in_float.push_back({node.node, node.op_type, node.reason});
   report.notes = std::move(choice.notes);
@@ -190,11 +222,30 @@ Quantized speed_aware(const Graph& fused, const Recipe& recipe, const QuantizeOp
   return result;
 }
 
-Quantized quantize_fused(Graph fused, Statistics statistics, const Recipe& recipe, const QuantizeOptions& options) {
-  if (options.timed_on.empty()) return quantize_fused(std::move(fused), std::move(statistics), recipe);
-  return speed_aware(fused, recipe, options, [&](const Recipe& one) {
-    return quantize_fused(fused, restricted(statistics, calibrate_options(fused, one)), one);
+// Steps that run the network change constants alone: models are as fast without them, and sooner made.
+Recipe without_long_steps(Recipe recipe) {
+  std::erase_if(recipe.steps, [](const Step& step) {
+    const quant::StepRule* rule = quant::find_step(step.name);
+    return rule && rule->phase != quant::Phase::before && rule->needs_samples;
   });
+  return recipe;
+}
+
+Quantized quantize_prepared(Prepared prepared, Statistics statistics, const Samples* samples, const Recipe& recipe,
+                            const QuantizeOptions& options) {
+  if (options.timed_on.empty()) return quantize_fused(std::move(prepared), std::move(statistics), samples, recipe, options);
+  const Recipe quick = without_long_steps(recipe);
+  const auto quantize_by = [&](const Recipe& one) {
+    return quantize_fused(prepared, restricted(statistics, calibrate_options(prepared.fused, one)), samples, one, options);
+  };
+  if (quick == recipe) return speed_aware(prepared.fused, recipe, options, quantize_by);
+  Quantized timed = speed_aware(prepared.fused, quick, options, quantize_by);
+  Recipe chosen = parse_recipe(timed.model.metadata.at(kRecipeKey));
+  chosen.steps = recipe.steps;
+  Quantized result = quantize_by(chosen);
+  result.report.left_in_float = std::move(timed.report.left_in_float);
+  result.report.speed = std::move(timed.report.speed);
+  return result;
 }
 
 }  // namespace
@@ -225,9 +276,13 @@ Recipe timed(Recipe recipe, const QuantizeOptions& options) {
 }
 
 Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
-  Graph fused = fuse(graph);
+  Prepared prepared = prepare_on(graph, &samples, recipe, options);
+  const Graph& fused = prepared.fused;
   CalibrateOptions calibration = calibrate_options(fused, recipe);
-  if (calibration.values.empty()) return quantize_fused(fused, nothing_observed(fused, recipe), recipe, options);
+  if (calibration.values.empty()) {
+    Statistics nothing = nothing_observed(fused, recipe);
+    return quantize_prepared(std::move(prepared), std::move(nothing), &samples, recipe, options);
+  }
   calibration.threads = options.threads;
   calibration.max_isa = options.max_isa;
   calibration.shapes = options.shapes;
@@ -238,20 +293,30 @@ Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& 
   calibration.checkpoint = options.checkpoint;
   calibration.resume = options.resume;
   Statistics statistics = calibrate(fused, samples, calibration);
-  return quantize_fused(std::move(fused), std::move(statistics), recipe, options);
+  return quantize_prepared(std::move(prepared), std::move(statistics), &samples, recipe, options);
 }
 
 Quantized quantize_alone(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
+  quant::check_samples(recipe, nullptr);
   if (recipe.needs_samples())
     throw Error(
         ErrorCode::kBadArgument, "recipe " + recipe.name,
         "it fixes ranges of activations beforehand and needs samples; dynamic_w8a8 and the weight_only recipes do without");
-  Graph fused = fuse(graph);
-  if (options.timed_on.empty()) return quantize_without_samples(std::move(fused), recipe, options);
-  return speed_aware(fused, recipe, options, [&](const Recipe& one) { return quantize_without_samples(fused, one, options); });
+  Prepared prepared = prepare_on(graph, nullptr, recipe, options);
+  const auto quantize_by = [&](const Recipe& one) {
+    Quantized result = quantize_without_samples(prepared.fused, one, options);
+    result.report.steps = prepared.log.gains;
+    result.report.notes.insert(result.report.notes.end(), prepared.log.notes.begin(), prepared.log.notes.end());
+    return result;
+  };
+  return options.timed_on.empty() ? quantize_by(recipe) : speed_aware(prepared.fused, recipe, options, quantize_by);
 }
 
 }  // namespace
+
+Graph prepare(const Graph& graph, const Recipe& recipe) {
+  return naming_source(graph, [&] { return prepare_on(graph, nullptr, recipe, {}).fused; });
+}
 
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   if (!recipe.needs_samples()) return quantize(graph, recipe, options);
@@ -263,7 +328,9 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
 }
 
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
-  return naming_source(graph, [&] { return quantize_fused(fuse(graph), statistics, timed(recipe, options), options); });
+  return naming_source(graph, [&] {
+    return quantize_prepared(prepare_on(graph, nullptr, recipe, options), statistics, nullptr, timed(recipe, options), options);
+  });
 }
 
 }  // namespace zeropoint

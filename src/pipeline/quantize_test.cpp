@@ -75,6 +75,16 @@ TEST(SpeedAwareTest, WithoutSamplesToo) {
             serialize(quantized.model));
 }
 
+TEST(StepsTest, ReportWhatTheyGained) {
+  const Quantized quantized = quantize(fashion("fmnist_dscnn"), Noise({1, 1, 28, 28}, 8), recipes::static_w8a8(), kQuick);
+  ASSERT_EQ(quantized.report.steps.size(), 1U);
+  const StepGain& gain = quantized.report.steps[0];
+  EXPECT_EQ(gain.step, "bias_correction");
+  EXPECT_GT(gain.before, 100 * gain.after);
+  EXPECT_THAT(to_text(quantized.report), HasSubstr("step bias_correction: mean |shift|"));
+  EXPECT_THAT(to_json(quantized.report), HasSubstr("\"step\": \"bias_correction\""));
+}
+
 class QuantizeTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(QuantizeTest, FashionNetworks) {

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "quant/corrected_biases.h"
 #include "quant/placement.h"
 #include "zeropoint/error.h"
 #include "zeropoint/quantize_tensor.h"
@@ -17,10 +19,10 @@ namespace {
 
 constexpr std::int64_t kConvolutionChannels = 1, kMatrixChannels = -1;  // axes of an input, as calibrate_options asks for
 
-// What is missing in each output on average: sum of (w - w_quantized) * mean.
-std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QParams& qparams,
+// What is missing in each output on average: sum of (w - w_quantized) * mean; `chosen` are the weights that become integers.
+std::vector<double> mean_errors(const Node& node, const Tensor& weight, const Tensor& chosen, const QParams& qparams,
                                 const std::vector<double>& means) {
-  const Tensor back = dequantize_tensor(quantize_tensor(weight, qparams, limits_of_weight(qparams)), qparams);
+  const Tensor back = dequantize_tensor(quantize_tensor(chosen, qparams, limits_of_weight(qparams)), qparams);
   const auto exact = weight.values<float>(), rounded = back.values<float>();
   const auto error = [&](std::size_t i) { return static_cast<double>(exact[i]) - static_cast<double>(rounded[i]); };
   const auto dim = [&](std::size_t axis) { return static_cast<std::size_t>(weight.dim(axis)); };
@@ -59,9 +61,14 @@ std::vector<double> mean_errors(const Node& node, const Tensor& weight, const QP
   return missing;
 }
 
-}  // namespace
+// What was taken off.
+struct Shifts {
+  std::size_t layers = 0;
+  double before = 0, after = 0;  // mean |shift| of a channel, summed over layers
+};
 
-Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& statistics) {
+// `original` has the weights before they were rounded, where a step did.
+Graph corrected(Graph graph, const Graph& original, const QParamsMap& qparams, const Statistics& statistics, Shifts& shifts) {
   const Uses uses = find_uses(graph);
   const ValueIndex index(graph);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
@@ -82,7 +89,10 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
     // A value that a Conv and a MatMul read along different axes has the means of one of them.
     const std::int64_t axis = convolution ? kConvolutionChannels : kMatrixChannels;
     if (seen->channel_axis != axis) continue;
-    const std::vector<double> missing = mean_errors(node, *weight, parameters->second, seen->channel_means());
+    const Tensor* exact = original.constant(node.input(1));
+    const std::vector<double> missing =
+        mean_errors(node, exact ? *exact : *weight, *weight, parameters->second, seen->channel_means());
+    double shift = 0, rest = 0;
     Tensor corrected(DType::f32, {static_cast<std::int64_t>(missing.size())});
     const auto values = corrected.mutable_values<float>();
     for (std::size_t o = 0; o < missing.size(); ++o) {
@@ -92,7 +102,12 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
         before = static_cast<double>(old[old.size() == 1 ? 0 : o]);
       }
       values[o] = static_cast<float>(before + missing[o]);
+      shift += std::abs(missing[o]);
+      rest += std::abs(before + missing[o] - static_cast<double>(values[o]));
     }
+    ++shifts.layers;
+    shifts.before += shift / static_cast<double>(missing.size());
+    shifts.after += rest / static_cast<double>(missing.size());
     // Under a name of its own: the constant may have other readers.
     const std::string name = unused_name(graph, (bias.empty() ? node.outputs[0] + "_bias" : bias) + "_corrected");
     graph.initializers.emplace(name, std::move(corrected));
@@ -106,6 +121,23 @@ Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& s
   }
   remove_unused_values(graph);
   return graph;
+}
+
+}  // namespace
+
+Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& statistics) {
+  Shifts shifts;
+  const Graph none;
+  return corrected(std::move(graph), none, qparams, statistics, shifts);
+}
+
+void quant::bias_correction_step(Rounding& rounding, const Step& step, const StepContext& context) {
+  Shifts shifts;
+  rounding.graph = corrected(std::move(rounding.graph), rounding.original, rounding.qparams, rounding.statistics, shifts);
+  if (shifts.layers == 0) return;
+  const auto layers = static_cast<double>(shifts.layers);
+  context.log.gains.push_back({step.name, fmt::format("output channels of {} layers", shifts.layers), "mean |shift|",
+                               shifts.before / layers, shifts.after / layers});
 }
 
 }  // namespace zeropoint

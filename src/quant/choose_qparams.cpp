@@ -10,7 +10,7 @@
 #include "quant/activation_ranges.h"
 #include "quant/constant_ranges.h"
 #include "quant/rule_matcher.h"
-#include "zeropoint/bias_correction.h"
+#include "quant/steps.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint {
@@ -167,13 +167,12 @@ std::vector<std::string> quantizable_values(const Graph& graph, const Recipe& re
 }
 
 Graph apply_steps(Graph graph, const QParamsMap& qparams, const Statistics& statistics, const Recipe& recipe) {
-  for (std::size_t i = 0; i < recipe.steps.size(); ++i) {
-    if (recipe.steps[i].name != "bias_correction")
-      throw Error(ErrorCode::kBadRecipe, fmt::format("/steps/{}/name", i),
-                  fmt::format("no step is called '{}'", recipe.steps[i].name));
-    graph = correct_biases(std::move(graph), qparams, statistics);
-  }
-  return graph;
+  StepLog log;
+  const StepOptions options;
+  const Graph original = graph;
+  quant::Rounding rounding{original, statistics, std::move(graph), qparams};
+  quant::run_after(rounding, {recipe, nullptr, options, log});
+  return std::move(rounding.graph);
 }
 
 QParamsMap choose_qparams(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "quant/builtin_recipes.h"
+#include "quant/steps.h"
 #include "zeropoint/error.h"
 #include "zeropoint/ranges.h"
 
@@ -23,7 +24,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kDeepest = 16;                 // nesting of a recipe is at most 4; this only bounds hostile input
 constexpr std::size_t kLongestScope = 1000;  // std::regex compiles recursively
-constexpr std::array<std::string_view, 1> kSteps = {"bias_correction"};
 constexpr std::array<DType, 2> kActivationTypes = {DType::u8, DType::s8};
 constexpr std::array<DType, 4> kWeightTypes = {DType::s8, DType::u8, DType::s4, DType::u4};
 constexpr std::int64_t kLeastGroup = 2, kMostGroup = 1 << 20;
@@ -178,16 +178,36 @@ Rule read_rule(const Reader& reader) {
   return rule;
 }
 
+double read_parameter(const Reader& reader, std::string_view key, const quant::StepRule& rule) {
+  const auto found = std::find_if(rule.parameters.begin(), rule.parameters.end(),
+                                  [&](const quant::StepParameter& each) { return each.name == key; });
+  if (found == rule.parameters.end()) {
+    if (rule.parameters.empty()) reader.fail(fmt::format("the step '{}' has no parameters", rule.name));
+    std::vector<std::string_view> names;
+    for (const quant::StepParameter& each : rule.parameters) names.push_back(each.name);
+    reader.fail(fmt::format("the step '{}' has no parameter '{}'; known are {}", rule.name, key, fmt::join(names, ", ")));
+  }
+  const double value = reader.number();
+  if (!(value >= found->least && value <= found->most) || (found->whole && value != std::floor(value)))
+    reader.fail(fmt::format("must be {} {} ... {}, not {}", found->whole ? "a whole number" : "a number", found->least,
+                            found->most, value));
+  return value;
+}
+
 Step read_step(const Reader& reader) {
   reader.check_object({"name", "parameters"});
   if (!reader.has("name")) reader.fail("a step needs a name");
   Step step;
   step.name = reader.at("name").text();
-  if (std::find(kSteps.begin(), kSteps.end(), step.name) == kSteps.end())
-    reader.at("name").fail(fmt::format("no step is called '{}'; known are {}", step.name, fmt::join(kSteps, ", ")));
+  const quant::StepRule* rule = quant::find_step(step.name);
+  if (!rule) {
+    std::vector<std::string_view> names;
+    for (const quant::StepRule& each : quant::step_rules()) names.push_back(each.name);
+    reader.at("name").fail(fmt::format("no step is called '{}'; known are {}", step.name, fmt::join(names, ", ")));
+  }
   if (reader.has("parameters"))
     for (const auto& [key, value] : reader.at("parameters").members())
-      value.fail(fmt::format("the step '{}' has no parameters", step.name));
+      step.parameters.emplace_back(key, read_parameter(value, key, *rule));
   return step;
 }
 
@@ -258,7 +278,24 @@ bool Recipe::has_step(std::string_view step) const {
 }
 
 bool Recipe::needs_samples() const {
-  return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.activation && !rule.activation->dynamic; });
+  return steps_need_samples() ||
+         std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.activation && !rule.activation->dynamic; });
+}
+
+bool Recipe::steps_need_samples() const {
+  return std::any_of(steps.begin(), steps.end(), [](const Step& step) {
+    const quant::StepRule* rule = quant::find_step(step.name);
+    return rule && rule->needs_samples;
+  });
+}
+
+Recipe& Recipe::add_step(Step step) {
+  Json json = {{"name", step.name}};
+  for (const auto& [key, value] : step.parameters) json["parameters"][key] = value;
+  const std::string source = "step";
+  read_step(Reader(json, "", source));
+  steps.push_back(std::move(step));
+  return *this;
 }
 
 bool Recipe::has_data_free_rules() const {

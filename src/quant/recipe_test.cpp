@@ -133,6 +133,24 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"step_name", R"({"rules": [], "steps": [{}]})", "/steps/0", "needs a name"}),
     [](const auto& each) { return each.param.name; });
 
+TEST(RecipeTest, StepsAreCheckedWhereTheyAreAdded) {
+  Recipe recipe = recipes::dynamic_w8a8();
+  EXPECT_FALSE(recipe.has_step("bias_correction"));
+  EXPECT_TRUE(recipe.add_step({.name = "bias_correction"}).has_step("bias_correction"));
+  EXPECT_FALSE(recipe.steps_need_samples());
+  EXPECT_EQ(parse_recipe(to_json(recipe)), recipe);
+  const Recipe before = recipe;
+  try {
+    recipe.add_step({.name = "magic"});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code, ErrorCode::kBadRecipe);
+    EXPECT_THAT(error.what(), HasSubstr("bias_correction"));
+  }
+  EXPECT_THROW(recipe.add_step({.name = "bias_correction", .parameters = {{"rate", 1}}}), Error);
+  EXPECT_EQ(recipe, before);
+}
+
 TEST(RecipeTest, HostileNesting) {
   EXPECT_THROW(parse_recipe(std::string(100000, '[')), Error);
   EXPECT_THROW(parse_recipe("{\"rules\": [" + std::string(1000, '[') + std::string(1000, ']') + "]}"), Error);

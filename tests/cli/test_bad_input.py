@@ -292,7 +292,12 @@ def test_resume_after_an_interrupt(tmp_path):
     """The second run goes on where the first was stopped and writes what an undisturbed one writes."""
     data = tmp_path / "many.npz"
     whole, resumed = tmp_path / "whole.onnx", tmp_path / "resumed.onnx"
-    for count in (3_000, 12_000, 48_000, 192_000):  # until the machine is still at it when it says so for the first time
+    for count in (
+        3_000,
+        12_000,
+        48_000,
+        192_000,
+    ):  # until the machine is still at it when it says so for the first time
         np.savez(data, images=np.random.default_rng(0).normal(size=(count, 1, 28, 28)).astype(np.float32))
         command = [ZEROPOINT, *map(str, quantize(MODEL, data, resumed, "--threads", "1"))]
         ours, terminal = os.openpty()  # where progress is drawn
@@ -311,3 +316,16 @@ def test_resume_after_an_interrupt(tmp_path):
     assert not (tmp_path / "resumed.onnx.part").exists()
     assert run(*quantize(MODEL, data, whole, "--quiet")).returncode == 0
     assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ("magic", "bias_correction"),
+        ("bias_correction=rate=1", "no parameters"),
+        ("bias_correction=rate", "KEY=NUMBER"),
+        ("bias_correction=rate=fast", "KEY=NUMBER"),
+    ],
+)
+def test_steps_that_are_not(samples, output, step, says):
+    refuse("quantize", MODEL, "-o", output, "--data", samples, "--step", step, says=["--step " + step, says])

@@ -1,0 +1,68 @@
+#include "quant/steps.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "quant/corrected_biases.h"
+#include "zeropoint/error.h"
+
+namespace zeropoint::quant {
+namespace {
+
+constexpr std::array kSteps = {
+    StepRule{.name = "bias_correction",
+             .phase = Phase::correction,
+             .needs_samples = false,
+             .parameters = {},
+             .what = "takes what quantized weights make on average, by the means of inputs, off the biases",
+             .after = &bias_correction_step},
+};
+
+bool needs_samples(const Step& step) {
+  const StepRule* rule = find_step(step.name);
+  return rule && rule->needs_samples;
+}
+
+}  // namespace
+
+std::span<const StepRule> step_rules() { return kSteps; }
+
+const StepRule* find_step(std::string_view name) {
+  const auto found = std::find_if(kSteps.begin(), kSteps.end(), [&](const StepRule& rule) { return rule.name == name; });
+  return found == kSteps.end() ? nullptr : &*found;
+}
+
+double parameter(const Step& step, std::string_view name) {
+  for (const auto& [key, value] : step.parameters)
+    if (key == name) return value;
+  for (const StepParameter& each : find_step(step.name)->parameters)
+    if (each.name == name) return each.fallback;
+  throw Error(ErrorCode::kInternal, step.name, fmt::format("has no parameter '{}'", name));
+}
+
+void check_samples(const Recipe& recipe, const Samples* samples) {
+  if (samples) return;
+  const auto found = std::find_if(recipe.steps.begin(), recipe.steps.end(), &needs_samples);
+  if (found != recipe.steps.end())
+    throw Error(ErrorCode::kBadArgument, fmt::format("step '{}'", found->name),
+                "it runs the network: give samples in place of statistics, or leave the step out");
+}
+
+Graph run_before(Graph graph, const StepContext& context) {
+  for (const Step& step : context.recipe.steps)
+    if (const StepRule* rule = find_step(step.name); rule && rule->phase == Phase::before)
+      graph = rule->before(std::move(graph), step, context);
+  return graph;
+}
+
+void run_after(Rounding& rounding, const StepContext& context) {
+  check_samples(context.recipe, context.samples);
+  for (const Phase phase : {Phase::rounding, Phase::correction})
+    for (const Step& step : context.recipe.steps)
+      if (const StepRule* rule = find_step(step.name); rule && rule->phase == phase) rule->after(rounding, step, context);
+}
+
+}  // namespace zeropoint::quant
