@@ -17,7 +17,7 @@
 namespace zeropoint::cli {
 
 // Exit codes of the program; documented in --help.
-inline constexpr int kGood = 0, kBadInput = 2, kInterrupted = 130;
+inline constexpr int kGood = 0, kMissed = 1, kBadInput = 2, kInterrupted = 130;  // missed: accuracy
 
 struct CommonFlags {
   int threads = 0;

@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", "zeropoint " ZEROPOINT_VERSION);
   program.require_subcommand(1);
   program.footer(
-      "Exit codes: 0 good, 2 bad input or usage, 130 interrupted.\n"
+      "Exit codes: 0 good, 1 accuracy was missed, 2 bad input or usage, 130 interrupted.\n"
       "zeropoint VERB --help tells a verb's flags.");
   int exit_code = kGood;
   for (const AddVerb add : {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_evaluate, add_bench})

@@ -10,6 +10,7 @@
 #include <regex>
 
 #include "base/file.h"
+#include "budget.h"
 #include "command.h"
 
 namespace zeropoint::cli {
@@ -18,6 +19,7 @@ namespace {
 struct Flags {
   CommonFlags common;
   DataFlags data;
+  BudgetFlags budget;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report, save_recipe;
   std::vector<std::string> exclude, steps;
   bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false, all_integers = false;
@@ -105,7 +107,7 @@ double megabytes(const std::string& model) {
   return static_cast<double>(bytes) / 1e6;
 }
 
-void run(const Flags& flags) {
+int run(const Flags& flags) {
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
   if (no_samples && recipe.needs_samples())
@@ -132,8 +134,12 @@ void run(const Flags& flags) {
                           .checkpoint = checkpoint,
                           .resume = flags.resume,
                           .folder = std::filesystem::absolute(flags.output).parent_path()};
+  if (flags.budget.given() && (flags.speed_aware || !flags.statistics.empty()))
+    throw Error(ErrorCode::kBadArgument, "quantize", "a budget goes with --data alone, without --statistics or --speed-aware");
   if (flags.speed_aware && flags.data.path.empty()) options.timed_on = random_feeds(model, session.shapes, flags.common.seed);
-  if (!needs_samples) {
+  if (flags.budget.given()) {
+    result = flags.budget.run(model, recipe, flags.data, flags.common, options, flags.output);
+  } else if (!needs_samples) {
     result = quantize(model, recipe, options);
   } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
@@ -163,14 +169,18 @@ void run(const Flags& flags) {
     if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
   if (!flags.save_recipe.empty()) write_file(flags.save_recipe, result.model.metadata.at(kRecipeKey));
   if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
-  if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result.report)));
-  print(to_text(result.report));
-  print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output, megabytes(flags.output), megabytes(flags.model)));
+  if (flags.common.json) {
+    print(nlohmann::ordered_json::parse(to_json(result.report)));
+  } else {
+    print(to_text(result.report));
+    print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output, megabytes(flags.output), megabytes(flags.model)));
+  }
+  return result.report.budget && !result.report.budget->met ? kMissed : kGood;
 }
 
 }  // namespace
 
-void add_quantize(CLI::App& program, int*) {
+void add_quantize(CLI::App& program, int* exit_code) {
   auto flags = std::make_shared<Flags>();
   CLI::App* verb = program.add_subcommand(
       "quantize", "make an integer model: calibrate (where the recipe needs it), choose parameters, write standard ONNX");
@@ -194,15 +204,17 @@ void add_quantize(CLI::App& program, int*) {
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
   verb->add_flag("--external-data", flags->external_data,
                  "write the weights to a file of their own, OUT.onnx.data; done unasked where OUT.onnx would pass 2 GB");
+  flags->budget.add_to(*verb);
   flags->data.add_to(*verb, false);
   flags->common.add_to(*verb);
   flags->common.add_max_memory(*verb);
-  verb->add_flag("--resume", flags->resume, "go on from OUTPUT.part, which an interrupted run left");
-  verb->callback([flags] {
+  verb->add_flag("--resume", flags->resume,
+                 "go on from OUTPUT.part (or OUTPUT.search, of a budget), which an interrupted run left");
+  verb->callback([flags, exit_code] {
     try {
-      run(*flags);
+      *exit_code = run(*flags);
     } catch (const Error& error) {
-      const std::string part = flags->output + ".part";
+      const std::string part = flags->output + (flags->budget.given() ? ".search" : ".part");
       std::error_code ignored;
       if (error.code != ErrorCode::kInterrupted || !std::filesystem::exists(part, ignored)) throw;
       throw Error(error.code, "quantize",

@@ -23,7 +23,7 @@ struct ErrorMetrics {
   std::uint64_t count = 0;                                   // elements
   double sqnr_db = 0;                                        // 10 log10(sum x^2 / sum (x - y)^2); infinity when equal
   double cosine = 1;                                         // of the two as vectors
-  double mean_abs = 0, max_abs = 0;                          // of x - y
+  double mean_abs = 0, max_abs = 0, mean_square = 0;         // of x - y
 };
 
 struct OutputMetrics {
@@ -94,6 +94,23 @@ struct Latency {
   std::string isas;                                          // that kernels were allowed
 };
 
+// One model that a search within a budget made and judged.
+struct TriedModel {
+  std::string label;                                         // "static_w8a8, 3 nodes in float"
+  std::string recipe;                                        // JSON
+  double value = 0;                                          // of the metric
+  std::uint64_t bytes = 0;                                   // of all constants
+  double seconds = 0, float_seconds = 0;                     // of a run, and of the float model's in turns with it; 0: not timed
+  bool within = false, pareto = false, chosen = false;       // the budget; nothing tried is better in all of value, size and time
+};
+struct BudgetReport {
+  std::string metric;
+  bool larger_is_better = true, met = false;
+  double float_value = 0, limit = 0;                         // limit: the worst value within the budget
+  std::uint64_t float_bytes = 0;
+  std::vector<TriedModel> tried;                             // in the order in which they were tried
+};
+
 struct Report {
   // Of the quantized model.
   std::string model;                                         // file name of the float model; empty when unknown
@@ -109,6 +126,7 @@ struct Report {
   std::vector<NodeReport> nodes;                             // in order
   std::vector<ValueDistribution> distributions;              // of quantized activations, in the order of the float graph
   std::optional<Latency> latency;                            // where measured
+  std::optional<BudgetReport> budget;                        // of quantize_within()
   // Of running both models.
   std::uint64_t samples = 0;
   std::vector<OutputMetrics> outputs;

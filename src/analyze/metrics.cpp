@@ -35,6 +35,7 @@ ErrorMetrics ErrorSums::metrics() const {
   metrics.sqnr_db = errors_ == 0 ? kInfinity : xx_ == 0 ? -kInfinity : 10 * std::log10(xx_ / errors_);
   metrics.cosine = xx_ == 0 || yy_ == 0 ? (errors_ == 0 ? 1 : 0) : xy_ / std::sqrt(xx_ * yy_);
   metrics.mean_abs = count_ == 0 ? 0 : abs_ / static_cast<double>(count_);
+  metrics.mean_square = count_ == 0 ? 0 : errors_ / static_cast<double>(count_);
   metrics.max_abs = max_abs_;
   return metrics;
 }

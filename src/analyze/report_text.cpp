@@ -35,7 +35,8 @@ Json to_json(const ErrorMetrics& metrics) {
           {"sqnr_db", number(metrics.sqnr_db)},
           {"cosine", number(metrics.cosine)},
           {"mean_abs", number(metrics.mean_abs)},
-          {"max_abs", number(metrics.max_abs)}};
+          {"max_abs", number(metrics.max_abs)},
+          {"mean_square", number(metrics.mean_square)}};
 }
 Json to_json(const Accuracy& accuracy) {
   Json json = {{"samples", accuracy.samples}, {"top1", accuracy.top1}};
@@ -98,6 +99,37 @@ void add_speed(std::string& text, const SpeedReport& speed) {
     text += fmt::format("  and {} more (--report has all)\n", speed.kept_float.size() - kShown);
 }
 
+void add_budget(std::string& text, const BudgetReport& budget) {
+  text += fmt::format("{}: {:.6g} of the float model, {} {:.6g} wanted{}\n", budget.metric, budget.float_value,
+                      budget.larger_is_better ? "at least" : "at most", budget.limit,
+                      budget.met ? "" : "; nothing tried meets it, this is the best");
+  std::size_t width = 5;
+  for (const TriedModel& tried : budget.tried) width = std::max(width, tried.label.size());
+  text += fmt::format("  {:<{}}  {:>10} {:>10} {:>8}\n", "tried", width, budget.metric, "size", "speed");
+  for (const TriedModel& tried : budget.tried)
+    text += fmt::format("  {:<{}}  {:>10.6g} {:>10} {:>8} {}{}\n", tried.label, width, tried.value, bytes(tried.bytes),
+                        tried.seconds > 0 ? fmt::format("{:.2f}x", tried.float_seconds / tried.seconds) : "",
+                        tried.within ? "within" : "misses", tried.chosen ? ", chosen" : "");
+}
+
+Json to_json(const BudgetReport& budget) {
+  Json json = {{"metric", budget.metric},
+               {"larger_is_better", budget.larger_is_better},
+               {"met", budget.met},
+               {"float_value", number(budget.float_value)},
+               {"limit", number(budget.limit)},
+               {"float_bytes", budget.float_bytes}};
+  json["tried"] = Json::array();
+  for (const TriedModel& tried : budget.tried) {
+    Json each = {{"label", tried.label}, {"value", number(tried.value)}, {"bytes", tried.bytes}};
+    if (tried.seconds > 0) each.update({{"seconds", tried.seconds}, {"float_seconds", tried.float_seconds}});
+    each.update(
+        {{"within", tried.within}, {"pareto", tried.pareto}, {"chosen", tried.chosen}, {"recipe", Json::parse(tried.recipe)}});
+    json["tried"].push_back(std::move(each));
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string to_text(const Report& report) {
@@ -110,6 +142,7 @@ std::string to_text(const Report& report) {
   for (const StepGain& gain : report.steps)
     text += fmt::format("step {}: {} {:.4g} -> {:.4g} ({})\n", gain.step, gain.unit, gain.before, gain.after, gain.what);
   if (report.speed) add_speed(text, *report.speed);
+  if (report.budget) add_budget(text, *report.budget);
   if (!report.outputs.empty()) text += fmt::format("outputs over {} samples, float against quantized\n", report.samples);
   for (const OutputMetrics& output : report.outputs) {
     text += fmt::format("  {}: SQNR {}, cosine {:.6f}, |error| mean {:.4g} max {:.4g}", output.name,
@@ -202,6 +235,7 @@ std::string to_json(const Report& report) {
                                              {"float_seconds", node.float_seconds},
                                              {"integer_seconds", node.integer_seconds}});
   }
+  if (report.budget) json["budget"] = to_json(*report.budget);
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
