@@ -10,6 +10,7 @@
 
 #include "zeropoint/cpu.h"
 #include "zeropoint/graph.h"
+#include "zeropoint/recipe.h"
 
 namespace zeropoint::python {
 
@@ -23,6 +24,7 @@ void bind_tensors(nb::module_& m);
 void bind_samples(nb::module_& m);
 void bind_statistics(nb::module_& m);
 void bind_quantize(nb::module_& m);
+void bind_budget(nb::module_& m);
 
 // A graph as Python sees it: immutable, so copies and threads may share it.
 struct Model {
@@ -33,6 +35,8 @@ inline Model to_model(Graph graph) { return {std::make_shared<const Graph>(std::
 // A Model as it is; a path or bytes are loaded.
 Model model_from(nb::handle source);
 std::filesystem::path to_path(nb::handle path);                           // str or os.PathLike; TypeError for anything else
+// static_w8a8 for None, a built-in one by name, a Recipe as it is; with another target where one is given.
+Recipe recipe_from(nb::handle source, const std::optional<std::string>& target);
 std::optional<Isa> isa_from(const std::optional<std::string>& isa_name);  // Error kBadArgument listing this machine's
 
 }  // namespace zeropoint::python

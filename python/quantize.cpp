@@ -22,17 +22,6 @@ namespace {
 using Shapes = std::optional<std::map<std::string, Dims>>;
 using Labels = std::optional<std::vector<std::int64_t>>;
 
-Recipe recipe_from(nb::handle source, const std::optional<std::string>& target) {
-  Recipe recipe = source.is_none()                  ? recipes::static_w8a8()
-                  : nb::isinstance<nb::str>(source) ? recipes::named(nb::cast<std::string>(source))
-                                                    : nb::cast<Recipe>(source);
-  if (!target) return recipe;
-  const auto parsed = parse_target(*target);
-  if (!parsed) throw Error(ErrorCode::kBadArgument, "target", "'" + *target + "' is not known; see Recipe.with_target");
-  recipe.target = *parsed;
-  return recipe;
-}
-
 Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle recipe_source,
                              const std::optional<Statistics>& statistics, const std::optional<std::string>& target, int threads,
                              const std::optional<std::string>& max_isa, const Shapes& shapes,
@@ -176,6 +165,7 @@ void bind_report(nb::module_& m) {
       .def_ro("left_in_float", &Report::left_in_float)
       .def_ro("notes", &Report::notes)
       .def_ro("steps", &Report::steps, "What each step of the recipe gained, in the order in which they ran.")
+      .def_ro("budget", &Report::budget, "Of quantize_within(), else None.")
       .def_ro("speed", &Report::speed, "Of speed-aware quantization, else None.")
       .def_ro("samples", &Report::samples, "On which both models ran; 0 for a report of quantize().")
       .def_ro("outputs", &Report::outputs)
@@ -197,6 +187,17 @@ void bind_report(nb::module_& m) {
 }
 
 }  // namespace
+
+Recipe recipe_from(nb::handle source, const std::optional<std::string>& target) {
+  Recipe recipe = source.is_none()                  ? recipes::static_w8a8()
+                  : nb::isinstance<nb::str>(source) ? recipes::named(nb::cast<std::string>(source))
+                                                    : nb::cast<Recipe>(source);
+  if (!target) return recipe;
+  const auto parsed = parse_target(*target);
+  if (!parsed) throw Error(ErrorCode::kBadArgument, "target", "'" + *target + "' is not known; see Recipe.with_target");
+  recipe.target = *parsed;
+  return recipe;
+}
 
 void bind_quantize(nb::module_& m) {
   bind_report(m);

@@ -113,9 +113,13 @@ void SampleSource::run(Watch& watch, const std::function<void()>& work) {
   try {
     watch.run(work);
   } catch (const Error&) {
-    if (failure_->first) std::rethrow_exception(std::exchange(failure_->first, nullptr));
+    rethrow_failure();
     throw;
   }
+}
+
+void SampleSource::rethrow_failure() {
+  if (failure_->first) std::rethrow_exception(std::exchange(failure_->first, nullptr));
 }
 
 void bind_samples(nb::module_& m) {

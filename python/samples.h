@@ -35,6 +35,7 @@ class SampleSource {
                const std::optional<std::vector<std::int64_t>>& labels = std::nullopt);
   const Samples& get() const { return *samples_; }
   void run(Watch& watch, const std::function<void()>& work);  // watch.run(work) that reads these samples
+  void rethrow_failure();                                     // what Python raised while they were read, if it did
 
  private:
   struct Failure {

@@ -11,6 +11,7 @@
 from . import recipes
 from ._core import (
     Accuracy,
+    BudgetReport,
     ErrorMetrics,
     FloatNode,
     Model,
@@ -30,6 +31,7 @@ from ._core import (
     Statistics,
     StepGain,
     StepInfo,
+    TriedModel,
     ValueInfo,
     ValueMetrics,
     ValueStatistics,
@@ -56,6 +58,7 @@ from ._core import (
     quantize,
     quantize_linear,
     quantize_tensor,
+    quantize_within,
     uint4,
     uint8,
 )
@@ -64,6 +67,7 @@ from ._errors import Error
 
 __all__ = [
     "Accuracy",
+    "BudgetReport",
     "Error",
     "ErrorMetrics",
     "FloatNode",
@@ -84,6 +88,7 @@ __all__ = [
     "Statistics",
     "StepGain",
     "StepInfo",
+    "TriedModel",
     "ValueInfo",
     "ValueMetrics",
     "ValueStatistics",
@@ -111,6 +116,7 @@ __all__ = [
     "quantize",
     "quantize_linear",
     "quantize_tensor",
+    "quantize_within",
     "recipes",
     "uint4",
     "uint8",
