@@ -44,6 +44,7 @@ PUBLIC = {
     "passes": "passes",
     "insert_qdq": "passes",
     "bias_correction": "quant",
+    "channel_scaling": "quant",
     "session": "engine",
     "data": "data",
     "statistics": "calib",

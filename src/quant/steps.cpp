@@ -7,12 +7,25 @@
 #include <utility>
 
 #include "quant/corrected_biases.h"
+#include "quant/scaling_steps.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint::quant {
 namespace {
 
 constexpr std::array kSteps = {
+    StepRule{.name = "cross_layer_equalization",
+             .phase = Phase::before,
+             .needs_samples = false,
+             .parameters = kEqualizationParameters,
+             .what = "scales channels so that the weights on both sides of a value have the same ranges",
+             .before = &cross_layer_equalization_step},
+    StepRule{.name = "equalize_activations",
+             .phase = Phase::before,
+             .needs_samples = true,
+             .parameters = kActivationParameters,
+             .what = "scales channels of activations towards one range",
+             .before = &equalize_activations_step},
     StepRule{.name = "bias_correction",
              .phase = Phase::correction,
              .needs_samples = false,

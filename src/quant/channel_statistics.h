@@ -1,0 +1,21 @@
+// What the samples say of the channels of values.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "zeropoint/samples.h"
+#include "zeropoint/statistics.h"
+#include "zeropoint/steps.h"
+
+namespace zeropoint::quant {
+
+// Statistics of values (name -> axis of the channels) by channel, and rows of some of them.
+Statistics channel_statistics(const Graph& graph, const std::map<std::string, std::size_t>& axes, const Samples& samples,
+                              const StepOptions& options, const std::vector<std::string>& row_values = {});
+// Largest |x| of each channel; neighbouring places are one channel where there are more of them.
+std::vector<float> channel_ranges(const ValueStatistics& seen, std::size_t channels);
+
+}  // namespace zeropoint::quant

@@ -1,0 +1,25 @@
+#include "quant/scaling_steps.h"
+
+#include <utility>
+
+#include "zeropoint/channel_scaling.h"
+
+namespace zeropoint::quant {
+namespace {
+
+ClipMargin clip_margin(const Step& step, const StepContext& context) {
+  return {parameter(step, "clip_margin"), context.samples, context.options};
+}
+
+}  // namespace
+
+Graph cross_layer_equalization_step(Graph graph, const Step& step, const StepContext& context) {
+  return cross_layer_equalization(std::move(graph), clip_margin(step, context), &context.log);
+}
+
+Graph equalize_activations_step(Graph graph, const Step& step, const StepContext& context) {
+  return equalize_activations(std::move(graph), *context.samples, parameter(step, "strength"), clip_margin(step, context),
+                              &context.log);
+}
+
+}  // namespace zeropoint::quant
