@@ -45,6 +45,7 @@ PUBLIC = {
     "insert_qdq": "passes",
     "bias_correction": "quant",
     "channel_scaling": "quant",
+    "smooth_quant": "quant",
     "session": "engine",
     "data": "data",
     "statistics": "calib",

@@ -18,13 +18,14 @@ CalibrateOptions run_options(const StepOptions& options) {
 }  // namespace
 
 Statistics channel_statistics(const Graph& graph, const std::map<std::string, std::size_t>& axes, const Samples& samples,
-                              const StepOptions& options, const std::vector<std::string>& row_values) {
+                              const StepOptions& options, const std::vector<std::string>& row_values, std::uint64_t row_bytes) {
   CalibrateOptions calibration = run_options(options);
   for (const auto& [value, axis] : axes) {
     calibration.values.push_back(value);
     calibration.channel_axes.emplace(value, static_cast<std::int64_t>(axis));
   }
   calibration.row_values = row_values;
+  calibration.row_bytes = row_bytes;
   return calibrate(graph, samples, calibration);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,9 +13,10 @@
 
 namespace zeropoint::quant {
 
-// Statistics of values (name -> axis of the channels) by channel, and rows of some of them.
+// Statistics of values (name -> axis of the channels) by channel, and rows of some of them, up to `row_bytes` each.
 Statistics channel_statistics(const Graph& graph, const std::map<std::string, std::size_t>& axes, const Samples& samples,
-                              const StepOptions& options, const std::vector<std::string>& row_values = {});
+                              const StepOptions& options, const std::vector<std::string>& row_values = {},
+                              std::uint64_t row_bytes = 0);
 // Largest |x| of each channel; neighbouring places are one channel where there are more of them.
 std::vector<float> channel_ranges(const ValueStatistics& seen, std::size_t channels);
 

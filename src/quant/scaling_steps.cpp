@@ -1,8 +1,10 @@
 #include "quant/scaling_steps.h"
 
+#include <cmath>
 #include <utility>
 
 #include "zeropoint/channel_scaling.h"
+#include "zeropoint/smooth_quant.h"
 
 namespace zeropoint::quant {
 namespace {
@@ -20,6 +22,15 @@ Graph cross_layer_equalization_step(Graph graph, const Step& step, const StepCon
 Graph equalize_activations_step(Graph graph, const Step& step, const StepContext& context) {
   return equalize_activations(std::move(graph), *context.samples, parameter(step, "strength"), clip_margin(step, context),
                               &context.log);
+}
+
+Graph smooth_quant_step(Graph graph, const Step& step, const StepContext& context) {
+  SmoothQuantOptions options;
+  if (const double alpha = parameter(step, "alpha"); !std::isnan(alpha)) options.alpha = alpha;
+  options.explicit_mul = parameter(step, "explicit") != 0;
+  options.recipe = &context.recipe;
+  options.run = context.options;
+  return smooth_quant(std::move(graph), *context.samples, options, &context.log);
 }
 
 }  // namespace zeropoint::quant

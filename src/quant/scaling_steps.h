@@ -1,13 +1,17 @@
 // The steps that scale channels before calibration.
 #pragma once
 
+#include <limits>
+
 #include "quant/steps.h"
 
 namespace zeropoint::quant {
 
 Graph cross_layer_equalization_step(Graph graph, const Step& step, const StepContext& context);
 Graph equalize_activations_step(Graph graph, const Step& step, const StepContext& context);
+Graph smooth_quant_step(Graph graph, const Step& step, const StepContext& context);
 
+inline constexpr double kSearched = std::numeric_limits<double>::quiet_NaN();
 inline constexpr StepParameter kClipMargin = {"clip_margin",
                                               0,
                                               0,
@@ -18,5 +22,8 @@ inline constexpr StepParameter kClipMargin = {"clip_margin",
 inline constexpr StepParameter kEqualizationParameters[] = {kClipMargin};
 inline constexpr StepParameter kActivationParameters[] = {
     {"strength", 0.5, 0, 1, false, "1: all channels get the range of the largest"}, kClipMargin};
+inline constexpr StepParameter kSmoothQuantParameters[] = {
+    {"alpha", kSearched, 0, 1, false, "share of the spread that goes to the weights; absent: searched for each activation"},
+    {"explicit", 0, 0, 1, true, "1: a Mul in front of the products where nothing else can take the factors"}};
 
 }  // namespace zeropoint::quant
