@@ -51,6 +51,7 @@ PUBLIC = {
     "statistics": "calib",
     "recipe": "quant",
     "steps": "quant",
+    "rounding": "quant",
     "ranges": "quant",
     "quantize_tensor": "ir",
     "report": "analyze",

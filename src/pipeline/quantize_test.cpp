@@ -85,6 +85,43 @@ TEST(StepsTest, ReportWhatTheyGained) {
   EXPECT_THAT(to_json(quantized.report), HasSubstr("\"step\": \"bias_correction\""));
 }
 
+// Weights that a step rounded come back as it chose them, and every way of running it gives the same file.
+class RoundingStepTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(RoundingStepTest, GainsTheSameWithAnyThreadsAndReplays) {
+  const Graph model = fashion(GetParam());
+  const Noise samples({1, 1, 28, 28}, 24), others({1, 1, 28, 28}, 40);
+  const Recipe plain = recipes::static_w8a8();
+  for (const char* name : {"gptq", "empirical_bias_correction"}) {
+    SCOPED_TRACE(name);
+    Recipe recipe = plain;
+    recipe.add_step({.name = name, .parameters = {{"rows", 512}}});
+    const Quantized one = quantize(model, samples, recipe, {.threads = 1});
+    const auto gain =
+        std::find_if(one.report.steps.begin(), one.report.steps.end(), [&](const StepGain& each) { return each.step == name; });
+    ASSERT_NE(gain, one.report.steps.end());
+    EXPECT_EQ(gain->unit, "dB");
+    EXPECT_GT(gain->after, gain->before);
+    EXPECT_EQ(serialize(quantize(model, samples, recipe, {.threads = 3}).model), serialize(one.model));
+    const Recipe replayed = parse_recipe(one.model.metadata.at(kRecipeKey));
+    EXPECT_EQ(serialize(quantize(model, samples, replayed, {.threads = 1}).model), serialize(one.model));
+    try {
+      quantize(model, one.statistics, recipe, kQuick);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code, ErrorCode::kBadArgument);
+      EXPECT_THAT(error.what(), HasSubstr(std::string("step '") + name));
+    }
+    const auto sqnr = [&](const Graph& quantized) {
+      return compare(model, quantized, others, kQuickly).outputs[0].error.sqnr_db;
+    };
+    Recipe without = plain;
+    without.steps.clear();
+    EXPECT_GT(sqnr(one.model), sqnr(quantize(model, samples, without, kQuick).model));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(, RoundingStepTest, ::testing::Values("fmnist_dscnn", "fmnist_vit"));
+
 class QuantizeTest : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(QuantizeTest, FashionNetworks) {

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "quant/biases.h"
 #include "quant/corrected_biases.h"
 #include "quant/placement.h"
 #include "zeropoint/error.h"
@@ -67,14 +69,16 @@ struct Shifts {
   double before = 0, after = 0;  // mean |shift| of a channel, summed over layers
 };
 
-// `original` has the weights before they were rounded, where a step did.
-Graph corrected(Graph graph, const Graph& original, const QParamsMap& qparams, const Statistics& statistics, Shifts& shifts) {
+// `original` has the weights before they were rounded, where a step did. Nodes that make `done` are left alone.
+Graph corrected(Graph graph, const Graph& original, const QParamsMap& qparams, const Statistics& statistics,
+                const std::set<std::string>& done, Shifts& shifts) {
   const Uses uses = find_uses(graph);
   const ValueIndex index(graph);
   for (std::size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node node = graph.nodes[n];
     const bool convolution = node.is("Conv") || node.is("ConvTranspose");
     if (!convolution && !node.is("Gemm") && !node.is("MatMul")) continue;
+    if (done.contains(node.outputs[0])) continue;
     const Tensor* weight = graph.constant(node.input(1));
     const auto parameters = qparams.find(node.input(1));
     if (!weight || parameters == qparams.end() || !qparams.contains(node.input(0))) continue;
@@ -93,31 +97,17 @@ Graph corrected(Graph graph, const Graph& original, const QParamsMap& qparams, c
     const std::vector<double> missing =
         mean_errors(node, exact ? *exact : *weight, *weight, parameters->second, seen->channel_means());
     double shift = 0, rest = 0;
-    Tensor corrected(DType::f32, {static_cast<std::int64_t>(missing.size())});
-    const auto values = corrected.mutable_values<float>();
+    std::vector<float> values = quant::bias_values(graph, bias, missing.size());
     for (std::size_t o = 0; o < missing.size(); ++o) {
-      double before = 0;
-      if (!bias.empty()) {
-        const auto old = graph.constant(bias)->values<float>();
-        before = static_cast<double>(old[old.size() == 1 ? 0 : o]);
-      }
-      values[o] = static_cast<float>(before + missing[o]);
+      const double sum = static_cast<double>(values[o]) + missing[o];
+      values[o] = static_cast<float>(sum);
       shift += std::abs(missing[o]);
-      rest += std::abs(before + missing[o] - static_cast<double>(values[o]));
+      rest += std::abs(sum - static_cast<double>(values[o]));
     }
     ++shifts.layers;
     shifts.before += shift / static_cast<double>(missing.size());
     shifts.after += rest / static_cast<double>(missing.size());
-    // Under a name of its own: the constant may have other readers.
-    const std::string name = unused_name(graph, (bias.empty() ? node.outputs[0] + "_bias" : bias) + "_corrected");
-    graph.initializers.emplace(name, std::move(corrected));
-    if (node.is("MatMul")) {
-      Node& add = graph.nodes[uses.consumers.find(node.outputs[0])->second.front()];
-      std::replace(add.inputs.begin(), add.inputs.end(), bias, name);
-    } else {
-      graph.nodes[n].inputs.resize(std::max<std::size_t>(node.inputs.size(), 3));
-      graph.nodes[n].inputs[2] = name;
-    }
+    quant::set_bias(graph, uses, n, bias, values);
   }
   remove_unused_values(graph);
   return graph;
@@ -128,12 +118,13 @@ Graph corrected(Graph graph, const Graph& original, const QParamsMap& qparams, c
 Graph correct_biases(Graph graph, const QParamsMap& qparams, const Statistics& statistics) {
   Shifts shifts;
   const Graph none;
-  return corrected(std::move(graph), none, qparams, statistics, shifts);
+  return corrected(std::move(graph), none, qparams, statistics, {}, shifts);
 }
 
 void quant::bias_correction_step(Rounding& rounding, const Step& step, const StepContext& context) {
   Shifts shifts;
-  rounding.graph = corrected(std::move(rounding.graph), rounding.original, rounding.qparams, rounding.statistics, shifts);
+  rounding.graph = corrected(std::move(rounding.graph), rounding.original, rounding.qparams, rounding.statistics,
+                             rounding.corrected, shifts);
   if (shifts.layers == 0) return;
   const auto layers = static_cast<double>(shifts.layers);
   context.log.gains.push_back({step.name, fmt::format("output channels of {} layers", shifts.layers), "mean |shift|",

@@ -7,11 +7,25 @@
 #include <utility>
 
 #include "quant/corrected_biases.h"
+#include "quant/layer_steps.h"
 #include "quant/scaling_steps.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint::quant {
 namespace {
+
+constexpr StepParameter kSamples = {"samples", 128, 1, 1e6, true, "that are run, at most"};
+constexpr StepParameter kRows = {"rows", 4096, 64, 1e6, true, "of a layer's inputs that are looked at, at most"};
+
+constexpr StepParameter kGptqParameters[] = {
+    {"damping", 0.01, 0, 100, false, "share of the mean diagonal of X^T X that is added to it"},
+    {"act_order", 1, 0, 1, true, "1: weights of the largest inputs first"},
+    {"sweeps", 20, 0, 1000, true, "of coordinate descent behind it, at most"},
+    {"correct_inputs", 0, 0, 1, false, "share of what the layers before got wrong that weights make up for"},
+    kSamples,
+    kRows,
+};
+constexpr StepParameter kEmpiricalParameters[] = {kSamples, kRows};
 
 constexpr std::array kSteps = {
     StepRule{.name = "cross_layer_equalization",
@@ -32,6 +46,19 @@ constexpr std::array kSteps = {
              .parameters = kSmoothQuantParameters,
              .what = "moves the spread of activations' channels into the weights of matrix products",
              .before = &smooth_quant_step},
+    StepRule{.name = "gptq",
+             .phase = Phase::rounding,
+             .needs_samples = true,
+             .parameters = kGptqParameters,
+             .what = "rounds weights so that their errors make up for each other on the layer's inputs",
+             .after = &gptq_step},
+    StepRule{
+        .name = "empirical_bias_correction",
+        .phase = Phase::correction,
+        .needs_samples = true,
+        .parameters = kEmpiricalParameters,
+        .what = "takes what quantization makes on average, measured layer by layer on the quantized network, off the biases",
+        .after = &empirical_bias_correction_step},
     StepRule{.name = "bias_correction",
              .phase = Phase::correction,
              .needs_samples = false,

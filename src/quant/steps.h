@@ -1,6 +1,7 @@
 // The table of steps: what recipes may name, with which parameters, and the functions behind the names.
 #pragma once
 
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -43,6 +44,7 @@ struct Rounding {
   const Statistics& statistics;
   Graph graph;  // the same nodes, with weights that a step rounded (on the grid of `qparams`) and corrected biases
   QParamsMap qparams;
+  std::set<std::string> corrected = {};  // outputs of nodes whose biases take in what their weights and inputs do on average
 };
 
 using BeforeStep = Graph (*)(Graph graph, const Step& step, const StepContext& context);
