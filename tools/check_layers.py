@@ -46,6 +46,7 @@ PUBLIC = {
     "bias_correction": "quant",
     "channel_scaling": "quant",
     "smooth_quant": "quant",
+    "split_outliers": "quant",
     "session": "engine",
     "data": "data",
     "statistics": "calib",
@@ -55,8 +56,10 @@ PUBLIC = {
     "ranges": "quant",
     "quantize_tensor": "ir",
     "report": "analyze",
+    "metric": "analyze",
     "inspect": "analyze",
     "quantize": "pipeline",
+    "budget": "pipeline",
     "zeropoint": "report",
 }
 

@@ -510,6 +510,17 @@ ChannelScaling::All ChannelScaling::all() const {
   return result;
 }
 
+Tensor broadcast_along(const Tensor& tensor, const ScaledConstant& constant) {
+  if (constant.widened.empty()) return tensor;
+  Tensor result(DType::f32, constant.widened);
+  const auto src = tensor.values<float>();
+  const auto dst = result.mutable_values<float>();
+  // Only ones were put in front and along one axis, so an element's source is found by leaving that axis out.
+  for (std::size_t i = 0; i < dst.size(); ++i)
+    dst[i] = src[i / (constant.inner * constant.outer) * constant.inner + i % constant.inner];
+  return result;
+}
+
 void scale_channels(Graph& graph, const std::vector<ScalingGroup>& groups, const std::vector<std::vector<double>>& scales) {
   std::map<std::pair<std::size_t, std::size_t>, std::vector<std::pair<const ScaledConstant*, const std::vector<double>*>>> all;
   for (std::size_t g = 0; g < groups.size(); ++g) {
@@ -521,19 +532,11 @@ void scale_channels(Graph& graph, const std::vector<ScalingGroup>& groups, const
   const Uses uses = find_uses(graph);
   for (const auto& [place, factors] : all) {
     std::string& name = graph.nodes[place.first].inputs[place.second];
-    const Tensor& old = *graph.constant(name);
-    const auto src = old.values<float>();
-    Dims dims = old.dims();
-    for (const auto& [constant, s] : factors)
-      if (!constant->widened.empty()) dims = constant->widened;
-    Tensor scaled(DType::f32, dims);
+    Tensor scaled = *graph.constant(name);
+    for (const auto& [constant, s] : factors) scaled = broadcast_along(scaled, *constant);
     const auto dst = scaled.mutable_values<float>();
-    // Only ones were put in front and along one axis, so an element's source is found by leaving that axis out.
-    std::size_t inner = 1, outer = 1;
-    for (const auto& [constant, s] : factors)
-      if (!constant->widened.empty()) inner = constant->inner, outer = constant->outer;
     for (std::size_t i = 0; i < dst.size(); ++i) {
-      auto value = static_cast<double>(src[outer == 1 ? i : i / (inner * outer) * inner + i % inner]);
+      auto value = static_cast<double>(dst[i]);
       for (const auto& [constant, s] : factors)
         value = constant->multiply ? value * (*s)[constant->channel(i)] : value / (*s)[constant->channel(i)];
       dst[i] = static_cast<float>(value);

@@ -72,6 +72,9 @@ class ChannelScaling {
 bool is_weighted(const Graph& graph, const Node& node);
 std::size_t sum_axis(const Graph& graph, const Node& node);
 
+// The constant with one number a channel, where it stood for all of them.
+Tensor broadcast_along(const Tensor& tensor, const ScaledConstant& constant);
+
 // Applies factors: scales[g] of groups[g]. Each constant is computed in double and rounded once. A constant that other nodes
 // read, too, is copied.
 void scale_channels(Graph& graph, const std::vector<ScalingGroup>& groups, const std::vector<std::vector<double>>& scales);

@@ -37,4 +37,36 @@ std::vector<float> channel_ranges(const ValueStatistics& seen, std::size_t chann
   return ranges;
 }
 
+std::map<std::string, std::size_t> observed_values(const Graph& graph, const Uses& uses, const ScalingGroup& group) {
+  std::map<std::string, std::size_t> values;
+  for (const ScalingGroup::Value& value : group.values) {
+    const auto readers = uses.consumers.find(value.name);
+    if (readers == uses.consumers.end()) continue;
+    const bool passed_on = std::all_of(readers->second.begin(), readers->second.end(), [&](std::size_t reader) {
+      const Node& node = graph.nodes[reader];
+      return node.is("Relu") || node.is("Clip") || node.is("LeakyRelu") || node.is("PRelu");
+    });
+    if (!passed_on) values.emplace(value.name, value.axis);
+  }
+  return values;
+}
+
+std::vector<double> group_ranges(const Statistics& statistics, const std::map<std::string, std::size_t>& values,
+                                 std::size_t channels) {
+  std::vector<double> ranges(channels, 0.0);
+  for (const auto& [value, axis] : values) {
+    const std::vector<float> seen = channel_ranges(*statistics.find(value), channels);
+    for (std::size_t c = 0; c < channels; ++c) ranges[c] = std::max(ranges[c], static_cast<double>(seen[c]));
+  }
+  return ranges;
+}
+
+double mean_levels(const std::vector<double>& ranges) {
+  constexpr double kLevels = 255;  // of 8 bits
+  const double most = *std::max_element(ranges.begin(), ranges.end());
+  double sum = 0;
+  for (const double range : ranges) sum += most > 0 ? kLevels * range / most : 0;
+  return sum / static_cast<double>(ranges.size());
+}
+
 }  // namespace zeropoint::quant

@@ -14,34 +14,6 @@
 #include "zeropoint/error.h"
 
 namespace zeropoint {
-namespace {
-
-constexpr double kLevels = 255;  // of 8 bits
-
-// Values of a group that other nodes than activations read: at these a quantizer may stand.
-std::map<std::string, std::size_t> observed(const Graph& graph, const Uses& uses, const quant::ScalingGroup& group) {
-  std::map<std::string, std::size_t> values;
-  for (const quant::ScalingGroup::Value& value : group.values) {
-    const auto readers = uses.consumers.find(value.name);
-    if (readers == uses.consumers.end()) continue;
-    const bool passed_on = std::all_of(readers->second.begin(), readers->second.end(), [&](std::size_t reader) {
-      const Node& node = graph.nodes[reader];
-      return node.is("Relu") || node.is("Clip") || node.is("LeakyRelu") || node.is("PRelu");
-    });
-    if (!passed_on) values.emplace(value.name, value.axis);
-  }
-  return values;
-}
-
-double levels(const std::vector<double>& ranges) {
-  const double most = *std::max_element(ranges.begin(), ranges.end());
-  double sum = 0;
-  for (const double range : ranges) sum += most > 0 ? kLevels * range / most : 0;
-  return sum / static_cast<double>(ranges.size());
-}
-
-}  // namespace
-
 Graph equalize_activations(Graph fused, const Samples& samples, double strength, const ClipMargin& clips, StepLog* log) {
   if (!(strength >= 0 && strength <= 1)) throw Error(ErrorCode::kBadArgument, "strength", "must be 0 ... 1");
   std::vector<quant::ScalingGroup> groups = quant::ChannelScaling(fused).all().groups;
@@ -54,7 +26,7 @@ Graph equalize_activations(Graph fused, const Samples& samples, double strength,
   std::map<std::string, std::size_t> axes;
   std::vector<std::map<std::string, std::size_t>> of_group;
   for (const quant::ScalingGroup& group : groups) {
-    of_group.push_back(observed(fused, uses, group));
+    of_group.push_back(quant::observed_values(fused, uses, group));
     axes.insert(of_group.back().begin(), of_group.back().end());
   }
   if (axes.empty()) return fused;
@@ -65,11 +37,7 @@ Graph equalize_activations(Graph fused, const Samples& samples, double strength,
   std::size_t touched = 0;
   for (std::size_t g = 0; g < groups.size(); ++g) {
     const std::size_t channels = groups[g].channels;
-    std::vector<double> ranges(channels, 0.0);
-    for (const auto& [value, axis] : of_group[g]) {
-      const std::vector<float> seen = quant::channel_ranges(*statistics.find(value), channels);
-      for (std::size_t c = 0; c < channels; ++c) ranges[c] = std::max(ranges[c], static_cast<double>(seen[c]));
-    }
+    std::vector<double> ranges = quant::group_ranges(statistics, of_group[g], channels);
     const double most = *std::max_element(ranges.begin(), ranges.end());
     std::vector<double>& factor = factors.emplace_back(channels, 1.0);
     if (most == 0) continue;
@@ -77,9 +45,9 @@ Graph equalize_activations(Graph fused, const Samples& samples, double strength,
       if (ranges[c] > 0) factor[c] = quant::within(std::pow(ranges[c] / most, strength), bounds[g][c]);
     if (std::all_of(factor.begin(), factor.end(), [](double s) { return s == 1; })) continue;
     ++touched;
-    before += levels(ranges);
+    before += quant::mean_levels(ranges);
     for (std::size_t c = 0; c < channels; ++c) ranges[c] /= factor[c];
-    after += levels(ranges);
+    after += quant::mean_levels(ranges);
   }
   if (log && touched > 0)
     log->gains.push_back({"equalize_activations", fmt::format("channels of {} activations, on average", touched),

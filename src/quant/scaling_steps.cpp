@@ -5,6 +5,7 @@
 
 #include "zeropoint/channel_scaling.h"
 #include "zeropoint/smooth_quant.h"
+#include "zeropoint/split_outliers.h"
 
 namespace zeropoint::quant {
 namespace {
@@ -31,6 +32,15 @@ Graph smooth_quant_step(Graph graph, const Step& step, const StepContext& contex
   options.recipe = &context.recipe;
   options.run = context.options;
   return smooth_quant(std::move(graph), *context.samples, options, &context.log);
+}
+
+Graph split_outliers_step(Graph graph, const Step& step, const StepContext& context) {
+  return split_outliers(std::move(graph), *context.samples,
+                        {.weights = parameter(step, "weights") != 0,
+                         .ratio = parameter(step, "ratio"),
+                         .threshold = parameter(step, "threshold"),
+                         .run = context.options},
+                        &context.log);
 }
 
 }  // namespace zeropoint::quant
