@@ -79,5 +79,6 @@ void add_run(CLI::App& program, int* exit_code);
 void add_compare(CLI::App& program, int* exit_code);
 void add_evaluate(CLI::App& program, int* exit_code);
 void add_bench(CLI::App& program, int* exit_code);
+void add_report(CLI::App& program, int* exit_code);
 
 }  // namespace zeropoint::cli

@@ -1,8 +1,8 @@
 // zeropoint compare: what quantization cost. zeropoint evaluate: accuracy on labelled samples.
 #include <fmt/format.h>
 
-#include "base/file.h"
 #include "command.h"
+#include "write_report.h"
 #include "zeropoint/report.h"
 
 namespace zeropoint::cli {
@@ -26,6 +26,7 @@ CompareOptions compare_options(const Flags& flags, Progress& progress) {
 }
 
 void run_compare(const Flags& flags) {
+  check_report_name(flags.report);
   const Graph model = load(flags.model), quantized = load(flags.quantized);
   const ChosenSamples samples = open(flags.data, flags.common, model);
   Report report;
@@ -33,7 +34,7 @@ void run_compare(const Flags& flags) {
     Progress progress("comparing", flags.common.quiet);
     report = compare(model, quantized, samples.get(), compare_options(flags, progress));
   }
-  if (!flags.report.empty()) write_file(flags.report, to_json(report));
+  write_report(flags.report, report);
   flags.common.json ? print(nlohmann::ordered_json::parse(to_json(report))) : print(to_text(report));
 }
 
@@ -63,7 +64,7 @@ void add_compare(CLI::App& program, int*) {
   verb->add_option("float", flags->model, "float ONNX file")->required();
   verb->add_option("quantized", flags->quantized, "quantized ONNX file")->required();
   verb->add_flag("--values", flags->values, "the values on the way, too");
-  verb->add_option("--report", flags->report, "write the report as JSON");
+  verb->add_option("--report", flags->report, "write the report: a page (.html) or data (.json)");
   flags->data.add_to(*verb, true);
   flags->common.add_to(*verb);
   verb->callback([flags] { run_compare(*flags); });

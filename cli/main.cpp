@@ -8,6 +8,7 @@
 
 #include "base/nearest.h"
 #include "command.h"
+#include "write_report.h"
 #include "zeropoint/error.h"
 
 namespace {
@@ -45,7 +46,9 @@ int main(int argc, char** argv) {
       "Exit codes: 0 good, 1 accuracy was missed, 2 bad input or usage, 130 interrupted.\n"
       "zeropoint VERB --help tells a verb's flags.");
   int exit_code = kGood;
-  for (const AddVerb add : {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_evaluate, add_bench})
+  remember_command(argc, argv);
+  for (const AddVerb add :
+       {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_evaluate, add_bench, add_report})
     add(program, &exit_code);
   try {
     program.parse(argc, argv);

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "budget.h"
 #include "command.h"
+#include "write_report.h"
 
 namespace zeropoint::cli {
 namespace {
@@ -108,6 +109,7 @@ double megabytes(const std::string& model) {
 }
 
 int run(const Flags& flags) {
+  check_report_name(flags.report);
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
   if (no_samples && recipe.needs_samples())
@@ -168,7 +170,7 @@ int run(const Flags& flags) {
   for (const std::string& note : result.report.notes)
     if (note.starts_with("warning: ")) std::fputs((note + "\n").c_str(), stderr);
   if (!flags.save_recipe.empty()) write_file(flags.save_recipe, result.model.metadata.at(kRecipeKey));
-  if (!flags.report.empty()) write_file(flags.report, to_json(result.report));
+  write_report(flags.report, result.report);
   if (flags.common.json) {
     print(nlohmann::ordered_json::parse(to_json(result.report)));
   } else {
@@ -200,7 +202,7 @@ void add_quantize(CLI::App& program, int* exit_code) {
                  "target zeropoint: quantize what the table of costs finds slower in integers, too");
   verb->add_option("--save-recipe", flags->save_recipe, "write the recipe that made the file: --recipe makes the same again");
   verb->add_option("--statistics", flags->statistics, "use what calibrate wrote, in place of --data");
-  verb->add_option("--report", flags->report, "write the report as JSON");
+  verb->add_option("--report", flags->report, "write the report: a page (.html) or data (.json)");
   verb->add_flag("--allow-non-finite", flags->allow_non_finite, "count NaN and infinity in values in place of stopping");
   verb->add_flag("--external-data", flags->external_data,
                  "write the weights to a file of their own, OUT.onnx.data; done unasked where OUT.onnx would pass 2 GB");

@@ -174,6 +174,8 @@ void bind_report(nb::module_& m) {
       .def_ro("quantized_accuracy", &Report::quantized_accuracy)
       .def("to_json", [](const Report& self) { return to_json(self); })
       .def(
+          "to_html", [](const Report& self) { return to_html(self); }, "One page that opens offline, with the JSON in it.")
+      .def(
           "to_dict", [](const Report& self) { return nb::module_::import_("json").attr("loads")(to_json(self)); },
           nb::sig("def to_dict(self) -> dict[str, typing.Any]"))
       .def("__str__", [](const Report& self) { return to_text(self); })

@@ -135,6 +135,10 @@ struct Report {
 };
 std::string to_text(const Report& report);
 std::string to_json(const Report& report);
+// One HTML page that needs nothing beside it, with the JSON in it (docs/report.md).
+std::string to_html(const Report& report);
+// The same of what to_json() gave. Throws Error kBadFile for text that is no such report.
+std::string to_html(const std::string& json, const std::string& where);
 
 struct CompareOptions {
   int threads = 0;                                           // 0: the physical cores that this process may use
