@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what zeropoint needs on Debian 12. Safe to run again: a step that has nothing to do takes no time.
 #
-#   tools/setup.sh [build] [python] [competitors] [models] [bench] [large] [cross]      the first four without an argument
+#   tools/setup.sh [build] [python] [competitors] [models] [browser] [bench] [large] [cross]     the first five without an argument
 #
 #   build        compilers and libraries (apt)
 #   python       a private Python environment in build/venv
 #   competitors  the runtimes zeropoint is tested against and timed beside
 #   models       real networks in build/models, photographs, labelled pictures, text and speech in build/data
+#   browser      Chromium, in which the tests open reports (apt, 100 MB); left out where there is no root
 #   bench        BERT-base and a wide linear layer with random weights, 925 MB, for bench/workloads.py; only when asked for
 #   large        SmolLM2, 657 MB; only when asked for
 #   cross        compiler, emulator and libraries of aarch64 (apt, 400 MB); only when asked for
@@ -23,6 +24,7 @@ readonly APT_PACKAGES=(
   libzip-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libxxhash-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
+readonly BROWSER_PACKAGES=(chromium chromium-driver fonts-dejavu-core)
 readonly CROSS_PACKAGES=(g++-aarch64-linux-gnu qemu-user)
 readonly CROSS_LIBRARIES=(
   libprotobuf-dev libfmt-dev libzip-dev libjpeg62-turbo-dev libpng-dev libgtest-dev libgmock-dev libbenchmark-dev
@@ -128,6 +130,14 @@ step_models() {
   "$VENV/bin/python" tools/make_models.py
 }
 
+step_browser() {
+  if [[ $EUID -ne 0 ]] && ! command -v sudo >/dev/null && ! command -v chromedriver >/dev/null; then
+    say "no Chromium and no root to install it: the tests of reports' pages will be skipped"
+    return 0
+  fi
+  apt_install "${BROWSER_PACKAGES[@]}"
+}
+
 step_bench() {
   step_competitors
   step_models
@@ -148,11 +158,11 @@ step_large() {
 
 main() {
   local steps=("$@") step
-  [[ ${#steps[@]} -gt 0 ]] || steps=(build python competitors models)
+  [[ ${#steps[@]} -gt 0 ]] || steps=(build python competitors models browser)
   for step in "${steps[@]}"; do
     case $step in
-      build | python | competitors | models | bench | large | cross) ;;
-      *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
+      build | python | competitors | models | browser | bench | large | cross) ;;
+      *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
     esac
   done
   mkdir -p "$STAMPS"

@@ -400,45 +400,43 @@ if (list('steps').length) section('steps', 'Steps', 'What each step of the recip
   ], {caption: 'Steps'}));
 function gain(row, value) { return has(value) ? `${rounded(value)}${row.unit ? ` ${row.unit}` : ''}` : NONE; }
 
-// ---- Pareto
+// ---- budget and Pareto set
 
-const tried = list('pareto').filter(point => has(point.metric));
+const budget = report.budget, tried = (budget && budget.tried || []).filter(point => has(point.value));
 if (tried.length) {
   const timed = tried.some(point => has(point.seconds)), cost = point => timed ? point.seconds : point.bytes;
   const points = tried.filter(point => has(cost(point)));
-  const least = sorted(points, cost, false);
-  let best = -Infinity;
-  const front = least.filter(point => point.metric > best && ((best = point.metric), true));
+  const front = sorted(points.filter(point => point.pareto), cost, false);
   const height = 320, left = 56, right = 24, top = 14, bottom = 44;
-  const costs = points.map(cost), metrics = points.map(point => point.metric);
+  const costs = points.map(cost), metrics = [...points.map(point => point.value), ...has(budget.limit) ? [budget.limit] : []];
   const pad = (low, high) => { const by = (high - low || Math.abs(high) || 1) * .08; return [low - by, high + by]; };
   const [x0, x1] = pad(Math.min(...costs), Math.max(...costs)), [y0, y1] = pad(Math.min(...metrics), Math.max(...metrics));
-  section('pareto', 'Accuracy against cost', 'What was tried. Green: nothing else is both cheaper and better.', figure(width => {
-    const x = value => left + (width - left - right) * (value - x0) / (x1 - x0), y = value => top + (height - top - bottom) * (y1 - value) / (y1 - y0);
-    return svg('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${points.length} models, ${front.length} on the Pareto front`},
-      ticks(y0, y1, 5).map(value => [svg('line', {class: 'grid', x1: left, x2: width - right, y1: y(value), y2: y(value)}),
-        svg('text', {x: left - 6, y: y(value) + 4, 'text-anchor': 'end'}, rounded(value))]),
-      ticks(x0, x1, width / 120).map(value => svg('text', {x: x(value), y: height - bottom + 16, 'text-anchor': 'middle'}, timed ? time(value) : bytes(value))),
-      svg('line', {class: 'axis', x1: left, x2: width - right, y1: height - bottom, y2: height - bottom}),
-      svg('text', {x: (left + width - right) / 2, y: height - 6, 'text-anchor': 'middle'}, timed ? 'time of one run' : 'size of the weights'),
-      svg('path', {class: 'path', style: 'stroke:var(--range-line)', d: front.map((point, i) => `${i ? 'L' : 'M'}${x(cost(point))} ${y(point.metric)}`).join('')}),
-      points.map(point => svg('circle', {class: `dot${front.includes(point) ? ' front' : ''}${point.chosen ? ' chosen' : ''}`, cx: x(cost(point)), cy: y(point.metric), r: 6},
-        svg('title', {}, `${point.label}: ${rounded(point.metric)}`))),
-      front.map((point, i) => { const behind = x(cost(point)) > width * .6, before = front[i - 1];
-        if (before && x(cost(point)) - x(cost(before)) < 90 && Math.abs(y(point.metric) - y(before.metric)) < 14) return null;  // no room
-        return svg('text', {class: 'label', x: x(cost(point)) + (behind ? -9 : 9), y: y(point.metric) - 8,
-        'text-anchor': behind ? 'end' : 'start'}, point.label); }));
-  }),
+  section('pareto', 'Accuracy against cost', `Models tried to keep within the budget: ${budget.metric} at ${budget.larger_is_better === false ? 'most' : 'least'} ${rounded(budget.limit)}, ${rounded(budget.float_value)} in float.`,
+    !budget.met && el('p', {}, el('span', {class: 'badge bad'}, 'Not met'), ' Nothing tried keeps within the budget; the best stands in the file.'),
+    legend([['range-line', 'nothing is better in all of value, size and time'], ['bar', 'others'], ['clip', 'limit']]),
+    figure(width => {
+      const x = value => left + (width - left - right) * (value - x0) / (x1 - x0), y = value => top + (height - top - bottom) * (y1 - value) / (y1 - y0);
+      return svg('svg', {viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': `${points.length} models, ${front.length} on the Pareto front`},
+        ticks(y0, y1, 5).map(value => [svg('line', {class: 'grid', x1: left, x2: width - right, y1: y(value), y2: y(value)}),
+          svg('text', {x: left - 6, y: y(value) + 4, 'text-anchor': 'end'}, rounded(value))]),
+        ticks(x0, x1, width / 120).map(value => svg('text', {x: x(value), y: height - bottom + 16, 'text-anchor': 'middle'}, timed ? time(value) : bytes(value))),
+        svg('line', {class: 'axis', x1: left, x2: width - right, y1: height - bottom, y2: height - bottom}),
+        svg('text', {x: (left + width - right) / 2, y: height - 6, 'text-anchor': 'middle'}, timed ? 'time of one run' : 'size of the weights'),
+        has(budget.limit) && svg('line', {class: 'limit', x1: left, x2: width - right, y1: y(budget.limit), y2: y(budget.limit)}),
+        points.map(point => svg('circle', {class: `dot${point.pareto ? ' front' : ''}${point.chosen ? ' chosen' : ''}`, cx: x(cost(point)), cy: y(point.value), r: point.chosen ? 8 : 6},
+          svg('title', {}, `${point.label}: ${rounded(point.value)}`))),
+        front.map((point, i) => {
+          const behind = x(cost(point)) > width * .6, before = front[i - 1];
+          if (before && x(cost(point)) - x(cost(before)) < 90 && Math.abs(y(point.value) - y(before.value)) < 14) return null;  // no room
+          return svg('text', {class: 'label', x: x(cost(point)) + (behind ? -11 : 11), y: y(point.value) - 8, 'text-anchor': behind ? 'end' : 'start'}, point.label);
+        }));
+    }),
     table(tried, [
-      {title: 'Model', value: row => row.label},
-      {title: 'Metric', number: true, value: row => row.metric, show: row => rounded(row.metric)},
-      {title: 'Size', number: true, if: row => has(row.bytes), value: row => row.bytes, show: row => bytes(row.bytes)},
-      {title: 'Saturated', number: true, explain: 'Share at the ends of the range, though beyond them in float',
-        if: row => row.error && row.error.saturated, value: row => row.error && row.error.saturated,
-        show: row => row.error && has(row.error.saturated) ? small(row.error.saturated) : NONE},
-      {title: 'Dead', number: true, explain: 'Share that became 0 and was not', if: row => row.error && row.error.dead,
-        value: row => row.error && row.error.dead, show: row => row.error && has(row.error.dead) ? small(row.error.dead) : NONE},
-      {title: 'Time', number: true, if: row => has(row.seconds), value: row => row.seconds, show: row => time(row.seconds)},
+      {title: 'Model', value: row => row.label, show: row => row.chosen ? [row.label, ' ', el('span', {class: 'badge good'}, 'chosen')] : row.label},
+      {title: budget.metric, number: true, worstIsLeast: budget.larger_is_better === false, value: row => row.value, show: row => rounded(row.value)},
+      {title: 'Size', number: true, worstIsLeast: true, if: row => has(row.bytes), value: row => row.bytes, show: row => bytes(row.bytes)},
+      {title: 'Time', number: true, worstIsLeast: true, if: row => has(row.seconds), value: row => row.seconds, show: row => time(row.seconds)},
+      {title: 'Budget', value: row => row.within ? 'within' : 'misses'},
     ], {caption: 'Models tried', tall: true}));
 }
 

@@ -101,7 +101,9 @@ def chromium() -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         started = subprocess.Popen([driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            port = next(line.rsplit("port ", 1)[1].strip(" .\n") for line in started.stdout if "successfully on port " in line)
+            port = next(
+                line.rsplit("port ", 1)[1].strip(" .\n") for line in started.stdout if "successfully on port " in line
+            )
             address = f"http://127.0.0.1:{port}"
             capabilities = {
                 "browserName": "chrome",
