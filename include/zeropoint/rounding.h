@@ -57,4 +57,23 @@ struct GptqOptions {
 // Throws Error kBadShape when the sizes don't fit.
 std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options = {});
 
+struct AdaRoundOptions {
+  int iterations = 500;
+  std::int64_t batch = 128;                      // rows of an iteration
+  double learning_rate = 0.05;                   // of Adam
+  double regularization = 5;                     // beside the output's error, which counts 1 where nothing is learnt
+  double beta_start = 20, beta_end = 2;          // of the regularizer: whole numbers between are gone through
+  double warm_up = 0.2;                          // share of the iterations without regularizer
+  std::uint64_t seed = 0;                        // of the order of rows
+  int threads = 1;                               // any number gives the same integers
+};
+// Learns for each weight whether it is rounded down or up: w_q = scale * (floor(w / scale) + h(v) + zero point), where
+//   h(v) = clip(sigmoid(v) (zeta - gamma) + gamma, 0, 1), zeta = 1.1, gamma = -0.1,
+// and v minimizes the mean over rows of (clip(offset + x w_q) - clip(offset + target))^2 and, with beta annealed from large to
+// small, regularization / depth * sum of 1 - |2 h - 1|^beta, by Adam. An output's error counts relative to that of rounding to
+// nearest, and where it ends up larger the nearest stay.
+// Source: M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (2020), equations 21 to 25.
+// Throws Error kBadShape when the sizes don't fit.
+std::vector<std::int32_t> adaround(const WeightGrid& grid, const LayerRows& rows, const AdaRoundOptions& options = {});
+
 }  // namespace zeropoint

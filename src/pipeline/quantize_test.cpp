@@ -92,10 +92,11 @@ TEST_P(RoundingStepTest, GainsTheSameWithAnyThreadsAndReplays) {
   const Graph model = fashion(GetParam());
   const Noise samples({1, 1, 28, 28}, 24), others({1, 1, 28, 28}, 40);
   const Recipe plain = recipes::static_w8a8();
-  for (const char* name : {"gptq", "empirical_bias_correction"}) {
+  for (const char* name : {"gptq", "adaround", "empirical_bias_correction"}) {
     SCOPED_TRACE(name);
     Recipe recipe = plain;
     recipe.add_step({.name = name, .parameters = {{"rows", 512}}});
+    if (name == std::string_view("adaround")) recipe.steps.back().parameters.emplace_back("iterations", 100);
     const Quantized one = quantize(model, samples, recipe, {.threads = 1});
     const auto gain =
         std::find_if(one.report.steps.begin(), one.report.steps.end(), [&](const StepGain& each) { return each.step == name; });

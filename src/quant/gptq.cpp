@@ -6,6 +6,7 @@
 
 #include "base/thread_pool.h"
 #include "numerics/quantize.h"
+#include "quant/check_rows.h"
 #include "quant/matrix.h"
 #include "zeropoint/error.h"
 #include "zeropoint/rounding.h"
@@ -19,16 +20,6 @@ constexpr std::int64_t kTogether = 16;   // outputs that share one walk over U
 constexpr double kLeastDamping = 1e-10;  // of the mean diagonal: keeps the factorization from dividing by zero
 
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
-
-void check(const WeightGrid& grid, const LayerRows& rows) {
-  const std::size_t weights = at(grid.outputs * grid.depth);
-  const bool fits = grid.weight.size() == weights && grid.scale.size() == weights && grid.zero_point.size() == weights &&
-                    rows.depth == grid.depth && rows.outputs == grid.outputs && rows.groups > 0 &&
-                    rows.outputs % rows.groups == 0 && rows.x.size() == at(rows.rows * rows.groups * rows.depth) &&
-                    rows.target.size() == at(rows.rows * rows.outputs) &&
-                    (rows.offset.empty() || rows.offset.size() == at(rows.outputs));
-  if (!fits) throw Error(ErrorCode::kBadShape, "rounding", "weights, grid, inputs and targets don't fit each other");
-}
 
 // The outputs of one group of a layer: they see the same inputs. `first`: of the outputs; `order`: of the weights.
 class Group {
@@ -248,7 +239,7 @@ std::vector<std::int32_t> round_to_nearest(const WeightGrid& grid) {
 
 std::vector<double> output_errors(const WeightGrid& grid, const std::vector<std::int32_t>& q, const LayerRows& rows,
                                   bool clipped, int threads) {
-  check(grid, rows);
+  quant::check_rows(grid, rows);
   constexpr std::int64_t kBlock = 1024;
   ThreadPool pool(std::max(1, threads));
   std::vector<float> weights(q.size()), y(at(std::min(kBlock, rows.rows) * (rows.outputs / rows.groups)));
@@ -278,7 +269,7 @@ std::vector<double> output_errors(const WeightGrid& grid, const std::vector<std:
 }
 
 std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options) {
-  check(grid, rows);
+  quant::check_rows(grid, rows);
   std::vector<std::int32_t> q(grid.weight.size());
   // Many small groups: each on one thread. Few large ones: each on all.
   const int threads = std::max(1, options.threads);

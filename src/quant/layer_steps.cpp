@@ -348,6 +348,21 @@ void gptq_step(Rounding& rounding, const Step& step, const StepContext& context)
   });
 }
 
+void adaround_step(Rounding& rounding, const Step& step, const StepContext& context) {
+  LayerByLayer layers(rounding, step, context);
+  const AdaRoundOptions options{.iterations = static_cast<int>(parameter(step, "iterations")),
+                                .batch = static_cast<std::int64_t>(parameter(step, "batch")),
+                                .learning_rate = parameter(step, "learning_rate"),
+                                .regularization = parameter(step, "regularization"),
+                                .beta_start = parameter(step, "beta_start"),
+                                .beta_end = parameter(step, "beta_end"),
+                                .warm_up = parameter(step, "warm_up"),
+                                .threads = layers.threads()};
+  layers.run([&](const WeightGrid& grid, const LayerRows& rows, const std::vector<std::int32_t>&) {
+    return adaround(grid, rows, options);
+  });
+}
+
 void empirical_bias_correction_step(Rounding& rounding, const Step& step, const StepContext& context) {
   LayerByLayer(rounding, step, context).run({});
 }

@@ -25,6 +25,17 @@ constexpr StepParameter kGptqParameters[] = {
     kSamples,
     kRows,
 };
+constexpr StepParameter kAdaRoundParameters[] = {
+    {"iterations", 500, 1, 1e6, true, "of Adam, a layer"},
+    {"batch", 128, 1, 1e6, true, "rows of an iteration"},
+    {"learning_rate", 0.05, 1e-6, 10, false, "of Adam"},
+    {"regularization", 5, 0, 1e6, false, "of weights between two integers, beside the output's relative error"},
+    {"beta_start", 20, 1, 100, false, "of the regularizer"},
+    {"beta_end", 2, 1, 100, false, "of the regularizer"},
+    {"warm_up", 0.2, 0, 1, false, "share of the iterations without regularizer"},
+    kSamples,
+    kRows,
+};
 constexpr StepParameter kEmpiricalParameters[] = {kSamples, kRows};
 
 constexpr std::array kSteps = {
@@ -58,6 +69,12 @@ constexpr std::array kSteps = {
              .parameters = kGptqParameters,
              .what = "rounds weights so that their errors make up for each other on the layer's inputs",
              .after = &gptq_step},
+    StepRule{.name = "adaround",
+             .phase = Phase::rounding,
+             .needs_samples = true,
+             .parameters = kAdaRoundParameters,
+             .what = "learns for each weight whether it is rounded up or down",
+             .after = &adaround_step},
     StepRule{
         .name = "empirical_bias_correction",
         .phase = Phase::correction,
