@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from runtimes import available, inputs
 
@@ -45,8 +46,8 @@ def by_zeropoint_dynamic(model: Path, samples: Samples, out: Path) -> None:
     zeropoint.quantize(model, recipe=zeropoint.recipes.dynamic_w8a8(), target="zeropoint").model.save(out)
 
 
-def by_onnxruntime(model: Path, samples: Samples, out: Path) -> None:
-    """Q/DQ, u8 activations, s8 weights per channel, min-max, on the model as its own preprocessing leaves it."""
+def by_onnxruntime(model: Path, samples: Samples, out: Path, ranges: str = "MinMax") -> None:
+    """Q/DQ, u8 activations, s8 weights per channel, on the model as its own preprocessing leaves it."""
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -76,7 +77,7 @@ def by_onnxruntime(model: Path, samples: Samples, out: Path) -> None:
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax,
+            calibrate_method=quantization.CalibrationMethod[ranges],
         )
 
 
@@ -88,16 +89,24 @@ def by_onnxruntime_dynamic(model: Path, samples: Samples, out: Path) -> None:
     quantization.quantize_dynamic(model, out, weight_type=quantization.QuantType.QInt8)
 
 
-def by_nncf(model: Path, samples: Samples, out: Path, transformer: bool = False) -> None:
-    """NNCF's post-training quantization as it comes, saved as OpenVINO's own format."""
+def by_nncf(model: Path, samples: Samples, out: Path, transformer: bool = False, accurate: bool = False) -> None:
+    """NNCF's post-training quantization as it comes, saved as OpenVINO's own format, or as ONNX where `out` ends so.
+    accurate: with the bias correction that runs the network again after each layer."""
     import nncf
     import openvino
 
     nncf.set_log_level(logging.ERROR)
     kind = nncf.ModelType.TRANSFORMER if transformer else None
     dataset = nncf.Dataset([dict(sample) for sample in samples])
-    quantized = nncf.quantize(openvino.convert_model(model), dataset, model_type=kind, subset_size=len(samples))
-    openvino.save_model(quantized, out, compress_to_fp16=False)
+    is_onnx = out.suffix == ".onnx"
+    source = onnx.load(model) if is_onnx else openvino.convert_model(model)
+    quantized = nncf.quantize(
+        source, dataset, model_type=kind, subset_size=len(samples), fast_bias_correction=not accurate
+    )
+    if is_onnx:
+        onnx.save(quantized, out)
+    else:
+        openvino.save_model(quantized, out, compress_to_fp16=False)
 
 
 QUANTIZERS = {
@@ -106,8 +115,14 @@ QUANTIZERS = {
     "zeropoint_dynamic": (by_zeropoint_dynamic, ".onnx"),
     "onnxruntime": (by_onnxruntime, ".onnx"),
     "onnxruntime_dynamic": (by_onnxruntime_dynamic, ".onnx"),
+    "onnxruntime_percentile": (functools.partial(by_onnxruntime, ranges="Percentile"), ".onnx"),
+    "onnxruntime_entropy": (functools.partial(by_onnxruntime, ranges="Entropy"), ".onnx"),
     "nncf": (by_nncf, ".xml"),
     "nncf_transformer": (functools.partial(by_nncf, transformer=True), ".xml"),
+    "nncf_accurate": (functools.partial(by_nncf, accurate=True), ".xml"),
+    "nncf_onnx": (by_nncf, ".onnx"),
+    "nncf_transformer_onnx": (functools.partial(by_nncf, transformer=True), ".onnx"),
+    "nncf_transformer_accurate": (functools.partial(by_nncf, transformer=True, accurate=True), ".xml"),
 }
 BY_DEFAULT = ("zeropoint", "onnxruntime", "nncf")
 
