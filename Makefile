@@ -47,7 +47,7 @@ demo:  ## quantize a real network on real photographs, run it, compare it with f
 
 bench: setup build  ## remake the published figures (takes about an hour)
 	$(PYTHON) bench/fashion_mnist.py
-	$(PYTHON) bench/accuracy.py
+	$(PYTHON) bench/accuracy.py --again zeropoint --write
 	$(PYTHON) bench/quantizers.py build/models/efficientnet_lite0_bn.onnx --data build/data/photos.npz --out build/bench
 	$(PYTHON) bench/peers.py build/models/efficientnet_lite0_bn.onnx build/bench/efficientnet_lite0_bn.*.onnx \
 	  build/bench/efficientnet_lite0_bn.*.xml --data build/data/photos.npz

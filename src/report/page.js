@@ -442,7 +442,10 @@ if (tried.length) {
 
 // ---- coverage
 
-const islands = list('left_in_float');
+// Reports of compare give reasons for nodes that multiply alone.
+const explained = list('left_in_float');
+const others = nodes.filter(node => !node.integer && !reasons.has(node.node) && !/^(Quantize|Dequantize)Linear$/.test(node.op_type));
+const islands = [...explained, ...others.map(node => ({node: node.node, op_type: operator(node), reason: ''}))];
 if (has(report.integer_coverage) || islands.length) {
   const groups = new Map();
   for (const node of islands) {
@@ -457,12 +460,12 @@ if (has(report.integer_coverage) || islands.length) {
       el('p', {}, `${percent(report.integer_coverage, 1)} of the multiply-accumulates are done in integers.`),
       el('div', {class: 'share', role: 'img', 'aria-label': `${percent(report.integer_coverage, 1)} integers`}, el('i', {style: `width:${100 * report.integer_coverage}%`}), el('u')),
       legend([['bar', 'integers'], ['line', 'float']])],
-    islands.length ? [el('h3', {}, `${count(islands.length)} node${islands.length > 1 ? 's' : ''} left in float`),
+    islands.length ? [el('h3', {}, `${count(islands.length)} node${islands.length > 1 ? 's' : ''} left in float${islands.some(node => macs.get(node.node)) ? '' : ', without multiply-accumulates'}`),
       table([...groups.values()], [
         {title: 'Operator', value: row => row.op_type},
         {title: 'Nodes', number: true, value: row => row.nodes.length, show: row => count(row.nodes.length)},
         {title: 'MACs', number: true, if: row => row.macs, value: row => row.macs, show: row => work(row.macs)},
-        {title: 'Why', value: row => row.reason, words: true},
+        {title: 'Why', value: row => row.reason, words: true, if: row => row.reason, show: row => row.reason || NONE},
         {title: 'Which', value: row => row.nodes[0], words: true, show: row => row.nodes.length === 1 ? name(row.nodes[0])
           : el('details', {}, el('summary', {}, 'Names'), el('ul', {}, row.nodes.map(node => el('li', {}, name(node)))))},
       ], {caption: 'Left in float', tall: true, sort: 'Nodes', filter: row => [row.op_type, row.reason, ...row.nodes].join(' ')})]
@@ -499,6 +502,9 @@ function block(title, text) {
   return el('div', {class: 'block'}, el('div', {class: 'head'}, el('h3', {}, title), button), pre);
 }
 if (report.command || report.recipe_json) section('again', 'Make it again', null, el('div', {class: 'two'},
-  report.command && block('Command', report.command),
+  el('div', {},
+    report.command && block('Command', report.command),
+    recipe && !String(report.command).startsWith('zeropoint quantize') && block('The quantized file again, by the recipe',
+      `zeropoint quantize ${report.model || 'MODEL.onnx'} --recipe recipe.json${list('distributions').length ? ' --data SAMPLES' : ''} -o QUANTIZED.onnx`)),
   report.recipe_json && block('Recipe', recipe ? JSON.stringify(recipe, null, 2) : String(report.recipe_json))));
 })();
