@@ -344,9 +344,13 @@ def test_light_and_dark(browser, full_page):
 def test_copies_the_command(browser, full_page, report):
     browser.open(full_page)
     assert report["command"] in browser.run("return document.querySelector('#again pre').textContent")
-    browser.run("document.querySelector('#again button').click()")
-    browser.run("return new Promise(done => setTimeout(done, 200))")
-    assert browser.run("return document.querySelector('#again button').textContent") == "Copied"
+    copied = """
+      const button = document.querySelector('#again button');
+      return new Promise(done => {
+        new MutationObserver(() => done(button.textContent)).observe(button, {childList: true});
+        button.click();
+      });"""
+    assert browser.run(copied) == "Copied"
 
 
 def test_prints(browser, full_page):
