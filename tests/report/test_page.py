@@ -356,8 +356,9 @@ def test_copies_the_command(browser, full_page, report):
 def test_prints(browser, full_page):
     browser.open(full_page)
     browser.devtools("Emulation.setEmulatedMedia", media="print")
-    hidden = "return [...document.querySelectorAll('button, input, nav')].every(node => !node.getClientRects().length)"
-    assert browser.run(hidden)
+    shown = "return [...document.querySelectorAll('button, input, nav')].filter(node => node.getClientRects().length)"
+    assert browser.run(f"{shown}.every(node => node.closest('th'))")  # no controls but the names of columns
+    assert "SQNR" in browser.run("return document.querySelector('#nodes thead').innerText")
     assert browser.run("return getComputedStyle(document.querySelector('#nodes .scroll')).maxHeight") == "none"
     browser.devtools("Emulation.setEmulatedMedia", media="")
 
