@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <exception>
 #include <map>
 #include <optional>
 #include <set>
@@ -14,11 +15,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "quant/activation_ranges.h"
 #include "quant/channel_scaling.h"
 #include "quant/channel_statistics.h"
 #include "quant/rule_matcher.h"
 #include "quant/weight_ranges.h"
+#include "zeropoint/cpu.h"
 #include "zeropoint/error.h"
 #include "zeropoint/quantize_tensor.h"
 #include "zeropoint/ranges.h"
@@ -178,6 +181,21 @@ class Trial {
     }
     return sum / static_cast<double>(weights_.size());
   }
+  // Of several factors at once.
+  std::vector<double> db(const std::vector<std::vector<double>>& factors, ThreadPool& pool) const {
+    std::vector<double> result(factors.size(), 0.0);
+    std::vector<std::exception_ptr> errors(static_cast<std::size_t>(pool.threads()));
+    pool.run([&](int part) {
+      try {
+        for (auto i = static_cast<std::size_t>(part); i < factors.size(); i += errors.size()) result[i] = db(factors[i]);
+      } catch (...) {
+        errors[static_cast<std::size_t>(part)] = std::current_exception();
+      }
+    });
+    for (const std::exception_ptr& error : errors)
+      if (error) std::rethrow_exception(error);
+    return result;
+  }
 
  private:
   std::vector<float> product_of(const std::vector<float>& x, const std::vector<float>& w) const {
@@ -292,6 +310,7 @@ Graph smooth_quant(Graph fused, const Samples& samples, const SmoothQuantOptions
   const Statistics statistics =
       quant::channel_statistics(fused, axes, samples, options.run, values, kRows * deepest * sizeof(float));
 
+  ThreadPool pool(options.run.threads > 0 ? options.run.threads : physical_cores());
   std::vector<quant::ScalingGroup> groups;
   std::vector<std::vector<double>> scales;
   std::vector<const Site*> applied;
@@ -321,12 +340,14 @@ Graph smooth_quant(Graph fused, const Samples& samples, const SmoothQuantOptions
       best = factors(largest, weights, *options.alpha);
       best_db = trial.db(best);
     } else {
-      for (int step = 0; step <= kAlphas; ++step) {
-        std::vector<double> s = factors(largest, weights, static_cast<double>(step) / kAlphas);
-        const double db = trial.db(s);
-        if (db <= best_db) continue;
-        best_db = db;
-        best = std::move(s);
+      std::vector<std::vector<double>> tried;
+      for (int step = 0; step <= kAlphas; ++step)
+        tried.push_back(factors(largest, weights, static_cast<double>(step) / kAlphas));
+      const std::vector<double> db = trial.db(tried, pool);
+      const auto most = std::max_element(db.begin(), db.end());
+      if (*most > best_db) {
+        best_db = *most;
+        best = std::move(tried[static_cast<std::size_t>(most - db.begin())]);
       }
     }
     if (options.run.progress) options.run.progress("smooth_quant", i + 1, sites.size());
