@@ -117,8 +117,9 @@ int run(const Flags& flags) {
                 "the recipe '" + recipe.name +
                     "' fixes ranges of activations beforehand and needs samples: give --data, or --statistics of an earlier "
                     "calibrate; without samples there are --recipe dynamic_w8a8 and weight_only_w8");
-  const bool needs_samples = recipe.needs_samples();
-  if (!no_samples && !needs_samples && !flags.common.quiet)
+  // 16-bit floats take samples where there are any: they show values out of range.
+  const bool needs_samples = recipe.needs_samples(), takes_samples = needs_samples || (recipe.converts_floats() && !no_samples);
+  if (!no_samples && !takes_samples && !flags.common.quiet)
     std::fputs(("note: the recipe '" + recipe.name + "' needs no samples; they are not read\n").c_str(), stderr);
   if (!flags.range.empty() && !needs_samples)
     throw Error(ErrorCode::kBadArgument, "--range", "the recipe '" + recipe.name + "' fixes no ranges of activations");
@@ -141,7 +142,7 @@ int run(const Flags& flags) {
   if (flags.speed_aware && flags.data.path.empty()) options.timed_on = random_feeds(model, session.shapes, flags.common.seed);
   if (flags.budget.given()) {
     result = flags.budget.run(model, recipe, flags.data, flags.common, options, flags.output);
-  } else if (!needs_samples) {
+  } else if (!takes_samples) {
     result = quantize(model, recipe, options);
   } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");

@@ -42,7 +42,8 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
                           .interrupt = watch.interrupt()};
   if (shapes) options.shapes = *shapes;
   if (!timed_on.is_none()) options.timed_on = to_feeds(timed_on, &model.graph->inputs, "timed_on");
-  if (!recipe.needs_samples()) {
+  const bool given = statistics || !samples.is_none();
+  if (!recipe.needs_samples() && !(recipe.converts_floats() && given)) {
     watch.run([&] { quantized = quantize(*model.graph, recipe, options); });
     return quantized;
   }

@@ -21,12 +21,19 @@ namespace {
 std::string quoted(const std::string& text) { return nb::cast<std::string>(nb::repr(nb::str(text.c_str()))); }
 
 Scheme scheme_of(DType dtype, const std::optional<Granularity>& granularity, bool symmetric, std::string range,
-                 double parameter) {
+                 double parameter, std::optional<int> width, const std::string& scale) {
+  if (scale != "real" && scale != "power_of_two")
+    throw Error(ErrorCode::kBadArgument, "scale", "'" + scale + "' is not known; known are real, power_of_two");
+  if (width && (*width < 2 || *width > bits(dtype)))
+    throw Error(ErrorCode::kBadArgument, "bits",
+                fmt::format("{} bits don't fit: {} holds 2 ... {}", *width, numpy_name(dtype), bits(dtype)));
   return {.dtype = dtype,
           .granularity = granularity.value_or(PerTensor{}),
           .symmetric = symmetric,
           .range = std::move(range),
-          .parameter = parameter};
+          .parameter = parameter,
+          .bits = width && *width < bits(dtype) ? *width : 0,
+          .power_of_two = scale == "power_of_two"};
 }
 
 std::string_view granularity_of_rows(Rows rows) {
@@ -36,10 +43,11 @@ std::string_view granularity_of_rows(Rows rows) {
 std::string repr_scheme(const Scheme& scheme) {
   if (scheme.dynamic) return fmt::format("dynamic_uint8('{}')", granularity_of_rows(scheme.rows));
   std::string text = numpy_name(scheme.dtype) + "(" + repr(scheme.granularity);
-  if (scheme.symmetric != (scheme.dtype == DType::s8 || scheme.dtype == DType::s4))
-    text += scheme.symmetric ? ", symmetric=True" : ", symmetric=False";
+  if (scheme.symmetric != (lowest(scheme.dtype) < 0)) text += scheme.symmetric ? ", symmetric=True" : ", symmetric=False";
   if (scheme.range != "min_max") text += ", range='" + scheme.range + "'";
   if (scheme.parameter != 0) text += fmt::format(", parameter={}", scheme.parameter);
+  if (scheme.bits != 0) text += fmt::format(", bits={}", scheme.bits);
+  if (scheme.power_of_two) text += ", scale='power_of_two'";
   return text + ")";
 }
 
@@ -47,6 +55,7 @@ std::string repr_rule(const Rule& rule) {
   std::string text = fmt::format("Rule(scope={}, op_type={}", quoted(rule.scope), quoted(rule.op_type));
   if (rule.activation) text += ", activation=" + repr_scheme(*rule.activation);
   if (rule.weight) text += ", weight=" + repr_scheme(*rule.weight);
+  if (rule.float_type != DType::f32) text += ", float_type='" + numpy_name(rule.float_type) + "'";
   return text + ")";
 }
 
@@ -181,6 +190,12 @@ void bind_recipe(nb::module_& m) {
       .def_prop_ro(
           "parameter", [](const Scheme& self) { return self.parameter; }, "Of the method; 0 stands for its default.")
       .def_prop_ro(
+          "bits", [](const Scheme& self) { return self.bits == 0 ? bits(self.dtype) : self.bits; },
+          "Whose levels are used: those of the type, or fewer.")
+      .def_prop_ro(
+          "scale", [](const Scheme& self) { return self.power_of_two ? "power_of_two" : "real"; },
+          "'real', or 'power_of_two': the least that covers the range.")
+      .def_prop_ro(
           "dynamic", [](const Scheme& self) { return self.dynamic; }, "The range is that of the values at run time.")
       .def("__repr__", &repr_scheme)
       .def("__hash__", [](const Scheme& self) { return nb::hash(nb::str(repr_scheme(self).c_str())); })
@@ -188,21 +203,28 @@ void bind_recipe(nb::module_& m) {
   const auto scheme = [&](const char* name, DType dtype, bool symmetric, const char* doc) {
     const std::string signature =
         std::string("def ") + name + "(granularity: PerTensor | PerChannel | PerGroup | None = None, *, symmetric: bool = " +
-        (symmetric ? "True" : "False") + ", range: str = 'min_max', parameter: float = 0.0) -> Scheme";
+        (symmetric ? "True" : "False") +
+        ", range: str = 'min_max', parameter: float = 0.0, bits: int | None = None, scale: str = 'real') -> Scheme";
     m.def(
         name,
-        [dtype](const std::optional<Granularity>& granularity, bool is_symmetric, std::string range, double parameter) {
-          return scheme_of(dtype, granularity, is_symmetric, std::move(range), parameter);
+        [dtype](const std::optional<Granularity>& granularity, bool is_symmetric, std::string range, double parameter,
+                std::optional<int> width, const std::string& scale) {
+          return scheme_of(dtype, granularity, is_symmetric, std::move(range), parameter, width, scale);
         },
         nb::arg("granularity") = nb::none(), nb::kw_only(), nb::arg("symmetric") = symmetric, nb::arg("range") = "min_max",
-        nb::arg("parameter") = 0.0, nb::sig(signature.c_str()), doc);
+        nb::arg("parameter") = 0.0, nb::arg("bits") = nb::none(), nb::arg("scale") = "real", nb::sig(signature.c_str()), doc);
   };
   scheme("int8", DType::s8, true,
          "Signed bytes, symmetric unless asked for otherwise. range: 'min_max', 'mse', and for activations 'averaged_min_max', "
-         "'percentile' (``parameter`` percent are kept) or 'kl_divergence'.");
-  scheme("uint8", DType::u8, false, "Unsigned bytes, asymmetric. ``range`` and ``parameter`` as for int8.");
-  scheme("int4", DType::s4, true, "4-bit integers -7 ... 7 (-8 too where not symmetric), for rules with weights alone.");
-  scheme("uint4", DType::u4, false, "4-bit integers 0 ... 15 with zero points, for rules with weights alone.");
+         "'percentile' (``parameter`` percent are kept) or 'kl_divergence'. bits: levels of fewer bits, of which a byte holds "
+         "all. scale: 'power_of_two' takes the least power of two that covers the range.");
+  scheme("uint8", DType::u8, false, "Unsigned bytes, asymmetric. The other arguments are those of int8.");
+  scheme("int4", DType::s4, true, "4-bit integers -7 ... 7 (-8 too where not symmetric); needs opset 21.");
+  scheme("uint4", DType::u4, false, "4-bit integers 0 ... 15 with zero points; needs opset 21.");
+  scheme("int2", DType::s2, true, "2-bit integers -1 ... 1 (-2 too where not symmetric), for weights; needs opset 25.");
+  scheme("uint2", DType::u2, false, "2-bit integers 0 ... 3 with zero points, for weights; needs opset 25.");
+  scheme("int16", DType::s16, true, "16-bit integers, symmetric unless asked for otherwise; needs opset 21.");
+  scheme("uint16", DType::u16, false, "16-bit integers with zero points; needs opset 21.");
   m.def(
       "dynamic_uint8",
       [](const std::string& granularity) {
@@ -221,6 +243,9 @@ void bind_recipe(nb::module_& m) {
       .def_prop_ro("op_type", [](const Rule& self) { return self.op_type; })
       .def_prop_ro("activation", [](const Rule& self) { return self.activation; })
       .def_prop_ro("weight", [](const Rule& self) { return self.weight; })
+      .def_prop_ro(
+          "float_type", [](const Rule& self) { return numpy_name(self.float_type); },
+          "In which they compute without schemes: 'float32', 'float16' or 'bfloat16'.")
       .def("__repr__", &repr_rule)
       .def("__hash__", [](const Rule& self) { return nb::hash(nb::str(repr_rule(self).c_str())); })
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"));

@@ -13,6 +13,7 @@ namespace zeropoint {
 struct OpsetLimit {
   std::int64_t newest = 26;
   std::string target{};  // its name, for messages
+  bool two_bits = true;  // it takes integers of 2 bits
 };
 
 // Puts QuantizeLinear and DequantizeLinear behind every value of the map; all readers then read the dequantized value. Weights

@@ -30,6 +30,7 @@ struct QParams {
   Granularity granularity;
   std::vector<float> scale;              // one, or one a channel
   std::vector<std::int32_t> zero_point;  // as many as scale
+  int bits = 0;                          // fewer than the type has, so that it holds fewer levels; 0: all of them
   friend bool operator==(const QParams&, const QParams&) = default;
 };
 using QParamsMap = std::map<std::string, QParams>;  // value name -> parameters

@@ -19,6 +19,8 @@ struct IntegerLimits {
 IntegerLimits limits_of_bits(int bits, bool is_signed, bool symmetric);
 // Of a type of 2 ... 16 bits, in full. Throws Error kBadType.
 IntegerLimits limits_of(DType dtype);
+// Of the type, or of `bits` where they are fewer: [0, 2^bits - 1] of an unsigned type, else [-2^(bits-1), 2^(bits-1) - 1].
+IntegerLimits limits_of(const QParams& qparams);
 
 // Of a weight with these parameters: where they are symmetric (a signed type, every zero point 0), without the lowest value, so
 // that kernels may count on its absence.
@@ -29,7 +31,7 @@ IntegerLimits limits_of_weight(const QParams& qparams);
 Dims scale_dims(const Dims& dims, const Granularity& granularity);
 
 // q = saturate(round_half_even(x / scale) + zero_point), of qparams.dtype; NaN gives the lowest value. x: f32.
-// Saturates at `limits`, or where there are none at the limits of the type. Throws Error kBadShape when the sizes of scale and
+// Saturates at `limits`, or where there are none at limits_of(qparams). Throws Error kBadShape when the sizes of scale and
 // zero_point don't fit x.
 Tensor quantize_tensor(const Tensor& x, const QParams& qparams, std::optional<IntegerLimits> limits = std::nullopt);
 

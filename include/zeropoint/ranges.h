@@ -27,10 +27,11 @@ struct ScaleZeroPoint {
 // Asymmetric: with min <= 0 <= max (the range is widened until it contains 0),
 //   scale = (max - min) / (high - low),  zero_point = low + round_half_even(-min / scale).
 // Symmetric (low = -high): scale = max(-min, max) / high, zero_point 0.
+// A power of two: the least that is not below that scale, so that nothing of the range is clipped.
 // The scale is at least FLT_MIN; a range of only 0 gets scale 1 and zero point 0. All steps are done in fp32, since that is what
 // ONNX's DynamicQuantizeLinear does: static and dynamic parameters of one range are the same bits. (In double the scale could
 // differ by its last bit, and with it values at ties.) Throws Error kNonFinite on NaN or infinity.
-ScaleZeroPoint choose_scale(Range range, IntegerLimits limits, bool symmetric);
+ScaleZeroPoint choose_scale(Range range, IntegerLimits limits, bool symmetric, bool power_of_two = false);
 QParams choose_qparams(Range range, const Scheme& scheme);   // one scale, whatever the granularity
 
 // Parameters of a constant from its values, for each tensor, channel or group by itself; the ranges by scheme.range: min_max or

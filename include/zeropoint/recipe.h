@@ -24,6 +24,8 @@ struct Scheme {
   double parameter = 0;           // of the method (percent kept by `percentile`); 0 is its default
   bool dynamic = false;           // activations: the range is that of the values at hand, at run time; needs no samples
   Rows rows = Rows::none;         // dynamic: which values have a scale for each row (along their last axis)
+  int bits = 0;                   // levels of so many bits in the type, when they are fewer than its own; 0: all of them
+  bool power_of_two = false;      // scales are powers of two: the least that covers the range
   friend bool operator==(const Scheme&, const Scheme&) = default;
 };
 
@@ -33,6 +35,7 @@ struct Rule {
   std::string scope = ".*";  // regular expression over the node's name, matched whole
   std::string op_type = "*";
   std::optional<Scheme> activation{}, weight{};
+  DType float_type = DType::f32;  // without schemes: f16 or bf16 computes and stores in that type (convert_floats)
   friend bool operator==(const Rule&, const Rule&) = default;
 };
 
@@ -48,6 +51,7 @@ std::string_view name(Target target);
 std::optional<Target> parse_target(std::string_view text);
 const std::vector<std::string>& target_names();
 std::int64_t newest_opset(Target target);  // of the standard operators that its runtime takes
+bool takes_two_bits(Target target);        // integers of 2 bits
 
 struct Recipe {
   std::string name = "custom";
@@ -62,6 +66,7 @@ struct Recipe {
   bool has_step(std::string_view step) const;
   bool needs_samples() const;        // some rule fixes ranges of activations beforehand, or some step runs the network
   bool steps_need_samples() const;   // some step does; statistics do not suffice for it
+  bool converts_floats() const;      // some rule computes in f16 or bf16; then none has schemes
   bool has_data_free_rules() const;  // some rule needs no samples: dynamic activations, or weights alone
   Recipe& add_step(Step step);       // Error kBadRecipe for an unknown step or parameter, or one out of bounds
   Recipe& set_range(std::string_view method, double parameter = 0);  // of all activations; Error kBadRecipe when unknown

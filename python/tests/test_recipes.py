@@ -107,3 +107,26 @@ def test_dynamic_and_weight_only():
     assert eight.rules[-1].activation is None and q.Recipe.from_json(eight.to_json()) == eight
     with pytest.raises(q.Error, match="without a scheme of activations"):
         q.recipes.static_w8a8().override(".*", weight=q.uint4(q.PerGroup()))
+
+
+def test_widths_and_scales():
+    scheme = q.int8(q.PerChannel(), bits=6, scale="power_of_two")
+    assert (scheme.dtype, scheme.bits, scheme.scale) == ("int8", 6, "power_of_two")
+    assert repr(scheme) == "int8(PerChannel(axis=0), bits=6, scale='power_of_two')"
+    assert scheme != q.int8(q.PerChannel()) and q.int8(bits=8) == q.int8()
+    recipe = q.recipes.static_w8a8().override(activation=q.uint16(), weight=q.int2(q.PerChannel()))
+    assert q.Recipe.from_json(recipe.to_json()) == recipe
+    assert q.recipes.static_w8a16().rules[0].activation == q.uint16()
+    assert q.recipes.static_w4a8().rules[0].weight == q.int4(q.PerChannel(), range="mse")
+    for wrong in ({"bits": 9}, {"bits": 1}, {"scale": "round"}):
+        with pytest.raises(q.Error, match=r"9|1|round"):
+            q.int8(**wrong)
+
+
+def test_float_recipes():
+    half = q.recipes.fp16()
+    assert [rule.float_type for rule in half.rules] == ["float16"]
+    assert [rule.float_type for rule in q.recipes.bf16().keep_float("head").rules] == ["bfloat16", "float32"]
+    assert q.Recipe.from_json(half.to_json()) == half
+    with pytest.raises(q.Error, match="either in another float type or in integers"):
+        half.override(".*", weight=q.int8(q.PerChannel()))

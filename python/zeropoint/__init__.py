@@ -47,8 +47,10 @@ from ._core import (
     fuse,
     insert_qdq,
     instruction_sets,
+    int2,
     int4,
     int8,
+    int16,
     load,
     load_statistics,
     merge,
@@ -59,8 +61,10 @@ from ._core import (
     quantize_linear,
     quantize_tensor,
     quantize_within,
+    uint2,
     uint4,
     uint8,
+    uint16,
 )
 from ._core import version as __version__
 from ._errors import Error
@@ -105,8 +109,10 @@ __all__ = [
     "fuse",
     "insert_qdq",
     "instruction_sets",
+    "int2",
     "int4",
     "int8",
+    "int16",
     "load",
     "load_statistics",
     "merge",
@@ -118,6 +124,8 @@ __all__ = [
     "quantize_tensor",
     "quantize_within",
     "recipes",
+    "uint2",
     "uint4",
     "uint8",
+    "uint16",
 ]

@@ -53,7 +53,7 @@ ValueDistribution distribution(const HistogramView& view, const QParams& qparams
   result.dtype = qparams.dtype;
   result.scale = qparams.scale.front();
   result.zero_point = qparams.zero_point.front();
-  const IntegerLimits limits = limits_of(qparams.dtype);
+  const IntegerLimits limits = limits_of(qparams);
   result.low = result.scale * (static_cast<double>(limits.low) - result.zero_point);
   result.high = result.scale * (static_cast<double>(limits.high) - result.zero_point);
   if (result.count == 0) return result;

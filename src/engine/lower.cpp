@@ -11,6 +11,7 @@
 #include "engine/lowering.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
 #include "kernels/layout/layout.h"
+#include "ops/quantized.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -682,6 +683,15 @@ std::optional<Quantizer> Lowering::quantizer_of(const Node& node) const {
   const Tensor* zero_point = constant_of(node.input(2));
   if (zero_point == nullptr || zero_point->size() != 1) return std::nullopt;
   quantizer.dtype = zero_point->dtype();
+  if (const int width = bits(quantizer.dtype); is_integer(quantizer.dtype) && width < 8) {
+    if (node.op_type == "QuantizeLinear" ? !read_as_bytes(node) : bits(dtype_of_value(node.input(0))) != 8) return std::nullopt;
+    const bool is_signed = lowest(quantizer.dtype) < 0;
+    const std::int32_t half = std::int32_t{1} << (width - 1), zero = ops::read_integers(node, *zero_point).front();
+    quantizer.dtype = is_signed ? DType::s8 : DType::u8;
+    quantizer.zero_point = is_signed ? zero + 128 : zero;
+    quantizer.limits = is_signed ? numerics::Limits{128 - half, 127 + half} : numerics::Limits{0, 2 * half - 1};
+    return quantizer;
+  }
   if (quantizer.dtype == DType::u8)
     quantizer.zero_point = zero_point->values<std::uint8_t>()[0];
   else if (quantizer.dtype == DType::s8)
@@ -689,6 +699,17 @@ std::optional<Quantizer> Lowering::quantizer_of(const Node& node) const {
   else
     return std::nullopt;
   return quantizer;
+}
+
+bool Lowering::read_as_bytes(const Node& quantize) const {
+  const std::string& q = quantize.outputs[0];
+  const auto consumers = uses_.consumers.find(q);
+  return !values_.is_output(q) && !tapped(q) && consumers != uses_.consumers.end() &&
+         std::all_of(consumers->second.begin(), consumers->second.end(), [&](std::size_t index) {
+           const Node& reader = graph_.nodes[index];
+           return reader.op_type == "DequantizeLinear" && reader.input(0) == q && reader.input(2) == quantize.input(2) &&
+                  scalar_of(reader.input(1)).has_value() && reader.find("block_size") == nullptr;
+         });
 }
 
 Tail Lowering::absorb_tail(const std::string& start, bool quantizer, bool wide) const {

@@ -292,7 +292,7 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
     args.output = kernels::ConvOutput::u8;
     args.dst_zero_point = y.zero_point;
     const auto limit = [&](float bound) {
-      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, {0, 255}) - y.zero_point);
+      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, y.limits) - y.zero_point);
     };
     args.low = limit(tail.low);
     args.high = limit(tail.high);

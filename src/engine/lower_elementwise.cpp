@@ -241,7 +241,7 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
   const ValueId y = fetch(second, layout, second_quantizer.dtype == DType::s8);
   const Quantizer& out_quantizer = *tail.quantizer;
   const auto limit = [&](float bound) {
-    return numerics::quantize(bound, out_quantizer.scale, out_quantizer.zero_point, {0, 255});
+    return numerics::quantize(bound, out_quantizer.scale, out_quantizer.zero_point, out_quantizer.limits);
   };
   const auto params = [&] {
     const kernels::DequantizeParams real_x{first_quantizer.scale, first_quantizer.zero_point},

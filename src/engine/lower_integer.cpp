@@ -376,7 +376,7 @@ bool Lowering::channel_prelu(const Node& node) {
       float real = out.values<float>()[q];
       real = real > tail.low ? (real < tail.high ? real : tail.high) : tail.low;
       table[q] =
-          static_cast<std::uint8_t>(numerics::quantize(real, tail.quantizer->scale, tail.quantizer->zero_point, {0, 255}));
+          static_cast<std::uint8_t>(numerics::quantize(real, tail.quantizer->scale, tail.quantizer->zero_point, tail.quantizer->limits));
     }
     tables.push_back(table);
   }

@@ -188,7 +188,7 @@ bool Lowering::integer_average(const Node& node, bool global, const std::string&
   std::optional<kernels::QuantizeParams> params;
   if (tail.quantizer) {
     const Quantizer& y = *tail.quantizer;
-    const auto limit = [&](float bound) { return numerics::quantize(bound, y.scale, y.zero_point, {0, 255}); };
+    const auto limit = [&](float bound) { return numerics::quantize(bound, y.scale, y.zero_point, y.limits); };
     params = kernels::quantize_params(y.scale, y.zero_point, {limit(tail.low), limit(tail.high)});
   }
   const ValueId from = fetch(x, Layout::channel_last, x_quantizer.dtype == DType::s8);

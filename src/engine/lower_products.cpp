@@ -154,7 +154,7 @@ bool Lowering::integer_product(const Node& node, const std::string& a, const Qua
   if (tail.quantizer) {
     const Quantizer& y = *tail.quantizer;
     const auto limit = [&](float bound) {
-      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, {0, 255}) - y.zero_point);
+      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, y.limits) - y.zero_point);
     };
     args.output = kernels::ConvOutput::u8;
     args.dst_zero_point = y.zero_point;

@@ -19,7 +19,7 @@ class QuantizeStep : public Step {
  public:
   QuantizeStep(const kernels::ElementwiseQ8Kernels& kernels, const Quantizer& quantizer, std::int64_t count)
       : functions_(kernels.functions),
-        params_(kernels::quantize_params(quantizer.scale, quantizer.zero_point, kU8)),
+        params_(kernels::quantize_params(quantizer.scale, quantizer.zero_point, quantizer.limits)),
         count_(count) {
     info.kernel = kernels.name;
     info.integer = true;
@@ -41,7 +41,7 @@ class QuantizePlanesStep : public Step {
  public:
   QuantizePlanesStep(const kernels::ElementwiseQ8Kernels& kernels, const Quantizer& quantizer, const Planes& planes)
       : functions_(kernels.functions),
-        params_(kernels::quantize_params(quantizer.scale, quantizer.zero_point, kU8)),
+        params_(kernels::quantize_params(quantizer.scale, quantizer.zero_point, quantizer.limits)),
         planes_(planes) {
     info.kernel = kernels.name;
     info.integer = true;
@@ -225,7 +225,8 @@ std::string Lowering::quantize_table(const Lazy& lazy, const Quantizer& quantize
   const ValueId to = define(output, quantizer.dtype, dims, layout, quantizer.dtype == DType::s8);
   std::array<std::uint8_t, 256> table{};
   for (std::size_t q = 0; q < 256; ++q)
-    table[q] = static_cast<std::uint8_t>(numerics::quantize(lazy.table[q], quantizer.scale, quantizer.zero_point, kU8));
+    table[q] =
+        static_cast<std::uint8_t>(numerics::quantize(lazy.table[q], quantizer.scale, quantizer.zero_point, quantizer.limits));
   emit_lookup(table, lazy.affine ? "requantize" : "function", from, to);
   return output;
 }

@@ -14,14 +14,14 @@
 namespace zeropoint::engine {
 namespace {
 
-numerics::Limits limits_of(DType dtype) {
-  switch (dtype) {
+numerics::Limits limits_of(const Quantizer& quantizer) {
+  switch (quantizer.dtype) {
     case DType::u16:
       return {0, 65535};
     case DType::s16:
       return {-32768, 32767};
     default:
-      return {0, 255};  // s8 is held as u8
+      return quantizer.limits;
   }
 }
 
@@ -35,7 +35,7 @@ class QuantizeWideStep : public Step {
   void run(const RunContext& context) const override {
     const auto* src = reinterpret_cast<const float*>(context.values[inputs[0]]);
     auto* dst = reinterpret_cast<T*>(context.values[outputs[0]]);
-    const numerics::Limits limits = limits_of(quantizer_.dtype);
+    const numerics::Limits limits = limits_of(quantizer_);
     const auto part = partition(count_, context.worker, context.workers, 1024);
     for (std::int64_t i = part.begin; i < part.end; ++i)
       dst[i] = static_cast<T>(numerics::quantize(src[i], quantizer_.scale, quantizer_.zero_point, limits));
@@ -273,7 +273,7 @@ std::optional<Lowering::Join> Lowering::join_of(const Tail& tail, float x_scale,
   if (tail.quantizer) {
     const Quantizer& y = *tail.quantizer;
     const auto limit = [&](float bound) {
-      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, limits_of(y.dtype)) - y.zero_point);
+      return static_cast<float>(numerics::quantize(bound, y.scale, y.zero_point, limits_of(y)) - y.zero_point);
     };
     join.low = limit(tail.low);
     join.high = limit(tail.high);

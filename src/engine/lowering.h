@@ -12,6 +12,7 @@
 #include "engine/lower.h"
 #include "kernels/conv_q8/conv_q8.h"
 #include "kernels/recurrent_f32/recurrent_f32.h"
+#include "numerics/quantize.h"
 #include "ops/operator.h"
 
 namespace zeropoint::engine {
@@ -19,9 +20,13 @@ namespace zeropoint::engine {
 // A per-tensor 8-bit quantizer as the engine sees it: s8 is held as u8 with zero point + 128.
 struct Quantizer {
   float scale = 1;
-  std::int32_t zero_point = 0;  // 0 ... 255, of the u8 form
-  DType dtype = DType::u8;      // u8 or s8, what the graph says
-  friend bool operator==(const Quantizer&, const Quantizer&) = default;
+  std::int32_t zero_point = 0;      // 0 ... 255, of the u8 form
+  DType dtype = DType::u8;          // u8 or s8, what the graph says; of u4 and s4, whose limits are narrower, held as they
+  numerics::Limits limits{0, 255};  // of the u8 form
+  friend bool operator==(const Quantizer& a, const Quantizer& b) {
+    return a.scale == b.scale && a.zero_point == b.zero_point && a.dtype == b.dtype && a.limits.low == b.limits.low &&
+           a.limits.high == b.limits.high;
+  }
 };
 
 // A float value that exists only as "table[q] of an 8-bit value". After DequantizeLinear the table is affine; unary functions
@@ -107,7 +112,9 @@ class Lowering {
   const Tensor* constant_of(const std::string& value) const;
   std::optional<float> scalar_of(const std::string& value) const;
   std::string fresh(const std::string& base);
-  std::optional<Quantizer> quantizer_of(const Node& node) const;  // of Q or DQ with constant per-tensor 8-bit parameters
+  // Of Q or DQ with constant per-tensor parameters of at most 8 bits.
+  std::optional<Quantizer> quantizer_of(const Node& node) const;
+  bool read_as_bytes(const Node& quantize) const;  // its integers, narrower than a byte, have no reader but DequantizeLinear
   // `wide`: the quantizer may have 16 bits.
   Tail absorb_tail(const std::string& value, bool quantizer = true, bool wide = false) const;
   void finish_tail(const Tail& tail);

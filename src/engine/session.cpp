@@ -9,6 +9,7 @@
 #include "engine/autotune.h"
 #include "engine/stage.h"
 #include "engine/tap.h"
+#include "engine/widen_halves.h"
 #include "ir/naming.h"
 #include "ops/operator.h"
 #include "zeropoint/passes.h"
@@ -64,6 +65,7 @@ struct Session::Impl {
 
   void compile(Graph graph, std::vector<std::string> taps) {
     verify(graph);
+    graph = engine::widen_halves(std::move(graph));
     fix_shapes(graph);
     ops::infer_shapes(graph);
     // Taps name values that fusing could remove, and calibration gives fused graphs already.

@@ -250,6 +250,7 @@ std::string to_text(const QParamsMap& qparams) {
   std::string text;
   for (const auto& [value, params] : qparams) {
     text += fmt::format("{}: {}", quoted_name(value), name(params.dtype));
+    if (params.bits != 0) text += fmt::format(" of {} bits", params.bits);
     if (const auto* channel = std::get_if<PerChannel>(&params.granularity))
       text += fmt::format(" per_channel axis {}", channel->axis);
     if (const auto* group = std::get_if<PerGroup>(&params.granularity))

@@ -101,10 +101,16 @@ IntegerLimits limits_of(DType dtype) {
   return {static_cast<std::int32_t>(lowest(dtype)), static_cast<std::int32_t>(highest(dtype))};
 }
 
+IntegerLimits limits_of(const QParams& qparams) {
+  return qparams.bits == 0 ? limits_of(qparams.dtype) : limits_of_bits(qparams.bits, lowest(qparams.dtype) < 0, false);
+}
+
 IntegerLimits limits_of_weight(const QParams& qparams) {
-  const bool symmetric = lowest(qparams.dtype) < 0 && std::all_of(qparams.zero_point.begin(), qparams.zero_point.end(),
-                                                                  [](std::int32_t zero_point) { return zero_point == 0; });
-  return symmetric ? limits_of_bits(bits(qparams.dtype), true, true) : limits_of(qparams.dtype);
+  const bool symmetric = lowest(qparams.dtype) < 0 && std::all_of(
+                                                          qparams.zero_point.begin(), qparams.zero_point.end(),
+                                                          [](std::int32_t zero_point) { return zero_point == 0; });
+  const int width = qparams.bits == 0 ? bits(qparams.dtype) : qparams.bits;
+  return symmetric ? limits_of_bits(width, true, true) : limits_of(qparams);
 }
 
 Dims scale_dims(const Dims& dims, const Granularity& granularity) {
@@ -120,7 +126,7 @@ Dims scale_dims(const Dims& dims, const Granularity& granularity) {
 
 Tensor quantize_tensor(const Tensor& x, const QParams& qparams, std::optional<IntegerLimits> limits) {
   const IntegerLimits of_type = limits_of(qparams.dtype);
-  const IntegerLimits chosen = limits.value_or(of_type);
+  const IntegerLimits chosen = limits.value_or(limits_of(qparams));
   if (chosen.low < of_type.low || chosen.high > of_type.high || chosen.low >= chosen.high)
     throw Error(ErrorCode::kBadArgument, "",
                 "limits " + std::to_string(chosen.low) + " ... " + std::to_string(chosen.high) + " don't lie in " +

@@ -4,11 +4,14 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ir/names.h"
+#include "numerics/quantize.h"
+#include "ops/quantized.h"
 #include "passes/raise_opset.h"
 #include "zeropoint/error.h"
 #include "zeropoint/quantize_tensor.h"
@@ -22,24 +25,13 @@ bool is_weighted(const Node& node) {
   return node.is("Conv") || node.is("ConvTranspose") || node.is("Gemm") || node.is("MatMul");
 }
 
-Tensor of_dtype(DType dtype, const Dims& dims, const std::vector<std::int32_t>& values) {
-  Tensor tensor(dtype, dims);
-  const auto fill = [&]<class T>(T) {
-    const auto out = tensor.mutable_values<T>();
-    for (std::size_t i = 0; i < values.size(); ++i) out[i] = static_cast<T>(values[i]);
-  };
-  switch (dtype) {
-    case DType::u8:
-      fill(std::uint8_t{});
-      break;
-    case DType::s8:
-      fill(std::int8_t{});
-      break;
-    default:
-      throw Error(ErrorCode::kUnsupported, "",
-                  "parameters of " + std::string(name(dtype)) + " cannot be written; u8 and s8 can");
-  }
-  return tensor;
+// Operators that move or pick values: with the same parameters on both sides their results lie in the same levels.
+bool moves_values(const Node& node) {
+  static const std::set<std::string, std::less<>> types = {
+      "Concat",       "DepthToSpace", "Expand",  "Flatten", "Gather",    "GatherElements", "GatherND",  "GlobalMaxPool",
+      "Identity",     "MaxPool",      "Pad",     "Reshape", "Resize",    "ReduceMax",      "ReduceMin", "Slice",
+      "SpaceToDepth", "Split",        "Squeeze", "Tile",    "Transpose", "Unsqueeze"};
+  return node.domain.empty() && types.contains(node.op_type);
 }
 
 class Inserter {
@@ -76,7 +68,7 @@ class Inserter {
           quantized.emplace_back(value, output);
         }
       nodes_.push_back(std::move(node));
-      for (const auto& [value, unquantized] : quantized) quantize_value(value, unquantized);
+      for (const auto& [value, unquantized] : quantized) quantize_value(value, unquantized, &original);
     }
     graph_.nodes = std::move(nodes_);
     remove_unused_values(graph_);
@@ -116,23 +108,46 @@ class Inserter {
     return found == dequantized_.end() ? value : found->second;
   }
 
-  // unquantized -> QuantizeLinear -> DequantizeLinear; readers of `value` get the latter's output.
-  void quantize_value(const std::string& value, const std::string& unquantized) {
+  // unquantized -> QuantizeLinear -> DequantizeLinear; readers of `value` get the latter's output. Where the parameters leave
+  // out levels of the type: unquantized -> Clip to the real numbers of the outermost levels -> QuantizeLinear.
+  void quantize_value(const std::string& value, std::string unquantized, const Node* maker = nullptr) {
     const QParams& parameters = qparams_.at(value);
     const std::string scale = add_constant(value + "_scale", Tensor::scalar(parameters.scale[0]));
-    const std::string zero_point = add_constant(value + "_zero_point", of_dtype(parameters.dtype, {}, parameters.zero_point));
+    const std::string zero_point =
+        add_constant(value + "_zero_point", ops::write_integers(parameters.zero_point, parameters.dtype, {}));
     const std::string q = names_.take(value + "_quantized");
     const std::string back = unquantized == value ? names_.take(value + "_dequantized") : value;
+    const bool leaves_out = parameters.bits != 0 && !(maker && stays_within_levels(*maker, parameters));
     TensorType type = values_.type_of(value);
     type.dtype = DType::f32;
     if (back != value) graph_.types[back] = type;
     if (unquantized != value) graph_.types[unquantized] = type;
+    if (leaves_out) unquantized = clip_to_levels(value, unquantized, type);
     type.dtype = parameters.dtype;
     graph_.types[q] = type;
     add_node("QuantizeLinear", value + "_quantize", {unquantized, scale, zero_point}, q, -1);
     add_node("DequantizeLinear", value + "_dequantize", {q, scale, zero_point}, back, -1);
     quantized_[value] = q;
     dequantized_[value] = back;
+  }
+
+  std::string clip_to_levels(const std::string& value, const std::string& unquantized, const TensorType& type) {
+    const QParams& parameters = qparams_.at(value);
+    const IntegerLimits limits = limits_of(parameters);
+    const auto real = [&](std::int32_t q) { return numerics::dequantize(q, parameters.scale[0], parameters.zero_point[0]); };
+    const std::string low = add_constant(value + "_low", Tensor::scalar(real(limits.low)));
+    const std::string high = add_constant(value + "_high", Tensor::scalar(real(limits.high)));
+    std::string clipped = names_.take(value + "_clipped");
+    graph_.types[clipped] = type;
+    add_node("Clip", value + "_clip", {unquantized, low, high}, clipped, -1);
+    return clipped;
+  }
+  bool stays_within_levels(const Node& maker, const QParams& parameters) const {
+    return moves_values(maker) && std::all_of(maker.inputs.begin(), maker.inputs.end(), [&](const std::string& input) {
+             if (input.empty() || graph_.constant(input) || values_.type_of(input).dtype != DType::f32) return true;
+             const auto found = qparams_.find(input);
+             return found != qparams_.end() && found->second == parameters;
+           });
   }
 
   void add_node(const std::string& op_type, const std::string& node_name, std::vector<std::string> inputs,
@@ -163,7 +178,8 @@ class Inserter {
     const auto* channel = std::get_if<PerChannel>(&parameters.granularity);
     const std::string q = add_constant(w + "_quantized", quantize_tensor(values, parameters, limits_of_weight(parameters)));
     const std::string scale = add_constant(w + "_scale", Tensor::of<float>(dims, parameters.scale));
-    const std::string zero_point = add_constant(w + "_zero_point", of_dtype(parameters.dtype, dims, parameters.zero_point));
+    const std::string zero_point =
+        add_constant(w + "_zero_point", ops::write_integers(parameters.zero_point, parameters.dtype, dims));
     const std::string back = names_.take(w + "_dequantized");
     graph_.types[back] = {DType::f32, to_shape(values.dims())};
     add_node("DequantizeLinear", w + "_dequantize", {q, scale, zero_point}, back, channel ? channel->axis : -1);

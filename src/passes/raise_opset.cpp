@@ -9,8 +9,11 @@
 namespace zeropoint::passes {
 
 bool raise_opset(Graph& graph, const OpsetNeed& need, const OpsetLimit& limit) {
+  const std::string target = limit.target.empty() ? "the target" : "target " + limit.target;
+  if (need.two_bits && !limit.two_bits)
+    throw Error(ErrorCode::kUnsupported, need.where,
+                fmt::format("{}: {} takes none so narrow: {}, or choose another target", need.what, target, need.instead));
   if (need.opset > limit.newest && need.opset > graph.opset()) {
-    const std::string target = limit.target.empty() ? "the target" : "target " + limit.target;
     throw Error(ErrorCode::kUnsupported, need.where,
                 fmt::format("{} need opset {}, {} takes opsets up to {}: {}, or choose another target", need.what, need.opset,
                             target, limit.newest, need.instead));
@@ -21,7 +24,9 @@ bool raise_opset(Graph& graph, const OpsetNeed& need, const OpsetLimit& limit) {
 OpsetNeed opset_of_quantizer(const std::string& value, DType dtype, const Granularity& granularity) {
   const std::string where = "value '" + value + "'";
   const int width = bits(dtype);
-  if (width == 2) return {25, where, "its 2-bit integers", "quantize it to 4 or 8 bits"};
+  if (width == 2)
+    return {25, where, "its 2-bit integers", "store them in a wider type (dtype s4 with 2 bits), quantize it to 4 or 8 bits",
+            true};
   if (width == 4 || width == 16)
     return {21, where, fmt::format("its {}-bit integers", width), "quantize it to 8 bits per channel or per tensor"};
   if (std::holds_alternative<PerGroup>(granularity))
@@ -32,9 +37,12 @@ OpsetNeed opset_of_quantizer(const std::string& value, DType dtype, const Granul
 
 OpsetNeed opset_of_quantizers(const QParamsMap& qparams) {
   OpsetNeed most;
-  for (const auto& [value, parameters] : qparams)
+  for (const auto& [value, parameters] : qparams) {
     if (OpsetNeed need = opset_of_quantizer(value, parameters.dtype, parameters.granularity); need.opset > most.opset)
       most = std::move(need);
+    if (constexpr std::int64_t kClipOfInputs = 11; parameters.bits != 0 && most.opset < kClipOfInputs)
+      most = {kClipOfInputs, "value '" + value + "'", "its levels, which a Clip bounds", "quantize it to 4, 8 or 16 bits"};
+  }
   return most;
 }
 

@@ -16,6 +16,7 @@ struct OpsetNeed {
   std::string where{};    // "value 'w'"
   std::string what{};     // "its 4-bit integers"
   std::string instead{};  // "quantize it to 8 bits"
+  bool two_bits = false;  // it is for integers of 2 bits
 };
 
 // ops::convert_opset. True when something changed. Throws Error kUnsupported also where the need lies above the limit and the

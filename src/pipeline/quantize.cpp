@@ -20,6 +20,7 @@
 #include "quant/rule_matcher.h"
 #include "quant/steps.h"
 #include "quant/without_data.h"
+#include "zeropoint/convert_floats.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint {
@@ -127,8 +128,7 @@ Quantized quantize_fused(Prepared prepared, Statistics statistics, const Samples
   quant::run_after(rounding, {recipe, samples, how, prepared.log});
   choice.qparams = std::move(rounding.qparams);
   Quantized result;
-  result.model =
-      insert_qdq(std::move(rounding.graph), choice.qparams, {newest_opset(recipe.target), std::string(name(recipe.target))});
+  result.model = insert_qdq(std::move(rounding.graph), choice.qparams, quant::opset_limit(recipe.target));
 
   Report& report = result.report;
   report.recipe = recipe.name;
@@ -188,6 +188,32 @@ Quantized quantize_without_samples(Graph fused, const Recipe& recipe, const Quan
     report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
   report.notes = std::move(made.notes);
   report.nodes = analyze::node_reports(result.fused, made.integer_names, report.left_in_float, {});
+  name_origin(report, result.fused, result.model);
+  tell_opset(result.model, recipe, report.notes);
+  return result;
+}
+
+// 16-bit floats; `statistics`, of every value, may be empty.
+Quantized convert_prepared(Prepared prepared, Statistics statistics, const Recipe& recipe) {
+  Quantized result;
+  result.fused = std::move(prepared.fused);
+  ConvertedFloats converted = convert_floats(result.fused, recipe, statistics.values.empty() ? nullptr : &statistics);
+  result.model = std::move(converted.graph);
+  sign(result.model, recipe);
+  if (!statistics.values.empty()) result.model.metadata[kStatisticsKey] = statistics_hash(statistics);
+  result.statistics = std::move(statistics);
+  Report& report = result.report;
+  report.recipe = recipe.name;
+  report.float_bytes = constant_bytes(result.fused);
+  report.quantized_bytes = constant_bytes(result.model);
+  report.integer_coverage = integer_share(result.fused, {});
+  report.steps = prepared.log.gains;
+  for (KeptNode& node : converted.kept)
+    report.left_in_float.push_back({std::move(node.node), std::move(node.op_type), std::move(node.reason)});
+  report.notes = prepared.log.notes;
+  report.notes.push_back(fmt::format("{} nodes compute in 16 bits, {} in f32; {} constants of the latter are stored in 16 bits",
+                                     converted.converted, converted.kept.size(), converted.stored));
+  report.nodes = analyze::node_reports(result.fused, {}, report.left_in_float, {});
   name_origin(report, result.fused, result.model);
   tell_opset(result.model, recipe, report.notes);
   return result;
@@ -255,6 +281,10 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
   std::set<std::string> values;
   for (const quant::TieGroup& group : placement.groups) values.insert(group.sources.begin(), group.sources.end());
   CalibrateOptions options;
+  for (const auto& [group, logits] : quant::logits_of(fused, placement)) {
+    values.insert(logits);
+    options.row_values.push_back(logits);
+  }
   if (recipe.has_step("bias_correction"))
     for (const std::size_t i : placement.integer_nodes) {
       const Node& node = fused.nodes[i];
@@ -279,7 +309,7 @@ Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& 
   Prepared prepared = prepare_on(graph, &samples, recipe, options);
   const Graph& fused = prepared.fused;
   CalibrateOptions calibration = calibrate_options(fused, recipe);
-  if (calibration.values.empty()) {
+  if (calibration.values.empty() && !recipe.converts_floats()) {
     Statistics nothing = nothing_observed(fused, recipe);
     return quantize_prepared(std::move(prepared), std::move(nothing), &samples, recipe, options);
   }
@@ -293,6 +323,7 @@ Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& 
   calibration.checkpoint = options.checkpoint;
   calibration.resume = options.resume;
   Statistics statistics = calibrate(fused, samples, calibration);
+  if (recipe.converts_floats()) return convert_prepared(std::move(prepared), std::move(statistics), recipe);
   return quantize_prepared(std::move(prepared), std::move(statistics), &samples, recipe, options);
 }
 
@@ -303,6 +334,7 @@ Quantized quantize_alone(const Graph& graph, const Recipe& recipe, const Quantiz
         ErrorCode::kBadArgument, "recipe " + recipe.name,
         "it fixes ranges of activations beforehand and needs samples; dynamic_w8a8 and the weight_only recipes do without");
   Prepared prepared = prepare_on(graph, nullptr, recipe, options);
+  if (recipe.converts_floats()) return convert_prepared(std::move(prepared), {}, recipe);
   const auto quantize_by = [&](const Recipe& one) {
     Quantized result = quantize_without_samples(prepared.fused, one, options);
     result.report.steps = prepared.log.gains;
@@ -319,7 +351,7 @@ Graph prepare(const Graph& graph, const Recipe& recipe) {
 }
 
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
-  if (!recipe.needs_samples()) return quantize(graph, recipe, options);
+  if (!recipe.needs_samples() && !recipe.converts_floats()) return quantize(graph, recipe, options);
   return naming_source(graph, [&] { return quantize_on(graph, samples, timed(recipe, options), options); });
 }
 
@@ -329,6 +361,7 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
 
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
   return naming_source(graph, [&] {
+    if (recipe.converts_floats()) return convert_prepared(prepare_on(graph, nullptr, recipe, options), statistics, recipe);
     return quantize_prepared(prepare_on(graph, nullptr, recipe, options), statistics, nullptr, timed(recipe, options), options);
   });
 }

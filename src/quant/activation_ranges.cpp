@@ -12,11 +12,10 @@ struct Method {
   std::string_view name;
   ActivationRange range;
 };
-constexpr Method kMethods[] = {{"min_max", &range_min_max},
-                               {"averaged_min_max", &range_averaged_min_max},
-                               {"percentile", &range_percentile},
-                               {"mse", &range_mse},
-                               {"kl_divergence", &range_kl_divergence}};
+constexpr Method kMethods[] = {
+    {"min_max", &range_min_max}, {"averaged_min_max", &range_averaged_min_max}, {"percentile", &range_percentile},
+    {"mse", &range_mse},         {"kl_divergence", &range_kl_divergence},       {"cross_entropy", &range_cross_entropy},
+    {"auto", &range_auto}};
 
 }  // namespace
 
@@ -26,7 +25,8 @@ ActivationRange find_activation_range(std::string_view method) {
   return nullptr;
 }
 
-Range choose_range(const ValueStatistics& statistics, const Scheme& scheme) {
+Range choose_range(const ValueStatistics& statistics, const Scheme& scheme, std::span<const std::vector<float>> rows,
+                   const ErrorGain& gain) {
   const ActivationRange range = find_activation_range(scheme.range);
   if (!range) throw Error(ErrorCode::kBadArgument, "", "no range method is called '" + scheme.range + "'");
   if (statistics.count() == 0) return {};
@@ -36,7 +36,10 @@ Range choose_range(const ValueStatistics& statistics, const Scheme& scheme) {
                 .mean_max = statistics.mean_max(),
                 .limits = limits_of(scheme),
                 .symmetric = scheme.symmetric,
-                .parameter = scheme.parameter});
+                .power_of_two = scheme.power_of_two,
+                .parameter = scheme.parameter,
+                .rows = rows,
+                .gain = gain});
 }
 
 }  // namespace quant

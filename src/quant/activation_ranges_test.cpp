@@ -171,6 +171,115 @@ TEST(RangeTest, NothingSeenAndOnlyZeros) {
   EXPECT_THROW(choose_range(observe({1}), with_range(kU8, "best")), Error);
 }
 
+// Against all pairs of ends on a fine grid.
+TEST(RangeTest, MseEqualsBruteForce) {
+  for (const int bits : {2, 4, 8})
+    for (const bool symmetric : {false, true})
+      for (const bool power_of_two : {false, true}) {
+        std::vector<float> values = normal(4000, 5, 0.5F);
+        values[0] = 40;  // an outlier
+        const ValueStatistics statistics = observe(values);
+        const Scheme scheme{.dtype = symmetric ? DType::s8 : DType::u8,
+                            .symmetric = symmetric,
+                            .range = "mse",
+                            .bits = bits == 8 ? 0 : bits,
+                            .power_of_two = power_of_two};
+        const IntegerLimits limits = limits_of(scheme);
+        const auto error = [&](Range range) {
+          const ScaleZeroPoint chosen = choose_scale(range, limits, symmetric, power_of_two);
+          double sum = 0;
+          for (const float x : values) {
+            const auto q = numerics::quantize(x, chosen.scale, chosen.zero_point, {limits.low, limits.high});
+            const double lost =
+                static_cast<double>(x) - static_cast<double>(numerics::dequantize(q, chosen.scale, chosen.zero_point));
+            sum += lost * lost;
+          }
+          return sum;
+        };
+        double least = error({statistics.min, statistics.max});
+        for (float low = -4; low <= 0; low += 0.1F)
+          for (float high = 0.1F; high < 41; high *= 1.05F) least = std::min(least, error({low, high}));
+        EXPECT_LE(error(choose_range(statistics, scheme)), 1.06 * least) << bits << symmetric << power_of_two;
+      }
+}
+
+// A row's winner decides; an outlier on the losing side may be cut.
+TEST(RangeTest, CrossEntropyEqualsBruteForce) {
+  std::mt19937 random(9);
+  std::normal_distribution<float> distribution;
+  std::vector<std::vector<float>> rows;
+  std::vector<float> all;
+  for (int r = 0; r < 64; ++r) {
+    std::vector<float> row(10);
+    for (float& x : row) x = 2 * distribution(random);
+    row[static_cast<std::size_t>(r) % 10] -= 60;
+    all.insert(all.end(), row.begin(), row.end());
+    rows.push_back(std::move(row));
+  }
+  const ValueStatistics statistics = observe(all);
+  const HistogramView view = statistics.view();
+  for (const int bits : {3, 4, 8}) {
+    const Scheme scheme{.range = "cross_entropy", .bits = bits == 8 ? 0 : bits};
+    const RangeQuery query{.histogram = view, .limits = limits_of(scheme)};
+    const Range chosen = choose_range(statistics, scheme, rows);
+    double least = cross_entropy(rows, {statistics.min, statistics.max}, query);
+    for (float low = statistics.min; low <= 0; low += 0.5F)
+      for (float high = 0.5F; high <= statistics.max; high += 0.25F)
+        least = std::min(least, cross_entropy(rows, {low, high}, query));
+    const double mse = cross_entropy(rows, choose_range(statistics, with_range(scheme, "mse")), query);
+    const double found = cross_entropy(rows, chosen, query);
+    EXPECT_LE(found, least * 1.05 + 1e-4) << bits;
+    EXPECT_LE(found, mse) << bits;
+    if (bits < 8) {
+      EXPECT_LT(found, 0.9 * mse) << bits << ": the squared error pays for the outliers";
+    }
+    EXPECT_EQ(choose_range(statistics, scheme), choose_range(statistics, with_range(scheme, "mse"))) << "without rows";
+  }
+}
+
+// The entropy of softmax itself is the least possible: by hand for two logits.
+TEST(RangeTest, CrossEntropyOfTwoLogits) {
+  const std::vector<std::vector<float>> rows = {{0.0F, 1.0F}};
+  const ValueStatistics statistics = observe({0.0F, 1.0F});
+  const HistogramView view = statistics.view();
+  const RangeQuery query{.histogram = view, .limits = {0, 255}};
+  const double p = 1 / (1 + std::exp(-1.0));
+  EXPECT_NEAR(cross_entropy(rows, {0, 1}, query), -p * std::log(p) - (1 - p) * std::log(1 - p), 1e-6);
+  const double q = 1 / (1 + std::exp(-0.5));  // clipped at 0.5
+  EXPECT_NEAR(cross_entropy(rows, {0, 0.5F}, query), -p * std::log(q) - (1 - p) * std::log(1 - q), 1e-6);
+}
+
+// Where weights have one sign, what clipping takes from all inputs adds up: a wider range than that of the least squared error.
+TEST(RangeTest, AutoPredictsTheErrorAtTheOutput) {
+  const std::vector<float> values = normal(20000, 3, 0, true);
+  const ValueStatistics statistics = observe(values);
+  const HistogramView view = statistics.view();
+  const Scheme scheme{.range = "auto", .bits = 4};
+  const Scheme mse = with_range(scheme, "mse");
+  EXPECT_EQ(choose_range(statistics, scheme), choose_range(statistics, mse)) << "nothing known of the readers";
+  const ErrorGain aligned{.independent = 1, .common = 2000};
+  const Range wide = choose_range(statistics, scheme, {}, aligned);
+  EXPECT_GT(wide.max, choose_range(statistics, mse).max);
+  // Against the output of such a layer: 2,000 weights of 1 / sqrt(2000), 10 rows.
+  const auto output_error = [&](Range range) {
+    const ScaleZeroPoint chosen = choose_scale(range, limits_of(scheme), false);
+    double sum = 0;
+    for (std::size_t row = 0; row < 10; ++row) {
+      double error = 0;
+      for (std::size_t i = 0; i < 2000; ++i) {
+        const float x = values[row * 2000 + i];
+        const auto q = numerics::quantize(x, chosen.scale, chosen.zero_point, {0, 15});
+        error += static_cast<double>(x) - static_cast<double>(numerics::dequantize(q, chosen.scale, chosen.zero_point));
+      }
+      sum += error * error / 2000;
+    }
+    return sum / 10;
+  };
+  const RangeQuery query{.histogram = view, .limits = limits_of(scheme), .gain = aligned};
+  EXPECT_LT(output_error(wide), output_error(choose_range(statistics, mse)));
+  EXPECT_NEAR(predicted_error(query, {0, 1}) / output_error({0, 1}), 1, 0.1);  // clipping leads
+}
+
 TEST(RangeTest, KlKeepsAUniformWhole) {  // nothing to gain from clipping
   std::vector<float> values;
   for (int i = 1; i <= 1 << 18; ++i) values.push_back(static_cast<float>(i));

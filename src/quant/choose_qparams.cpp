@@ -22,19 +22,47 @@ constexpr double kBiasSteps = 1 << 24;
 
 Range hull(Range a, Range b) { return {std::min(a.min, b.min), std::max(a.max, b.max)}; }
 
-QParams qparams_of_group(const TieGroup& group, const Statistics& statistics) {
+// By the weights of all that read one of the group's values: ErrorGain. What others do to an error they do to all alike.
+ErrorGain error_gain(const Graph& graph, const Uses& uses, const TieGroup& group) {
+  ErrorGain gain{.independent = 0, .common = 0};
+  for (const std::string& value : group.values) {
+    const auto readers = uses.consumers.find(value);
+    if (readers == uses.consumers.end()) continue;
+    for (const std::size_t reader : readers->second) {
+      const Node& node = graph.nodes[reader];
+      const bool weighted = node.is("Conv") || node.is("ConvTranspose") || node.is("Gemm") || node.is("MatMul");
+      const Tensor* weight = weighted && node.input(0) == value ? graph.constant(node.input(1)) : nullptr;
+      if (!weight || weight->dtype() != DType::f32 || weight->rank() < 2) continue;
+      for (const std::vector<float>& channel : split_by_parameter(*weight, PerChannel{channel_axis(node, *weight)})) {
+        double sum = 0;
+        for (const float w : channel) {
+          sum += static_cast<double>(w);
+          gain.independent += static_cast<double>(w) * static_cast<double>(w);
+        }
+        gain.common += sum * sum;
+      }
+    }
+  }
+  return gain.independent > 0 && gain.common > 0 ? gain : ErrorGain{};
+}
+
+QParams qparams_of_group(const TieGroup& group, const Statistics& statistics, const std::string& logits,
+                         const ErrorGain& gain) {
   Range range;
+  const ValueStatistics* of_rows = logits.empty() ? nullptr : statistics.find(logits);
+  const std::span<const std::vector<float>> rows =
+      of_rows ? std::span<const std::vector<float>>(of_rows->rows) : std::span<const std::vector<float>>();
   for (const std::string& value : group.sources) {
     const ValueStatistics* seen = statistics.find(value);
     if (!seen)
       throw Error(ErrorCode::kMismatch, fmt::format("value '{}'", value),
                   "the statistics hold nothing on it; calibrate with the values that the recipe needs (quantizable_values)");
-    range = hull(range, choose_range(*seen, group.scheme));
+    range = hull(range, choose_range(*seen, group.scheme, rows, gain));
   }
   Scheme scheme = group.scheme;
   if (group.prefers_signed && range.min < 0) {
     scheme.dtype = DType::s8;
-    scheme.symmetric = true;
+    scheme.symmetric = true;  // of as many bits
   }
   return choose_qparams(range, scheme);
 }
@@ -88,11 +116,14 @@ QParams qparams_of_weight(const Graph& graph, const ValueIndex& index, const Use
   for (const std::size_t reader : weight.nodes) {
     const Node& node = graph.nodes[reader];
     const QParams& x = activations.at(node.input(0));
-    const IntegerLimits limits = limits_of(x.dtype);
+    const IntegerLimits limits = limits_of(x);
+    // Sums of 16-bit values have 64 bits (docs/arithmetic.md): only the bias has to fit 32.
+    const bool wide = bits(x.dtype) > 8 || bits(scheme.dtype) > 8;
     const std::vector<double> bias = bias_magnitudes(graph, index, uses, node, values, channels.size());
     for (std::size_t c = 0; c < channels.size(); ++c) {
       const std::size_t p = per_channel ? c : 0;
-      least[p] = std::max(least[p], least_safe_scale(sums[c], bias[c], products, x.scale[0], limits.high - limits.low));
+      least[p] = std::max(least[p], wide ? least_safe_scale(0, bias[c], 0, x.scale[0], 0)
+                                         : least_safe_scale(sums[c], bias[c], products, x.scale[0], limits.high - limits.low));
       // The product of both scales must be a normal number too.
       least[p] = std::max(least[p], 2 * static_cast<double>(FLT_MIN) / static_cast<double>(x.scale[0]));
       exact[p] = std::max(exact[p], bias[c] / (static_cast<double>(x.scale[0]) * kBiasSteps));
@@ -104,6 +135,7 @@ QParams qparams_of_weight(const Graph& graph, const ValueIndex& index, const Use
     if (only_zeros[p] && exact[p] > 0) scale = static_cast<float>(exact[p]);  // any scale fits the weights: the bias decides
     if (static_cast<double>(scale) >= least[p]) continue;
     scale = std::nextafter(static_cast<float>(least[p]), FLT_MAX);
+    if (scheme.power_of_two) scale = raised_to_power_of_two(scale);
     if (!only_zeros[p] && widened++ == 0) first = p;
   }
   if (widened > 0)
@@ -130,11 +162,15 @@ QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics
                 fmt::format("they were taken from another graph (hash {}, not {})", statistics.model_hash, hash));
   QParamsChoice choice;
   choice.placement = place(graph, recipe);
-  for (const TieGroup& group : choice.placement.groups) {
-    const QParams qparams = qparams_of_group(group, statistics);
+  const Uses uses = find_uses(graph);
+  const std::map<std::size_t, std::string> logits = logits_of(graph, choice.placement);
+  for (std::size_t i = 0; i < choice.placement.groups.size(); ++i) {
+    const TieGroup& group = choice.placement.groups[i];
+    const auto of_rows = logits.find(i);
+    const QParams qparams = qparams_of_group(group, statistics, of_rows == logits.end() ? "" : of_rows->second,
+                                             group.scheme.range == "auto" ? error_gain(graph, uses, group) : ErrorGain{});
     for (const std::string& value : group.values) choice.qparams.emplace(value, qparams);
   }
-  const Uses uses = find_uses(graph);
   const ValueIndex index(graph);
   QParamsMap weights;
   for (const auto& [initializer, weight] : choice.placement.weights) {

@@ -5,10 +5,15 @@
 #include <vector>
 
 #include "quant/placement.h"
+#include "zeropoint/insert_qdq.h"
 #include "zeropoint/ranges.h"
 #include "zeropoint/statistics.h"
 
 namespace zeropoint::quant {
+
+inline OpsetLimit opset_limit(Target target) {
+  return {newest_opset(target), std::string(name(target)), takes_two_bits(target)};
+}
 
 struct QParamsChoice {
   QParamsMap qparams;

@@ -4,7 +4,7 @@
 
 namespace zeropoint::quant {
 
-Range constant_range_min_max(std::span<const float> values, IntegerLimits /*limits*/, bool /*symmetric*/) {
+Range constant_range_min_max(std::span<const float> values, const Levels& /*levels*/) {
   Range range;
   for (const float value : values) {
     range.min = std::min(range.min, value);

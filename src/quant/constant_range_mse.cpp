@@ -11,7 +11,9 @@ namespace zeropoint::quant {
 namespace {
 
 constexpr int kMseClipSteps = 51;  // ratios 1.00, 0.99 ... 0.50: at 8 bits the optimum has never been seen below 0.5
-constexpr float kMseClipSmallest = 0.5F;
+constexpr float kMseClipEven = 0.5F;
+// Below: by this factor, as long as what is clipped does not cost more than the best so far.
+constexpr float kMseClipFactor = 0.96F, kMseClipSmallest = 1.0F / 4096;
 
 double squared_error(std::span<const float> values, const ScaleZeroPoint& parameters, IntegerLimits limits) {
   double sum = 0;
@@ -54,22 +56,41 @@ double quick_squared_error(std::span<const float> values, const ScaleZeroPoint& 
   return sum + squared_error(values.subspan(i), parameters, limits);
 }
 
+// The part of the error that values beyond the outermost levels have.
+double clipped_error(std::span<const float> values, const ScaleZeroPoint& parameters, IntegerLimits limits) {
+  const float min = numerics::dequantize(limits.low, parameters.scale, parameters.zero_point),
+              max = numerics::dequantize(limits.high, parameters.scale, parameters.zero_point);
+  double sum = 0;
+  for (const float value : values) {
+    const float beyond = value > max ? value - max : value < min ? min - value : 0;
+    sum += static_cast<double>(beyond) * static_cast<double>(beyond);
+  }
+  return sum;
+}
+
 }  // namespace
 
-Range constant_range_mse(std::span<const float> values, IntegerLimits limits, bool symmetric) {
-  const Range full = constant_range_min_max(values, limits, symmetric);
+Range constant_range_mse(std::span<const float> values, const Levels& levels) {
+  const IntegerLimits limits = levels.limits;
+  const Range full = constant_range_min_max(values, levels);
   Range best = full;
-  double least = quick_squared_error(values, choose_scale(full, limits, symmetric), limits);
-  for (int step = 1; step < kMseClipSteps; ++step) {
-    const float ratio = 1.0F - (1.0F - kMseClipSmallest) * static_cast<float>(step) / static_cast<float>(kMseClipSteps - 1);
+  double least = quick_squared_error(values, levels.scale_of(full), limits);
+  const auto try_ratio = [&](float ratio) {
     const Range clipped{full.min * ratio, full.max * ratio};
-    const double error = quick_squared_error(values, choose_scale(clipped, limits, symmetric), limits);
+    const double error = quick_squared_error(values, levels.scale_of(clipped), limits);
     if (error < least) {
       least = error;
       best = clipped;
     }
-  }
-  const auto exact = [&](Range range) { return squared_error(values, choose_scale(range, limits, symmetric), limits); };
+  };
+  for (int step = 1; step < kMseClipSteps; ++step)
+    try_ratio(1.0F - (1.0F - kMseClipEven) * static_cast<float>(step) / static_cast<float>(kMseClipSteps - 1));
+  const auto clipped = [&](float ratio) {
+    return clipped_error(values, levels.scale_of({full.min * ratio, full.max * ratio}), limits);
+  };
+  for (float ratio = kMseClipEven * kMseClipFactor; ratio > kMseClipSmallest && clipped(ratio) < least; ratio *= kMseClipFactor)
+    try_ratio(ratio);
+  const auto exact = [&](Range range) { return squared_error(values, levels.scale_of(range), limits); };
   if (best != full && !(exact(best) < exact(full))) best = full;
   return best;
 }

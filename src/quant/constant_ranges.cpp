@@ -69,13 +69,13 @@ void check_finite(const Tensor& x) {
 }
 
 std::vector<ScaleZeroPoint> choose_scales(const Tensor& x, const Granularity& granularity, const std::string& method,
-                                          IntegerLimits limits, bool symmetric) {
+                                          const Levels& levels) {
   const ConstantRange range = find_constant_range(method);
   if (!range) throw Error(ErrorCode::kBadArgument, "", "no range method for constants is called '" + method + "'");
   check_finite(x);
   std::vector<ScaleZeroPoint> result;
   for (const std::vector<float>& part : split_by_parameter(x, granularity))
-    result.push_back(choose_scale(range(part, limits, symmetric), limits, symmetric));
+    result.push_back(levels.scale_of(range(part, levels)));
   return result;
 }
 
@@ -92,8 +92,10 @@ QParams to_qparams(std::span<const ScaleZeroPoint> chosen, DType dtype, const Gr
 }  // namespace quant
 
 QParams choose_qparams(const Tensor& x, const Scheme& scheme) {
-  return quant::to_qparams(quant::choose_scales(x, scheme.granularity, scheme.range, limits_of(scheme), scheme.symmetric),
-                           scheme.dtype, scheme.granularity);
+  QParams qparams = quant::to_qparams(quant::choose_scales(x, scheme.granularity, scheme.range, quant::levels_of(scheme)),
+                                      scheme.dtype, scheme.granularity);
+  qparams.bits = scheme.bits;
+  return qparams;
 }
 
 const std::vector<std::string>& weight_range_methods() {
@@ -110,7 +112,7 @@ QuantizedTensor quantize_tensor(const Tensor& x, const TensorScheme& scheme) {
   const IntegerLimits limits = limits_of_bits(scheme.bits, is_signed, scheme.symmetric);
   const DType dtype = scheme.bits <= 8 ? (is_signed ? DType::s8 : DType::u8) : (is_signed ? DType::s16 : DType::u16);
   const std::vector<ScaleZeroPoint> chosen =
-      quant::choose_scales(x, scheme.granularity, scheme.range, limits, scheme.symmetric);
+      quant::choose_scales(x, scheme.granularity, scheme.range, {.limits = limits, .symmetric = scheme.symmetric});
   QuantizedTensor result;
   result.qparams = quant::to_qparams(chosen, dtype, scheme.granularity);
   if (!scheme.real_zero_point) {

@@ -108,7 +108,7 @@ Bounds bounds_behind(const Graph& graph, const Uses& uses, const QParamsMap& qpa
   }
   if (const auto found = qparams.find(value); found != qparams.end()) {
     const QParams& q = found->second;
-    const IntegerLimits limits = limits_of(q.dtype);
+    const IntegerLimits limits = limits_of(q);
     bounds.low = std::max(bounds.low, static_cast<float>(limits.low - q.zero_point[0]) * q.scale[0]);
     bounds.high = std::min(bounds.high, static_cast<float>(limits.high - q.zero_point[0]) * q.scale[0]);
   }

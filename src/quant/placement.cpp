@@ -263,6 +263,11 @@ class Placer {
           weight.axis = axis_of(node, *constant);
           weight.use =
               role == Role::weighted ? WeightUse::sums : (role == Role::recurrent ? WeightUse::stored : WeightUse::rows);
+          // Gather and Cast take no integers narrower than a byte.
+          if (role == Role::lookup && bits(weight.scheme.dtype) < 8) {
+            weight.scheme.dtype = lowest(weight.scheme.dtype) < 0 ? DType::s8 : DType::u8;
+            weight.scheme.bits = 0;
+          }
           // ONNX Runtime refuses scales per channel of a product whose constant has three dimensions or more.
           if (role == Role::weighted && node.is("MatMul") && constant->rank() > 2) weight.scheme.granularity = PerTensor{};
         }
@@ -495,13 +500,24 @@ class Placer {
     }
     std::vector<TieGroup> groups;
     for (auto& [at, group] : by_root) {
-      group.scheme = scheme_of(group.values);
+      group.scheme = storable(scheme_of(group.values), group.values);
       // OpenVINO pays for zero points other than 0: signed values are better off as symmetric s8 there.
       group.prefers_signed = recipe_.target == Target::openvino && group.scheme.dtype == DType::u8 && !group.scheme.symmetric;
       groups.push_back(std::move(group));
     }
     std::sort(groups.begin(), groups.end(), [](const TieGroup& a, const TieGroup& b) { return a.values < b.values; });
     return groups;
+  }
+  // ONNX Runtime 1.32 refuses a file with a Clip right before a quantizer of 4 bits: there, the same levels in a byte.
+  Scheme storable(Scheme scheme, const std::vector<std::string>& values) const {
+    const bool clipped = scheme.bits != 0 || std::any_of(values.begin(), values.end(), [&](const std::string& value) {
+                           const Node* maker = producer(value);
+                           return maker && maker->is("Clip");
+                         });
+    if (recipe_.target != Target::onnxruntime || !clipped || bits(scheme.dtype) >= 8) return scheme;
+    if (scheme.bits == 0) scheme.bits = bits(scheme.dtype);
+    scheme.dtype = lowest(scheme.dtype) < 0 ? DType::s8 : DType::u8;
+    return scheme;
   }
   // By the rule of the first weighted node that reads one of the values; else of the first other reader that has one; else of
   // the operator that makes them.
@@ -609,6 +625,46 @@ std::int64_t output_channels(const Node& node, const Tensor& weight) {
 
 std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::int64_t o) {
   return node.is("ConvTranspose") && channel_axis(node, weight) == 1 ? o % weight.dim(1) : o;
+}
+
+std::map<std::size_t, std::string> logits_of(const Graph& graph, const Placement& placement) {
+  std::map<std::string_view, std::size_t> groups;
+  for (std::size_t i = 0; i < placement.groups.size(); ++i)
+    if (const std::string& range = placement.groups[i].scheme.range; range == "cross_entropy" || range == "auto")
+      for (const std::string& value : placement.groups[i].values) groups.emplace(value, i);
+  std::map<std::size_t, std::string> result;
+  if (groups.empty()) return result;
+  Graph typed = graph;
+  ops::infer_shapes(typed);
+  const Uses uses = find_uses(typed);
+  const auto maker = [&](const std::string& value) -> const Node* {
+    const auto found = uses.producer.find(value);
+    return found == uses.producer.end() ? nullptr : &typed.nodes[found->second];
+  };
+  for (const ValueInfo& output : typed.outputs) {
+    const Node* node = maker(output.name);
+    std::string value = output.name;
+    const bool softmax = node && (node->is("Softmax") || node->is("LogSoftmax"));
+    if (softmax) value = node->input(0);
+    const std::optional<Shape> shape = typed.type_of(value).shape;
+    if (!shape || shape->size() < 2 || (!softmax && shape->size() != 2) || !shape->back().fixed() || shape->back().value < 2)
+      continue;
+    const auto last = static_cast<std::int64_t>(shape->size()) - 1;
+    if (softmax)
+      if (const std::int64_t axis = node->get_int("axis", typed.opset() < 13 ? 1 : -1); axis != -1 && axis != last) continue;
+    // What stands between moves values only.
+    for (std::string at = value; !at.empty();) {
+      if (const auto group = groups.find(at); group != groups.end()) {
+        result.emplace(group->second, value);
+        break;
+      }
+      const Node* before = maker(at);
+      const bool moves =
+          before && (before->is("Flatten") || before->is("Reshape") || before->is("Squeeze") || before->is("Identity"));
+      at = moves ? before->input(0) : "";
+    }
+  }
+  return result;
 }
 
 std::string bias_of(const Graph& graph, const ValueIndex& values, const Uses& uses, const Node& node) {

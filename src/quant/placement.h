@@ -64,6 +64,10 @@ int channel_axis(const Node& node, const Tensor& weight);
 std::int64_t output_channels(const Node& node, const Tensor& weight);
 std::int64_t parameter_of_channel(const Node& node, const Tensor& weight, std::int64_t o);
 
+// The logits of a classifier: of a group of values that hold nothing else, the value whose rows (along its last axis) a final
+// Softmax reads or an output [N, classes] shows; group's index -> that value. Only groups whose method asks for rows.
+std::map<std::size_t, std::string> logits_of(const Graph& graph, const Placement& placement);
+
 // Bias of a quantized node: input 2 of Conv and Gemm; of a MatMul the constant of the Add behind it. "" when there is none.
 std::string bias_of(const Graph& graph, const ValueIndex& values, const Uses& uses, const Node& node);
 

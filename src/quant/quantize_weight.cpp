@@ -49,15 +49,14 @@ Sets sets_of(const Dims& dims, const Granularity& granularity, std::int64_t axis
 
 struct Quantizing {
   ConstantRange range;
-  IntegerLimits limits;
-  bool symmetric;
+  Levels levels;
   float factor;
 };
 
 // Quantizes the values of one set; q gets them one a byte.
 ScaleZeroPoint quantize_set(const Quantizing& how, std::span<float> values, std::span<std::int8_t> q) {
-  const ScaleZeroPoint chosen = choose_scale(how.range(values, how.limits, how.symmetric), how.limits, how.symmetric);
-  const numerics::Limits limits{how.limits.low, how.limits.high};
+  const ScaleZeroPoint chosen = how.levels.scale_of(how.range(values, how.levels));
+  const numerics::Limits limits{how.levels.limits.low, how.levels.limits.high};
   for (std::size_t i = 0; i < values.size(); ++i)
     q[i] = static_cast<std::int8_t>(numerics::quantize(values[i], chosen.scale, chosen.zero_point, limits));
   return chosen;
@@ -126,14 +125,34 @@ class Worker {
   std::vector<std::int8_t> bytes_;
 };
 
-Tensor packed_nibbles(const Tensor& bytes, DType dtype) {
-  Tensor packed(dtype, bytes.dims());
+// Integers of 2 or 4 bits, one a byte, to several a byte: the first in the lowest bits.
+Tensor packed(const Tensor& bytes, DType dtype) {
+  Tensor result(dtype, bytes.dims());
   const std::span<const std::byte> from = bytes.bytes();
-  const std::span<std::byte> to = packed.mutable_bytes();
-  constexpr auto kLow = std::byte{0x0F};
-  for (std::size_t i = 0; i < from.size() / 2; ++i) to[i] = (from[2 * i] & kLow) | (from[2 * i + 1] << 4);
-  if (from.size() % 2 != 0) to[from.size() / 2] = from.back() & kLow;
-  return packed;
+  const std::span<std::byte> to = result.mutable_bytes();
+  const auto width = static_cast<std::size_t>(bits(dtype)), each = 8 / width;
+  const auto mask = static_cast<std::byte>((1U << width) - 1);
+  for (std::size_t i = 0; i < from.size(); ++i) to[i / each] |= (from[i] & mask) << (i % each * width);
+  return result;
+}
+
+// By the plain way: few weights have 16 bits.
+IntegerWeight quantize_wide_weight(const Tensor& weight, Scheme scheme, std::int64_t axis, float factor) {
+  if (std::holds_alternative<PerChannel>(scheme.granularity)) scheme.granularity = PerChannel{static_cast<int>(axis)};
+  if (auto* group = std::get_if<PerGroup>(&scheme.granularity)) group->axis = static_cast<int>(axis);
+  Tensor scaled(DType::f32, weight.dims());
+  const std::span<const float> from = weight.values<float>();
+  std::transform(from.begin(), from.end(), scaled.mutable_values<float>().begin(), [&](float x) { return x * factor; });
+  const QParams qparams = choose_qparams(scaled, scheme);
+  const Dims dims = scale_dims(weight.dims(), scheme.granularity);
+  IntegerWeight result;
+  result.q = quantize_tensor(scaled, qparams, limits_of(scheme));
+  result.scale = Tensor::of<float>(dims, qparams.scale);
+  if (!scheme.symmetric) {
+    const std::vector<float> zeros(qparams.zero_point.begin(), qparams.zero_point.end());
+    result.zero_point = quantize_tensor(Tensor::of<float>(dims, zeros), {scheme.dtype, PerTensor{}, {1.0F}, {0}});
+  }
+  return result;
 }
 
 }  // namespace
@@ -142,7 +161,8 @@ IntegerWeight quantize_weight(const Tensor& weight, const Scheme& scheme, std::i
   const ConstantRange range = find_constant_range(scheme.range);
   if (range == nullptr)
     throw Error(ErrorCode::kBadArgument, "", "no range method for constants is called '" + scheme.range + "'");
-  const Quantizing how{range, limits_of(scheme), scheme.symmetric, factor};
+  if (bits(scheme.dtype) > 8) return quantize_wide_weight(weight, scheme, axis, factor);
+  const Quantizing how{range, levels_of(scheme), factor};
   const Sets sets = sets_of(weight.dims(), scheme.granularity, axis);
   const float* x = weight.values<float>().data();
   const bool narrow = bits(scheme.dtype) < 8;
@@ -202,9 +222,9 @@ IntegerWeight quantize_weight(const Tensor& weight, const Scheme& scheme, std::i
     Tensor zero_point(narrow ? DType::s8 : scheme.dtype, dims);
     const std::span<std::byte> to = zero_point.mutable_bytes();
     for (std::size_t i = 0; i < chosen.size(); ++i) to[i] = static_cast<std::byte>(chosen[i].zero_point);
-    result.zero_point = narrow ? packed_nibbles(zero_point, scheme.dtype) : std::move(zero_point);
+    result.zero_point = narrow ? packed(zero_point, scheme.dtype) : std::move(zero_point);
   }
-  result.q = narrow ? packed_nibbles(q, scheme.dtype) : std::move(q);
+  result.q = narrow ? packed(q, scheme.dtype) : std::move(q);
   return result;
 }
 

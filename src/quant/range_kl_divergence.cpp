@@ -15,6 +15,7 @@ namespace zeropoint::quant {
 namespace {
 
 constexpr int kBinsPerLevel = 8;
+constexpr std::int64_t kMostLevels = 1024;
 constexpr int kStepsPerOctave = 8;
 constexpr double kLargestCut = 0.25;  // share of the values that a threshold may clip
 constexpr double kFloor = 1e-10;      // stands for a probability of 0 where the reference's is not
@@ -60,7 +61,8 @@ Range range_kl_divergence(const RangeQuery& query) {
   const double most = magnitudes.max(), nonzero = static_cast<double>(magnitudes.count()) - zeros;
   if (nonzero == 0) return {};
   const bool one_sided = histogram.min() >= 0 || histogram.max() <= 0;
-  const std::int64_t all_levels = query.limits.high - query.limits.low + 1;
+  // Of more levels each holds so few values that only clipping costs anything.
+  const std::int64_t all_levels = std::min<std::int64_t>(query.limits.high - query.limits.low + 1, kMostLevels);
   const std::int64_t levels = !query.symmetric && one_sided ? all_levels : (all_levels + 1) / 2;
   double best = most, least = std::numeric_limits<double>::infinity();
   const double step = std::sqrt(std::sqrt(std::sqrt(0.5)));  // 2^(-1 / kStepsPerOctave)

@@ -24,8 +24,12 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kDeepest = 16;                 // nesting of a recipe is at most 4; this only bounds hostile input
 constexpr std::size_t kLongestScope = 1000;  // std::regex compiles recursively
-constexpr std::array<DType, 2> kActivationTypes = {DType::u8, DType::s8};
-constexpr std::array<DType, 4> kWeightTypes = {DType::s8, DType::u8, DType::s4, DType::u4};
+constexpr std::array<DType, 6> kActivationTypes = {DType::u8, DType::s8, DType::u16, DType::s16, DType::u4, DType::s4};
+constexpr std::array<DType, 8> kWeightTypes = {DType::s8,  DType::u8,  DType::s4, DType::u4,
+                                               DType::s16, DType::u16, DType::s2, DType::u2};
+constexpr std::array<std::string_view, 2> kScales = {"real", "power_of_two"};
+constexpr std::array<std::string_view, 3> kFloatTypes = {"f32", "f16", "bf16"};
+constexpr int kLeastBits = 2, kMostBits = 16;
 constexpr std::int64_t kLeastGroup = 2, kMostGroup = 1 << 20;
 
 // A place in the text: everything read from it is checked, and errors carry the place's JSON pointer.
@@ -93,6 +97,26 @@ Scheme default_scheme(bool of_weight) {
   return {};
 }
 
+// The narrowest type that holds so many bits.
+DType storage_of(int bits, bool is_signed) {
+  if (bits <= 2 && is_signed) return DType::s2;
+  if (bits <= 4) return is_signed ? DType::s4 : DType::u4;
+  if (bits <= 8) return is_signed ? DType::s8 : DType::u8;
+  return is_signed ? DType::s16 : DType::u16;
+}
+
+void read_bits(const Reader& reader, bool of_weight, Scheme& scheme) {
+  if (!reader.has("bits")) return;
+  const Reader at = reader.at("bits");
+  const double count = at.number();
+  if (!(count >= kLeastBits && count <= kMostBits && count == std::floor(count)))
+    at.fail(fmt::format("integers have {} ... {} bits", kLeastBits, kMostBits));
+  const int chosen = static_cast<int>(count);
+  if (!reader.has("dtype")) scheme.dtype = storage_of(chosen, of_weight);
+  if (chosen > bits(scheme.dtype)) at.fail(fmt::format("{} has {} bits", name(scheme.dtype), bits(scheme.dtype)));
+  if (chosen < bits(scheme.dtype)) scheme.bits = chosen;
+}
+
 constexpr std::array<std::string_view, 3> kGranularities = {"per_tensor", "auto", "per_row"};  // of Rows, in its order
 Rows rows_of(std::string_view granularity) {
   return static_cast<Rows>(std::find(kGranularities.begin(), kGranularities.end(), granularity) - kGranularities.begin());
@@ -110,9 +134,9 @@ Scheme read_dynamic_scheme(const Reader& reader) {
 Scheme read_scheme(const Reader& reader, bool of_weight) {
   if (!of_weight && reader.has("dynamic") && reader.at("dynamic").boolean()) return read_dynamic_scheme(reader);
   if (of_weight)
-    reader.check_object({"dtype", "granularity", "group", "symmetric", "range", "parameter"});
+    reader.check_object({"dtype", "bits", "granularity", "group", "symmetric", "scale", "range", "parameter"});
   else
-    reader.check_object({"dynamic", "dtype", "granularity", "symmetric", "range", "parameter"});
+    reader.check_object({"dynamic", "dtype", "bits", "granularity", "symmetric", "scale", "range", "parameter"});
   Scheme scheme = default_scheme(of_weight);
   if (reader.has("dtype")) {
     const std::span<const DType> types = of_weight ? std::span<const DType>(kWeightTypes) : kActivationTypes;
@@ -120,6 +144,8 @@ Scheme read_scheme(const Reader& reader, bool of_weight) {
     for (const DType type : types) names.push_back(name(type));
     scheme.dtype = *parse_dtype(reader.at("dtype").one_of(names));
   }
+  read_bits(reader, of_weight, scheme);
+  if (reader.has("scale")) scheme.power_of_two = reader.at("scale").one_of(kScales) == "power_of_two";
   if (reader.has("granularity")) {
     std::vector<std::string_view> names = {"per_tensor"};
     if (of_weight) names.insert(names.end(), {"per_channel", "per_group"});
@@ -136,7 +162,7 @@ Scheme read_scheme(const Reader& reader, bool of_weight) {
       reader.at("group").fail(fmt::format("a group has {} ... {} weights", kLeastGroup, kMostGroup));
     group->size = static_cast<std::int64_t>(size);
   }
-  const bool is_signed = scheme.dtype == DType::s8 || scheme.dtype == DType::s4;
+  const bool is_signed = lowest(scheme.dtype) < 0;
   scheme.symmetric = reader.has("symmetric") ? reader.at("symmetric").boolean() : of_weight && is_signed;
   if (scheme.symmetric && !is_signed)
     (reader.has("symmetric") ? reader.at("symmetric") : reader).fail("symmetric parameters need a signed type such as s8");
@@ -152,7 +178,7 @@ Scheme read_scheme(const Reader& reader, bool of_weight) {
 }
 
 Rule read_rule(const Reader& reader) {
-  reader.check_object({"scope", "op_type", "activation", "weight"});
+  reader.check_object({"scope", "op_type", "activation", "weight", "float"});
   Rule rule;
   if (reader.has("scope")) {
     const Reader scope = reader.at("scope");
@@ -167,11 +193,17 @@ Rule read_rule(const Reader& reader) {
   if (reader.has("op_type")) rule.op_type = reader.at("op_type").text();
   if (reader.has("activation")) rule.activation = read_scheme(reader.at("activation"), false);
   if (reader.has("weight")) rule.weight = read_scheme(reader.at("weight"), true);
+  if (reader.has("float")) {
+    rule.float_type = *parse_dtype(reader.at("float").one_of(kFloatTypes));
+    if (rule.float_type != DType::f32 && (rule.activation || rule.weight))
+      reader.at("float").fail("nodes compute either in another float type or in integers");
+  }
   if (rule.activation && rule.weight) {
-    if (bits(rule.weight->dtype) < 8)
-      reader.at("weight").fail("weights below 8 bits are for rules without a scheme of activations");
+    if (rule.activation->dynamic && bits(rule.weight->dtype) != 8)
+      reader.at("weight").fail("integer products with dynamic activations take weights of 8 bits; of fewer levels by `bits`");
     if (std::holds_alternative<PerGroup>(rule.weight->granularity))
-      reader.at("weight").fail("groups of weights are for rules without a scheme of activations");
+      reader.at("weight").fail(
+          "groups of weights are for rules without a scheme of activations: integer sums need one scale a channel");
   }
   if (rule.activation && rule.activation->dynamic && !rule.weight)
     reader.at("activation").fail("dynamic activations meet quantized weights: the rule needs a scheme for them");
@@ -220,12 +252,14 @@ Json write_scheme(const Scheme& scheme) {
     return json;
   }
   json["dtype"] = name(scheme.dtype);
+  if (scheme.bits != 0) json["bits"] = scheme.bits;
   const auto* group = std::get_if<PerGroup>(&scheme.granularity);
   json["granularity"] = group                                                   ? "per_group"
                         : std::holds_alternative<PerTensor>(scheme.granularity) ? "per_tensor"
                                                                                 : "per_channel";
   if (group) json["group"] = group->size;
   json["symmetric"] = scheme.symmetric;
+  if (scheme.power_of_two) json["scale"] = "power_of_two";
   json["range"] = scheme.range;
   if (scheme.parameter != 0) json["parameter"] = scheme.parameter;
   return json;
@@ -255,12 +289,14 @@ std::int64_t newest_opset(Target target) {
     case Target::onnxruntime:
       return 26;  // 1.32 has kernels for 27, not for 28
     case Target::openvino:
-      return 24;  // 2026.4 reads newer files, but no 2-bit integers, which opset 25 is raised for
+      return 24;  // 2026.4 reads newer files, too, but not all of their operators
     case Target::zeropoint:
       return 26;
   }
   return 0;
 }
+
+bool takes_two_bits(Target target) { return target == Target::zeropoint; }  // ONNX Runtime 1.32, OpenVINO 2026.4: no
 
 std::optional<Target> parse_target(std::string_view text) {
   for (const Target target : {Target::onnxruntime, Target::openvino, Target::zeropoint})
@@ -298,6 +334,10 @@ Recipe& Recipe::add_step(Step step) {
   return *this;
 }
 
+bool Recipe::converts_floats() const {
+  return std::any_of(rules.begin(), rules.end(), [](const Rule& rule) { return rule.float_type != DType::f32; });
+}
+
 bool Recipe::has_data_free_rules() const {
   return std::any_of(rules.begin(), rules.end(),
                      [](const Rule& rule) { return rule.activation ? rule.activation->dynamic : rule.weight.has_value(); });
@@ -330,6 +370,7 @@ std::string to_json(const Recipe& recipe) {
     written["op_type"] = rule.op_type;
     if (rule.activation) written["activation"] = write_scheme(*rule.activation);
     if (rule.weight) written["weight"] = write_scheme(*rule.weight);
+    if (rule.float_type != DType::f32) written["float"] = name(rule.float_type);
   }
   json["steps"] = Json::array();
   for (const Step& step : recipe.steps) {
@@ -361,6 +402,9 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
   if (reader.has("all_integers")) recipe.all_integers = reader.at("all_integers").boolean();
   if (!reader.has("rules")) reader.fail("a recipe needs rules");
   for (const Reader& rule : reader.at("rules").items()) recipe.rules.push_back(read_rule(rule));
+  const auto has_schemes = [](const Rule& rule) { return rule.activation || rule.weight; };
+  if (recipe.converts_floats() && std::any_of(recipe.rules.begin(), recipe.rules.end(), has_schemes))
+    reader.at("rules").fail("a recipe computes either in another float type or in integers");
   if (reader.has("steps"))
     for (const Reader& step : reader.at("steps").items()) recipe.steps.push_back(read_step(step));
   return recipe;

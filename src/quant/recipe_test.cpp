@@ -50,6 +50,31 @@ TEST(RecipeTest, DefaultsOfSchemes) {
   EXPECT_EQ(recipe.rules, recipes::static_w8a8().rules);
 }
 
+// So many bits lie in the narrowest type that holds them, unless another is named; all bits of a type are the type.
+TEST(RecipeTest, Bits) {
+  const Recipe recipe = parse_recipe(
+      R"({"rules": [{"activation": {"bits": 6}, "weight": {"bits": 3}}, {"activation": {"bits": 12}, "weight": {"bits": 2}},
+                    {"activation": {"dtype": "s8", "bits": 7}, "weight": {"dtype": "s8", "bits": 4}},
+                    {"activation": {"bits": 4, "scale": "power_of_two"}, "weight": {"bits": 8}}]})");
+  const auto scheme = [&](std::size_t rule, bool weight) {
+    const Scheme& found = weight ? *recipe.rules[rule].weight : *recipe.rules[rule].activation;
+    return std::pair(found.dtype, found.bits);
+  };
+  EXPECT_EQ(scheme(0, false), std::pair(DType::u8, 6));
+  EXPECT_EQ(scheme(0, true), std::pair(DType::s4, 3));
+  EXPECT_EQ(scheme(1, false), std::pair(DType::u16, 12));
+  EXPECT_EQ(scheme(1, true), std::pair(DType::s2, 0));
+  EXPECT_EQ(scheme(2, false), std::pair(DType::s8, 7));
+  EXPECT_EQ(scheme(2, true), std::pair(DType::s8, 4));
+  EXPECT_EQ(scheme(3, false), std::pair(DType::u4, 0));
+  EXPECT_EQ(scheme(3, true), std::pair(DType::s8, 0));
+  EXPECT_TRUE(recipe.rules[3].activation->power_of_two);
+  EXPECT_EQ(limits_of(*recipe.rules[0].activation), (IntegerLimits{0, 63}));
+  EXPECT_EQ(limits_of(*recipe.rules[0].weight), (IntegerLimits{-3, 3}));
+  EXPECT_EQ(limits_of(*recipe.rules[2].activation), (IntegerLimits{-64, 63}));
+  EXPECT_EQ(parse_recipe(to_json(recipe)), recipe);
+}
+
 TEST(RecipeTest, WithoutSamples) {
   const Recipe dynamic = recipes::dynamic_w8a8();
   EXPECT_TRUE(dynamic.rules[0].activation->dynamic);
@@ -121,8 +146,16 @@ INSTANTIATE_TEST_SUITE_P(
                   "needs a scheme"},
         BadRecipe{"dynamic_type", R"({"rules": [{"activation": {"dynamic": true, "dtype": "s8"}, "weight": {}}]})",
                   "/rules/0/activation/dtype", "u8"},
-        BadRecipe{"four_bits", R"({"rules": [{"activation": {}, "weight": {"dtype": "s4"}}]})", "/rules/0/weight",
-                  "below 8 bits"},
+        BadRecipe{"four_bits", R"({"rules": [{"activation": {"dynamic": true}, "weight": {"dtype": "s4"}}]})",
+                  "/rules/0/weight", "weights of 8 bits"},
+        BadRecipe{"static_groups", R"({"rules": [{"activation": {}, "weight": {"granularity": "per_group"}}]})",
+                  "/rules/0/weight", "one scale a channel"},
+        BadRecipe{"bits", R"({"rules": [{"weight": {"bits": 1}}]})", "/rules/0/weight/bits", "2 ... 16"},
+        BadRecipe{"many_bits", R"({"rules": [{"weight": {"bits": 17}}]})", "/rules/0/weight/bits", "2 ... 16"},
+        BadRecipe{"half_bits", R"({"rules": [{"weight": {"bits": 4.5}}]})", "/rules/0/weight/bits", "2 ... 16"},
+        BadRecipe{"bits_of_type", R"({"rules": [{"activation": {"dtype": "u8", "bits": 9}}]})", "/rules/0/activation/bits",
+                  "u8 has 8 bits"},
+        BadRecipe{"scale", R"({"rules": [{"weight": {"scale": "round"}}]})", "/rules/0/weight/scale", "power_of_two"},
         BadRecipe{"group", R"({"rules": [{"weight": {"granularity": "per_group", "group": 1}}]})", "/rules/0/weight/group",
                   "a group has"},
         BadRecipe{"group_of_channel", R"({"rules": [{"weight": {"group": 32}}]})", "/rules/0/weight/group", "per_group"},

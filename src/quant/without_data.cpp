@@ -15,6 +15,7 @@
 #include "ir/names.h"
 #include "ops/operator.h"
 #include "passes/raise_opset.h"
+#include "quant/choose_qparams.h"
 #include "quant/quantize_weight.h"
 #include "quant/rule_matcher.h"
 #include "zeropoint/error.h"
@@ -350,7 +351,7 @@ class Rewriter {
       }
       if (need.opset > most.opset) most = std::move(need);
     }
-    if (most.opset > 0) passes::raise_opset(graph_, most, {newest_opset(recipe_.target), std::string(name(recipe_.target))});
+    if (most.opset > 0) passes::raise_opset(graph_, most, opset_limit(recipe_.target));
   }
 
   // --- names ---
@@ -384,7 +385,8 @@ class Rewriter {
   Stored store(const std::string& w, const Scheme& scheme, std::int64_t axis, Order order = Order::as_is, float factor = 1,
                Dims scale_dims = {}) {
     const std::string key =
-        fmt::format("{} {} {} {} {} {} {} {}", w, name(scheme.dtype), scheme.granularity.index(),
+        fmt::format("{} {} {} {} {} {} {} {} {} {}", w, name(scheme.dtype), scheme.bits, scheme.power_of_two,
+                    scheme.granularity.index(),
                     std::holds_alternative<PerGroup>(scheme.granularity) ? std::get<PerGroup>(scheme.granularity).size : 0,
                     scheme.symmetric, axis, static_cast<int>(order), factor) +
         scheme.range + to_string(scale_dims);
@@ -727,8 +729,11 @@ class Rewriter {
     Scheme scheme = *rule_of(node)->weight;
     const std::string &table = node.input(0), &ids = node.input(1), &y = node.outputs[0], base = name_of(node);
     const std::optional<Shape> shape = type_of(y).shape;
-    // 4-bit tables would need an operator that standard ONNX has not: rows of 8 bits.
-    if (bits(scheme.dtype) < 8) scheme.dtype = scheme.dtype == DType::u4 ? DType::u8 : DType::s8;
+    // Narrower tables would need an operator that standard ONNX has not: rows of 8 bits.
+    if (bits(scheme.dtype) < 8) {
+      scheme.dtype = lowest(scheme.dtype) < 0 ? DType::s8 : DType::u8;
+      scheme.bits = 0;
+    }
     const bool per_tensor = std::holds_alternative<PerTensor>(scheme.granularity);
     scheme.granularity = per_tensor ? Granularity(PerTensor{}) : Granularity(PerChannel{0});
     const std::int64_t rows = graph_.constant(table)->dim(0);
