@@ -282,6 +282,8 @@ class Growth {
         return;
       }
       if (node.is("Div") && input == 0) refuse(node, "divides by it");
+      // One number for all stays one number, so that patterns with it (GELU's 0.5) stay what runtimes look for.
+      if (graph_.constant(node.inputs[input])->size() == 1) return same(at, x);
       // A product takes the factors in: y[c] / s[c] = x[c] (k[c] / s[c]), y[c] = (x[c] / s[c]) (k[c] s[c]).
       if (read && made) refuse(node, "multiplies it by a constant");
       if ((read ? readers_ : makers_).insert(at).second)

@@ -324,7 +324,8 @@ TEST(ChannelScalingTest, FollowsTheChannels) {
   shape = s64[3]{2,20,6}
   m = Reshape(t, shape)
   k = f32[]{0.5}
-  n = Add(m, k)
+  half = Mul(m, k)
+  n = Add(half, k)
   y = MatMul(n, u_6x3)
   mean = ReduceMean(n) {axes=[1], keepdims=0}
   z = Gemm(mean, v_2x6) {transB=1}
@@ -338,7 +339,8 @@ TEST(ChannelScalingTest, FollowsTheChannels) {
   Graph scaled = graph;
   quant::scale_channels(scaled, all.groups, {{0.25, 3, 1, 7, 0.5, 100}});
   verify(scaled);
-  EXPECT_EQ(scaled.constant(scaled.nodes[3].inputs[1])->dims(), (Dims{6}));  // the number became one a channel
+  EXPECT_EQ(scaled.constant(scaled.nodes[4].inputs[1])->dims(), (Dims{6}));  // the summand became one a channel
+  EXPECT_EQ(scaled.nodes[3].inputs[1], "k");
   expect_same_floats(graph, scaled, 11);
 }
 
