@@ -253,7 +253,7 @@ def measure(task: Task, name: str, seed: int, threads: int, reference: Sequence[
             result["seconds"] = round(time.monotonic() - start, 1)
             outputs = task.run(RUNTIMES[row.runtime](out, threads), chosen)
         except Exception as error:  # noqa: BLE001 - whatever a quantizer fails with is its result
-            return {**result, "failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+            return {**result, "failed": f"{type(error).__name__}: {error}".splitlines()[0][:200].strip(": ")}
     expected = reference if chosen is None else [reference[i] for i in chosen]
     return {**result, **task.judge(expected, outputs), **said}
 
@@ -277,6 +277,8 @@ def shown(results: Sequence[dict], key: str, digits: int) -> str:
     of = summary(results, key)
     if np.isinf(of["mean"]):
         return "equal"
+    if len(results) == 1:
+        return f"{of['mean']:.{digits}f}"
     return f"{of['mean']:.{digits}f} ({of['min']:.{digits}f} ... {of['max']:.{digits}f})"
 
 
@@ -301,9 +303,8 @@ def table(task: Task, results: Sequence[dict], float_value: float | None) -> str
     if not by_row:
         return ""
     heading = UNITS[task.metric]
-    columns = ["quantizer", *([heading] if heading else []), "SQNR dB", "MACs in integers", "seconds"]
-    draws = max(len(of) for of in by_row.values())
-    lines = [f"## {task.title}", "", f"{task.count} samples to calibrate on, {draws} draws."]
+    columns = ["quantizer", *([heading] if heading else []), "SQNR dB", "MACs in integers", "seconds", "draws"]
+    lines = [f"## {task.title}", "", f"{task.count} samples to calibrate on."]
     if float_value is not None:
         lines[-1] += f" Float: {float_value:.2f} %."
     lines += ["", f"| {' | '.join(columns)} |", "|" + " --- |" * len(columns)]
@@ -322,8 +323,7 @@ def table(task: Task, results: Sequence[dict], float_value: float | None) -> str
                 "" if coverage is None else f"{coverage * 100:.1f} %",
                 f"{np.median([result['seconds'] for result in good]):.0f}",
             ]
-            if len(good) < len(of):
-                cells[0] += f" (fails in {len(of) - len(good)} draws)"
+            cells.append(f"{len(good)} of {len(of)}" if len(good) < len(of) else f"{len(of)}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, *failures]) + "\n"
 
