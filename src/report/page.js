@@ -162,6 +162,9 @@ const agreeing = list('outputs').find(output => has(output.top1_agreement));
 if (agreeing) tiles.push(tile('Same top class as float', percent(agreeing.top1_agreement), `${count(agreeing.rows)} rows compared`));
 if (worst) tiles.push(tile('Output SQNR', decibels(worst.sqnr_db, worst),
   list('outputs').length > 1 ? `least of ${list('outputs').length} outputs` : `cosine ${fixed(worst.cosine, 6)}`));
+const check = report.self_check, repairs = list('repairs');
+if (!worst && check && has(check.sqnr_db)) tiles.push(tile('Output SQNR', decibels(check.sqnr_db), `self-check on ${count(check.samples)} samples`));
+if (!agreeing && check && has(check.top1_agreement)) tiles.push(tile('Same top class as float', percent(check.top1_agreement), `self-check on ${count(check.samples)} samples`));
 if (report.float_bytes) tiles.push(tile('Weights', bytes(report.quantized_bytes),
   `${bytes(report.float_bytes)} in float: ${times(report.float_bytes / Math.max(1, report.quantized_bytes))} smaller`));
 const latency = report.latency || report.speed;
@@ -175,7 +178,6 @@ if (tiles.length) main.append(el('dl', {class: 'tiles', 'aria-label': 'Summary'}
 
 // ---- is it sound, and what was repaired
 
-const check = report.self_check, repairs = list('repairs');
 if (check || repairs.length) {
   const sound = !check || check.sound !== false;
   section('check', 'Self-check', null,
@@ -393,12 +395,10 @@ if (list('steps').length) section('steps', 'Steps', 'What each step of the recip
   table(list('steps'), [
     {title: 'Step', value: row => row.step, show: row => name(row.step)},
     {title: 'What', value: row => has(row.what) ? String(row.what) : '', words: true, if: row => row.what},
-    {title: 'Before', number: true, value: row => row.before, show: row => gain(row, row.before)},
-    {title: 'After', number: true, value: row => row.after, show: row => gain(row, row.after)},
-    {title: 'Gain', number: true, value: row => has(row.after) && has(row.before) ? row.after - row.before : null,
-      show: row => has(row.after) && has(row.before) ? `${row.after >= row.before ? '+' : ''}${rounded(row.after - row.before)}` : NONE},
+    {title: 'Measure', value: row => row.unit || '', words: true, if: row => row.unit},
+    {title: 'Before', number: true, value: row => row.before, show: row => rounded(row.before)},
+    {title: 'After', number: true, value: row => row.after, show: row => rounded(row.after)},
   ], {caption: 'Steps'}));
-function gain(row, value) { return has(value) ? `${rounded(value)}${row.unit ? ` ${row.unit}` : ''}` : NONE; }
 
 // ---- budget and Pareto set
 
