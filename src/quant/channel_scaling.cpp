@@ -47,10 +47,14 @@ struct Refusal {
   std::string reason;
 };
 
+// Value and axis -> why there is no group; empty where there is one.
+using Known = std::map<std::pair<std::string, std::size_t>, std::string>;
+
 // Grows a group from one value until nothing is left to visit; throws Refusal.
 class Growth {
  public:
-  Growth(const Graph& graph, const ValueIndex& types, const Uses& uses) : graph_(graph), types_(types), uses_(uses) {}
+  Growth(const Graph& graph, const ValueIndex& types, const Uses& uses, const Known* known = nullptr)
+      : graph_(graph), types_(types), uses_(uses), known_(known) {}
 
   ScalingGroup run(const std::string& value, std::size_t axis) {
     const Shape& shape = shape_of(value);
@@ -98,6 +102,9 @@ class Growth {
       if (*known != wanted) throw Refusal{fmt::format("'{}' has its channels along two axes", value)};
       return;
     }
+    if (known_)  // what was refused once need not be walked again
+      if (const auto found = known_->find({value, axis}); found != known_->end() && !found->second.empty())
+        throw Refusal{found->second};
     if (graph_.constant(value)) throw Refusal{fmt::format("'{}' is a constant", value)};
     if (types_.is_output(value)) throw Refusal{fmt::format("'{}' is an output of the graph", value)};
     const Shape& shape = shape_of(value);
@@ -451,6 +458,7 @@ class Growth {
   const Graph& graph_;
   const ValueIndex& types_;
   const Uses& uses_;
+  const Known* known_;
   ScalingGroup group_;
   std::map<std::string, std::size_t, std::less<>> index_;  // into values
   std::map<std::string, Shape> shapes_;
@@ -472,9 +480,10 @@ std::size_t sum_axis(const Graph& graph, const Node& node) {
 
 ChannelScaling::ChannelScaling(const Graph& graph) : graph_(graph), types_(graph), uses_(find_uses(graph)) {}
 
-ScalingAttempt ChannelScaling::find(const std::string& value, std::size_t axis) const {
+namespace {
+
+ScalingAttempt grow(Growth growth, const std::string& value, std::size_t axis) {
   ScalingAttempt attempt;
-  Growth growth(graph_, types_, uses_);
   try {
     attempt.group = growth.run(value, axis);
   } catch (const Refusal& refusal) {
@@ -484,13 +493,20 @@ ScalingAttempt ChannelScaling::find(const std::string& value, std::size_t axis) 
   return attempt;
 }
 
+}  // namespace
+
+ScalingAttempt ChannelScaling::find(const std::string& value, std::size_t axis) const {
+  return grow(Growth(graph_, types_, uses_), value, axis);
+}
+
 ChannelScaling::All ChannelScaling::all() const {
   All result;
   using Place = std::pair<std::string, std::size_t>;
-  std::map<Place, std::string> seen;  // with the reason why there is no group; empty where there is one
+  Known seen;
+  std::set<Place> told;
   const auto try_from = [&](const std::string& value, std::size_t axis) {
     if (seen.contains({value, axis})) return;
-    ScalingAttempt attempt = find(value, axis);
+    ScalingAttempt attempt = grow(Growth(graph_, types_, uses_, &seen), value, axis);
     seen.emplace(Place{value, axis}, attempt.obstacle);
     for (const ScalingGroup::Value& each : attempt.group.values) seen.emplace(Place{each.name, each.axis}, attempt.obstacle);
     if (attempt.obstacle.empty()) result.groups.push_back(std::move(attempt.group));
@@ -506,8 +522,8 @@ ChannelScaling::All ChannelScaling::all() const {
     if (!is_weighted(graph_, node)) continue;
     const Place place{node.input(0), sum_axis(graph_, node)};
     try_from(place.first, place.second);
-    std::string& reason = seen.at(place);
-    if (!reason.empty()) result.refused.emplace_back(place.first, std::exchange(reason, ""));
+    const std::string& reason = seen.at(place);
+    if (!reason.empty() && told.insert(place).second) result.refused.emplace_back(place.first, reason);
   }
   return result;
 }
