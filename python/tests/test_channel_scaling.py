@@ -42,6 +42,18 @@ def test_float_function_stays(name: str, step: str, parameters: dict[str, float]
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+def test_statistics_are_those_of_the_scaled_graph():
+    model = q.load(DATA / "fmnist_dscnn.onnx")
+    generator = np.random.default_rng(5)
+    samples = [{"images": generator.standard_normal((1, 1, 28, 28)).astype(np.float32)} for _ in range(4)]
+    recipe = q.recipes.static_w8a8().with_step("cross_layer_equalization")
+    with pytest.raises(q.Error, match="'cross_layer_equalization' changes the graph before calibration") as caught:
+        q.quantize(model, recipe=recipe, statistics=q.calibrate(q.fuse(model), samples, recipe))
+    assert caught.value.code == "mismatch"
+    statistics = q.calibrate(q.prepare(model, recipe), samples, recipe)
+    assert q.quantize(model, recipe=recipe, statistics=statistics).model == q.quantize(model, samples, recipe).model
+
+
 def test_parameters_are_checked():
     recipe = q.recipes.static_w8a8()
     for step, parameters in (

@@ -157,9 +157,19 @@ double least_safe_scale(double weights, double bias, std::int64_t products, floa
 }
 
 QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics, const Recipe& recipe) {
-  if (const std::string hash = graph_hash(graph); statistics.model_hash != hash)
+  if (const std::string hash = graph_hash(graph); statistics.model_hash != hash) {
+    const auto early = std::find_if(recipe.steps.begin(), recipe.steps.end(), [](const Step& step) {
+      const StepRule* rule = find_step(step.name);
+      return rule && rule->phase == Phase::before;
+    });
     throw Error(ErrorCode::kMismatch, "statistics",
-                fmt::format("they were taken from another graph (hash {}, not {})", statistics.model_hash, hash));
+                fmt::format("they were taken from another graph (hash {}, not {}){}", statistics.model_hash, hash,
+                            early == recipe.steps.end()
+                                ? ""
+                                : fmt::format("; the recipe's step '{}' changes the graph before calibration: give samples, or "
+                                              "statistics of prepare(model, recipe)",
+                                              early->name)));
+  }
   QParamsChoice choice;
   choice.placement = place(graph, recipe);
   const Uses uses = find_uses(graph);
