@@ -31,13 +31,17 @@ bool without_groups(const Graph& graph, std::size_t at) {
 }
 
 // Whether nothing in the group counts its channels: shapes written as constants, numbers by channel that no group knows of.
-bool can_widen(const Graph& graph, const quant::ScalingGroup& group, bool halve_values) {
+bool can_widen(const Graph& graph, const Uses& uses, const quant::ScalingGroup& group, bool halve_values) {
   if (group.makers.empty() || group.readers.empty()) return false;
   if (halve_values && !group.limits.empty()) return false;
   const auto fits = [&](std::size_t at) { return without_groups(graph, at); };
   if (!std::all_of(group.makers.begin(), group.makers.end(), fits) ||
       !std::all_of(group.readers.begin(), group.readers.end(), fits))
     return false;
+  for (const quant::ScalingGroup::Value& value : group.values)
+    if (const auto readers = uses.consumers.find(value.name); readers != uses.consumers.end())
+      for (const std::size_t reader : readers->second)
+        if (graph.nodes[reader].is("Shape") || graph.nodes[reader].is("Size")) return false;
   return std::none_of(group.between.begin(), group.between.end(), [&](std::size_t at) {
     const Node& node = graph.nodes[at];
     return node.is("Reshape") || node.is("Resize") || node.is("Upsample") ||
@@ -107,8 +111,8 @@ Graph split_outliers(Graph fused, const Samples& samples, const SplitOutliersOpt
   if (!(options.ratio >= 0 && options.ratio <= 1)) throw Error(ErrorCode::kBadArgument, "ratio", "must be 0 ... 1");
   if (!(options.threshold >= 1)) throw Error(ErrorCode::kBadArgument, "threshold", "must be at least 1");
   std::vector<quant::ScalingGroup> groups = quant::ChannelScaling(fused).all().groups;
-  std::erase_if(groups, [&](const quant::ScalingGroup& group) { return !can_widen(fused, group, !options.weights); });
   const Uses uses = find_uses(fused);
+  std::erase_if(groups, [&](const quant::ScalingGroup& group) { return !can_widen(fused, uses, group, !options.weights); });
   std::vector<std::map<std::string, std::size_t>> observed;
   std::map<std::string, std::size_t> axes;
   for (const quant::ScalingGroup& group : groups) {

@@ -95,6 +95,22 @@ TEST(SplitOutliersTest, OfWeightsGoesBehindLimits) {
   expect_same_floats(graph, wide, 5);
 }
 
+TEST(SplitOutliersTest, LeavesValuesWhoseChannelsAreCounted) {
+  const Graph graph = filled(R"(graph g(x: f32[1,3,4,4]) -> (y: f32[1,2,4,4], z: s64[4]) {
+  w = f32[4,3,1,1]{1, 1, 1, 9, 9, 9, 1, 1, 1, 1, 1, 1}
+  a = Conv(x, w)
+  z = Shape(a)
+  y = Conv(a, v_2x4x1x1)
+})",
+                             3);
+  const RandomSamples samples(graph, 3, 2);
+  EXPECT_EQ(split_outliers(graph, samples, {.ratio = 1}), graph);
+  Graph uncounted = graph;
+  uncounted.nodes.erase(uncounted.nodes.begin() + 1);
+  uncounted.outputs.pop_back();
+  EXPECT_FALSE(split_outliers(uncounted, samples, {.ratio = 1}) == uncounted);
+}
+
 TEST(SplitOutliersTest, LeavesOrdinaryChannelsAndDepthwiseLayers) {
   const Graph graph = filled(R"(graph g(x: f32[1,3,4,4]) -> (y: f32[1,2,4,4]) {
   a = Conv(x, w_4x3x1x1, b_4)
