@@ -20,6 +20,8 @@ namespace {
 // Of the steps in which a bias of only zero weights is counted: as exact as fp32 itself.
 constexpr double kBiasSteps = 1 << 24;
 
+constexpr std::int32_t kLevelsToSpare = 32767;
+
 Range hull(Range a, Range b) { return {std::min(a.min, b.min), std::max(a.max, b.max)}; }
 
 // By the weights of all that read one of the group's values: ErrorGain. What others do to an error they do to all alike.
@@ -60,6 +62,10 @@ QParams qparams_of_group(const TieGroup& group, const Statistics& statistics, co
     range = hull(range, choose_range(*seen, group.scheme, rows, gain));
   }
   Scheme scheme = group.scheme;
+  // 16 bits have levels to spare: other samples may reach further than those seen, and one bit less of 16 costs nothing beside
+  // the weights' 8.
+  if (const IntegerLimits limits = limits_of(scheme); limits.high - limits.low >= kLevelsToSpare)
+    range = {std::max(2 * range.min, -FLT_MAX), std::min(2 * range.max, FLT_MAX)};
   if (group.prefers_signed && range.min < 0) {
     scheme.dtype = DType::s8;
     scheme.symmetric = true;  // of as many bits

@@ -26,8 +26,8 @@ def of(activation: z.Scheme, weight: z.Scheme) -> z.Recipe:
 CHANNELS = z.PerChannel()
 # Recipe, least SQNR against float in dB, type of weights, type of activations, opset.
 SCHEMES = {
-    "w8a16": (z.recipes.static_w8a16(), 33, onnx.TensorProto.INT8, UINT16, 21),
-    "w16a16": (of(z.int16(), z.int16(CHANNELS)), 35, INT16, INT16, 21),
+    "w8a16": (z.recipes.static_w8a16(), 37, onnx.TensorProto.INT8, UINT16, 21),
+    "w16a16": (of(z.int16(), z.int16(CHANNELS)), 66, INT16, INT16, 21),
     "w4a8": (z.recipes.static_w4a8(), 13, INT4, onnx.TensorProto.UINT8, 21),
     "w4a4": (of(z.uint4(range="mse"), z.int4(CHANNELS, range="mse")), 6, INT4, UINT4, 21),
     "w2a8": (
