@@ -18,6 +18,7 @@ struct WeightGrid {
   std::vector<float> weight, scale;
   std::vector<std::int32_t> zero_point;
   IntegerLimits limits;
+  std::vector<float> least_scale;                // [outputs], for functions that choose scales anew; empty: any
 
   float value(std::size_t entry, std::int32_t q) const { return scale[entry] * static_cast<float>(q - zero_point[entry]); }
 };
@@ -44,18 +45,22 @@ struct GptqOptions {
   // How much of the target the weights may make up for beyond their own rounding: 0 aims at x * w, 1 at `target`, which takes
   // in what the layers before did to x.
   double correct_inputs = 0;
+  // By which the scales of an output may be multiplied where its error falls by it: the greedy rounding tries them all.
+  std::vector<float> scale_factors;
   int threads = 1;                               // any number gives the same integers
 };
 // Integers q for the least sum over rows of |x (w_q - w)|^2, greedily: weight k is rounded to the nearest point, and its error
 // goes on to the weights that are still free,
 //   q_k = nearest(w_k + sum over j < k of (w_j - w_q_j) U_jk),  X^T X + damping = (U + I) D (U + I)^T, U strictly upper;
 // then each weight in turn moves to the best of its grid, the others held, until none does. No output's error on `rows` is
-// larger than that of rounding to nearest.
+// larger than that of rounding to nearest. gptq() leaves scale_factors aside.
 // Sources: E. Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022);
 // J. Chee et al., "QuIP: 2-Bit Quantization of Large Language Models With Guarantees" (2023), theorem 6, for this form of it;
 // K. Behdin et al., "QuantEase: Optimization-based Quantization for Language Models" (2023), for the descent.
 // Throws Error kBadShape when the sizes don't fit.
 std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options = {});
+// With scale_factors: multiplies the grid's scales, too.
+std::vector<std::int32_t> gptq_with_scales(WeightGrid& grid, const LayerRows& rows, const GptqOptions& options);
 
 struct AdaRoundOptions {
   int iterations = 500;

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstddef>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -35,18 +36,23 @@ class Group {
         x_(rows.x.data() + group * depth_),
         stride_(rows.groups * depth_) {}
 
-  void round(std::vector<std::int32_t>& q) {
+  // `scale`: of the layer's grid.
+  void round(std::vector<std::int32_t>& q, std::vector<float>* scale) {
     gather();
     aim();
     std::vector<std::int32_t> best(at(outputs_ * depth_)), chosen(best.size());
     for (std::size_t i = 0; i < best.size(); ++i) best[i] = nearest(i, weight_[i]);
+    const std::vector<double> simple = losses(best);
+    const std::vector<float> factors = choose_scales();
     round_in_order(chosen);
     descend(chosen);
-    const std::vector<double> simple = losses(best), better = losses(chosen);
+    const std::vector<double> better = losses(chosen);
     for (std::int64_t o = 0; o < outputs_; ++o)
       for (std::int64_t k = 0; k < depth_; ++k) {
         const std::size_t i = at(o * depth_ + k);
-        q[entry(i)] = better[at(o)] < simple[at(o)] ? chosen[i] : best[i];
+        const bool gained = better[at(o)] < simple[at(o)];
+        q[entry(i)] = gained ? chosen[i] : best[i];
+        if (gained && scale) (*scale)[entry(i)] *= factors[at(o)];
       }
   }
 
@@ -83,6 +89,7 @@ class Group {
         h_[at(i * depth_ + j)] = static_cast<float>(value);
       }
     quant::factor_udu(factor_, depth_, damping_ * 1e-3, pool_);
+    u_.assign(factor_.begin(), factor_.end());
     const std::size_t weights = at(outputs_ * depth_);
     weight_.resize(weights);
     scale_.resize(weights);
@@ -142,25 +149,52 @@ class Group {
     }
   }
 
-  void round_in_order(std::vector<std::int32_t>& q) const {
-    std::vector<float> u(factor_.begin(), factor_.end());
+  // The best factor of each output's scales, which become those.
+  std::vector<float> choose_scales() {
+    std::vector<float> best(at(outputs_), 1.0F);
+    if (options_.scale_factors.empty()) return best;
+    std::vector<std::int32_t> q(weight_.size());
+    std::vector<double> least = round_in_order(q);
+    const std::vector<float> given = scale_;
+    for (const float factor : options_.scale_factors) {
+      for (std::size_t i = 0; i < given.size(); ++i) scale_[i] = given[i] * factor;
+      const std::vector<double> here = round_in_order(q);
+      for (std::int64_t o = 0; o < outputs_; ++o) {
+        const std::size_t output = at(first_ + o);
+        if (!grid_.least_scale.empty() && scale_[at(o * depth_)] < grid_.least_scale[output]) continue;
+        if (!(here[at(o)] < least[at(o)])) continue;
+        least[at(o)] = here[at(o)];
+        best[at(o)] = factor;
+      }
+    }
+    for (std::size_t i = 0; i < given.size(); ++i) scale_[i] = given[i] * best[i / at(depth_)];
+    return best;
+  }
+
+  // Gives the error of each output, as far as it does not hang on the target.
+  std::vector<double> round_in_order(std::vector<std::int32_t>& q) const {
+    std::vector<double> result(at(outputs_), 0.0);
     pool_.run([&](int worker) {
       const Range64 part = partition(outputs_, worker, pool_.threads());
       std::vector<float> moved(at(kTogether * depth_));
       for (std::int64_t begin = part.begin; begin < part.end; begin += kTogether) {
         const std::int64_t count = std::min(kTogether, part.end - begin);
         std::copy_n(aim_.begin() + begin * depth_, count * depth_, moved.begin());
-        for (std::int64_t k = 0; k < depth_; ++k)
+        for (std::int64_t k = 0; k < depth_; ++k) {
+          const float* factors = u_.data() + k * depth_;
           for (std::int64_t o = 0; o < count; ++o) {
             const std::size_t i = at((begin + o) * depth_ + k);
             float* row = moved.data() + o * depth_;
             q[i] = nearest(i, row[k]);
-            const float error = aim_[i] - value(i, q[i]);
-            const float* factors = u.data() + k * depth_;
+            const float rounded = value(i, q[i]), error = aim_[i] - rounded;
+            const auto rest = static_cast<double>(row[k] - rounded);
+            result[at(begin + o)] += factor_[at(k * depth_ + k)] * rest * rest;
             for (std::int64_t j = k + 1; j < depth_; ++j) row[j] += error * factors[j];
           }
+        }
       }
     });
+    return result;
   }
 
   // What the integers differ by from what they aim at, times the matrix: half the gradient.
@@ -222,6 +256,7 @@ class Group {
   std::vector<std::int64_t> order_;
   double damping_ = 0;
   std::vector<double> factor_;                      // U above the diagonal, D on it
+  std::vector<float> u_;                            // the same in fp32
   std::vector<float> h_;                            // damped mean of x x^T
   std::vector<float> weight_, scale_, aim_, pull_;  // [outputs, depth] in this order
   std::vector<std::int32_t> zero_point_;
@@ -268,7 +303,11 @@ std::vector<double> output_errors(const WeightGrid& grid, const std::vector<std:
   return sums;
 }
 
-std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options) {
+namespace {
+
+// `scale`: of the grid, in a copy; null: it stays.
+std::vector<std::int32_t> round_groups(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options,
+                                       std::vector<float>* scale) {
   quant::check_rows(grid, rows);
   std::vector<std::int32_t> q(grid.weight.size());
   // Many small groups: each on one thread. Few large ones: each on all.
@@ -276,14 +315,29 @@ std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, co
   const bool by_groups = rows.groups >= 4 * threads;
   ThreadPool pool(threads);
   if (!by_groups) {
-    for (std::int64_t g = 0; g < rows.groups; ++g) Group(grid, rows, g, options, pool).round(q);
+    for (std::int64_t g = 0; g < rows.groups; ++g) Group(grid, rows, g, options, pool).round(q, scale);
     return q;
   }
   pool.run([&](int worker) {
     ThreadPool alone(1);
     const Range64 part = partition(rows.groups, worker, pool.threads());
-    for (std::int64_t g = part.begin; g < part.end; ++g) Group(grid, rows, g, options, alone).round(q);
+    for (std::int64_t g = part.begin; g < part.end; ++g) Group(grid, rows, g, options, alone).round(q, scale);
   });
+  return q;
+}
+
+}  // namespace
+
+std::vector<std::int32_t> gptq(const WeightGrid& grid, const LayerRows& rows, const GptqOptions& options) {
+  GptqOptions fixed = options;
+  fixed.scale_factors.clear();
+  return round_groups(grid, rows, fixed, nullptr);
+}
+
+std::vector<std::int32_t> gptq_with_scales(WeightGrid& grid, const LayerRows& rows, const GptqOptions& options) {
+  std::vector<float> scale = grid.scale;
+  std::vector<std::int32_t> q = round_groups(grid, rows, options, &scale);
+  grid.scale = std::move(scale);
   return q;
 }
 

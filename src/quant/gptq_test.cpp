@@ -116,6 +116,24 @@ TEST(GptqTest, CorrectsInputs) {
   EXPECT_LT(corrected, 0.1 * plain);
 }
 
+TEST(GptqTest, ScalesToo) {
+  std::mt19937 random(21);
+  const WeightGrid given = random_grid(random, 12, 40, {-7, 7});
+  LayerRows rows = correlated_rows(random, 400, 1, 40, 12);
+  aim_at_own_output(given, rows);
+  const double fixed = sum(output_errors(given, gptq(given, rows), rows, false));
+  WeightGrid grid = given;
+  const GptqOptions options{.scale_factors = {0.6F, 0.75F, 0.9F}};
+  const std::vector<std::int32_t> q = gptq_with_scales(grid, rows, options);
+  EXPECT_NE(grid.scale, given.scale);
+  EXPECT_LT(sum(output_errors(grid, q, rows, false)), 0.9 * fixed);
+  for (std::size_t i = 0; i < q.size(); ++i) EXPECT_EQ(grid.scale[i], grid.scale[i / 40 * 40]) << "one for each output";
+  WeightGrid held = given;
+  for (std::int64_t o = 0; o < 12; ++o) held.least_scale.push_back(held.scale[static_cast<std::size_t>(o * 40)]);
+  EXPECT_EQ(gptq_with_scales(held, rows, options), gptq(given, rows));
+  EXPECT_EQ(held.scale, given.scale);
+}
+
 TEST(GptqTest, DeadInputsAndNoRows) {
   std::mt19937 random(9);
   const WeightGrid grid = random_grid(random, 3, 8, {-7, 7});

@@ -14,6 +14,7 @@
 
 #include "base/thread_pool.h"
 #include "quant/biases.h"
+#include "quant/choose_qparams.h"
 #include "quant/layer_inputs.h"
 #include "quant/matrix.h"
 #include "zeropoint/error.h"
@@ -23,11 +24,14 @@
 namespace zeropoint::quant {
 namespace {
 
+constexpr int kFewLevels = 64;  // at 8 bits other scales gain next to nothing
+constexpr float kScaleFactors[] = {0.6F, 0.7F, 0.8F, 0.85F, 0.9F, 0.95F, 1.05F, 1.1F, 1.2F, 1.3F};
+
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
-// Chooses integers for a layer; `start` are those that it has so far.
-using RoundLayer = std::function<std::vector<std::int32_t>(const WeightGrid& grid, const LayerRows& rows,
-                                                           const std::vector<std::int32_t>& start)>;
+// Chooses integers for a layer.
+// It may change the grid's scales where `scales_free`.
+using RoundLayer = std::function<std::vector<std::int32_t>(WeightGrid& grid, const LayerRows& rows, bool scales_free)>;
 
 // Entry (o, k) of a layer's matrix in its weight tensor.
 std::size_t entry_of(const Layer& layer, std::int64_t o, std::int64_t k) {
@@ -264,7 +268,7 @@ class LayerByLayer {
     const Uses uses = find_uses(graph);
     const ValueIndex values(graph);
     const Tensor& weight = *rounding_.original.constant(layer.weight);
-    const QParams& qparams = rounding_.qparams.at(layer.weight);
+    QParams& qparams = rounding_.qparams.at(layer.weight);
     WeightGrid grid = grid_of(layer, *graph.constant(layer.weight), qparams);
     const std::vector<std::int32_t> start = round_to_nearest(grid);
     grid = grid_of(layer, weight, qparams);
@@ -297,15 +301,20 @@ class LayerByLayer {
     std::vector<std::int32_t> q = start;
     Fit chosen = plain;
     if (round) {
-      const std::vector<std::int32_t> rounded = round(grid, rows, start);
-      const Fit better = fit(grid, rounded, rows, x_means, bias, targets, has_bias, threads_);
+      WeightGrid changed = grid;
+      const bool scales_free = free_scales(graph, uses, layer, qparams, bias, changed);
+      const std::vector<std::int32_t> rounded = round(changed, rows, scales_free);
+      const Fit better = fit(changed, rounded, rows, x_means, bias, targets, has_bias, threads_);
       for (std::size_t o = 0; o < bias.size(); ++o) {
         if (!(better.error[o] < plain.error[o])) continue;
         const auto first = static_cast<std::ptrdiff_t>(at(layer.depth) * o), last = first + layer.depth;
         std::copy(rounded.begin() + first, rounded.begin() + last, q.begin() + first);
+        std::copy(changed.scale.begin() + first, changed.scale.begin() + last, grid.scale.begin() + first);
         chosen.shift[o] = better.shift[o];
         chosen.error[o] = better.error[o];
       }
+      if (scales_free)
+        for (std::int64_t o = 0; o < layer.outputs; ++o) qparams.scale[at(o)] = grid.scale[at(o * layer.depth)];
       graph.initializers[layer.weight] = weights_of(layer, grid, q, weight.dims());
     }
     gained.add(signal, mean(plain.error_unshifted), mean(chosen.error));
@@ -315,6 +324,30 @@ class LayerByLayer {
       corrected[o] = static_cast<float>(static_cast<double>(bias[o]) + chosen.shift[o]);
     set_bias(graph, uses, layer.node, bias_name, corrected);
     rounding_.corrected.insert(layer.output);
+  }
+
+  // Whether a layer's scales may be chosen anew: each output has its own, no other node reads them, and they are not held to
+  // powers of two. Sets the least that keep sums and bias in 32 bits.
+  bool free_scales(const Graph& graph, const Uses& uses, const Layer& layer, const QParams& qparams,
+                   const std::vector<float>& bias, WeightGrid& grid) const {
+    constexpr double kRoomForBias = 2;  // which moves yet
+    if (!std::holds_alternative<PerChannel>(qparams.granularity) ||
+        static_cast<std::int64_t>(qparams.scale.size()) != layer.outputs)
+      return false;
+    if (const auto readers = uses.consumers.find(layer.weight); readers != uses.consumers.end() && readers->second.size() > 1)
+      return false;
+    int exponent = 0;
+    if (std::all_of(qparams.scale.begin(), qparams.scale.end(), [&](float s) { return std::frexp(s, &exponent) == 0.5F; }))
+      return false;
+    const QParams& x = rounding_.qparams.at(graph.nodes[layer.node].input(0));
+    const IntegerLimits limits = limits_of(x.dtype);
+    for (std::int64_t o = 0; o < layer.outputs; ++o) {
+      double sum = 0;
+      for (std::int64_t k = 0; k < layer.depth; ++k) sum += std::abs(static_cast<double>(grid.weight[at(o * layer.depth + k)]));
+      grid.least_scale.push_back(static_cast<float>(least_safe_scale(
+          sum, kRoomForBias * std::abs(static_cast<double>(bias[at(o)])), layer.depth, x.scale[0], limits.high - limits.low)));
+    }
+    return true;
   }
 
   // The value that has the layer's bias in it.
@@ -338,13 +371,17 @@ class LayerByLayer {
 
 void gptq_step(Rounding& rounding, const Step& step, const StepContext& context) {
   LayerByLayer layers(rounding, step, context);
-  const GptqOptions options{.damping = parameter(step, "damping"),
-                            .act_order = parameter(step, "act_order") != 0,
-                            .sweeps = static_cast<int>(parameter(step, "sweeps")),
-                            .correct_inputs = parameter(step, "correct_inputs"),
-                            .threads = layers.threads()};
-  layers.run([&](const WeightGrid& grid, const LayerRows& rows, const std::vector<std::int32_t>&) {
-    return gptq(grid, rows, options);
+  const bool scales = parameter(step, "scales") != 0;
+  GptqOptions options{.damping = parameter(step, "damping"),
+                      .act_order = parameter(step, "act_order") != 0,
+                      .sweeps = static_cast<int>(parameter(step, "sweeps")),
+                      .correct_inputs = parameter(step, "correct_inputs"),
+                      .threads = layers.threads()};
+  layers.run([&](WeightGrid& grid, const LayerRows& rows, bool scales_free) {
+    const bool few = grid.limits.high - grid.limits.low < kFewLevels;
+    options.scale_factors.clear();
+    if (scales && few && scales_free) options.scale_factors.assign(std::begin(kScaleFactors), std::end(kScaleFactors));
+    return gptq_with_scales(grid, rows, options);
   });
 }
 
@@ -358,9 +395,7 @@ void adaround_step(Rounding& rounding, const Step& step, const StepContext& cont
                                 .beta_end = parameter(step, "beta_end"),
                                 .warm_up = parameter(step, "warm_up"),
                                 .threads = layers.threads()};
-  layers.run([&](const WeightGrid& grid, const LayerRows& rows, const std::vector<std::int32_t>&) {
-    return adaround(grid, rows, options);
-  });
+  layers.run([&](WeightGrid& grid, const LayerRows& rows, bool) { return adaround(grid, rows, options); });
 }
 
 void empirical_bias_correction_step(Rounding& rounding, const Step& step, const StepContext& context) {

@@ -21,6 +21,7 @@ constexpr StepParameter kGptqParameters[] = {
     {"damping", 0.01, 0, 100, false, "share of the mean diagonal of X^T X that is added to it"},
     {"act_order", 1, 0, 1, true, "1: weights of the largest inputs first"},
     {"sweeps", 20, 0, 1000, true, "of coordinate descent behind it, at most"},
+    {"scales", 1, 0, 1, true, "1: weights of few levels may have other scales where that serves the output"},
     {"correct_inputs", 0, 0, 1, false, "share of what the layers before got wrong that weights make up for"},
     kSamples,
     kRows,
