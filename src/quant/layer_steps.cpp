@@ -340,7 +340,7 @@ class LayerByLayer {
     if (std::all_of(qparams.scale.begin(), qparams.scale.end(), [&](float s) { return std::frexp(s, &exponent) == 0.5F; }))
       return false;
     const QParams& x = rounding_.qparams.at(graph.nodes[layer.node].input(0));
-    const IntegerLimits limits = limits_of(x.dtype);
+    const IntegerLimits limits = limits_of(x);
     for (std::int64_t o = 0; o < layer.outputs; ++o) {
       double sum = 0;
       for (std::int64_t k = 0; k < layer.depth; ++k) sum += std::abs(static_cast<double>(grid.weight[at(o * layer.depth + k)]));
