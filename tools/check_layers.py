@@ -54,6 +54,7 @@ PUBLIC = {
     "steps": "quant",
     "rounding": "quant",
     "ranges": "quant",
+    "convert_floats": "quant",
     "quantize_tensor": "ir",
     "report": "analyze",
     "metric": "analyze",
