@@ -44,7 +44,7 @@ def static_w8a16() -> Recipe:
 
 
 def static_w4a8() -> Recipe:
-    """Weights int4 per output channel, activations uint8."""
+    """Weights int4 per output channel, rounded by the step gptq, activations uint8. Statistics alone do not do."""
     return named("static_w4a8")
 
 

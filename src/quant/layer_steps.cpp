@@ -238,8 +238,12 @@ class LayerByLayer {
   int threads() const { return threads_; }
 
   void run(const RoundLayer& round) {
-    const RowOptions how{.rows = static_cast<std::int64_t>(parameter(step_, "rows")),
-                         .samples = static_cast<std::int64_t>(parameter(step_, "samples"))};
+    RowOptions how{.rows = static_cast<std::int64_t>(parameter(step_, "rows")),
+                   .samples = static_cast<std::int64_t>(parameter(step_, "samples"))};
+    if (const std::uint64_t most = context_.options.max_memory; most > 0) {  // the rest is for networks and matrices
+      how.target_bytes = std::min(how.target_bytes, most / 4);
+      how.input_bytes = std::min(how.input_bytes, most / 16);
+    }
     std::vector<Layer> found = find_layers(rounding_.original, rounding_.qparams);
     if (found.empty()) return;
     LayerInputs inputs(rounding_.original, std::move(found), *context_.samples, context_.options, how);
