@@ -181,7 +181,7 @@ OTHERS = {
     "nncf_onnx": Row("NNCF, default, as ONNX", "nncf_onnx", "onnxruntime"),
     "nncf_accurate": Row("NNCF, accurate bias correction", "nncf_accurate", "openvino"),
 }
-RANGES = ("min_max", "percentile", "mse", "kl_divergence")
+RANGES = ("min_max", "percentile", "mse", "kl_divergence", "cross_entropy", "auto")
 STEPS = (
     "cross_layer_equalization",
     "equalize_activations",
@@ -200,6 +200,13 @@ OURS = {
         "",
         "zeropoint",
         ("step=gptq", "step=empirical_bias_correction"),
+    ),
+    "zeropoint_w4a8": Row("zeropoint, recipe static_w4a8", "", "zeropoint", ("recipe=static_w4a8",)),
+    "zeropoint_w4a8_gptq_and_bias": Row(
+        "zeropoint, static_w4a8, steps gptq, empirical_bias_correction",
+        "",
+        "zeropoint",
+        ("recipe=static_w4a8", "step=gptq", "step=empirical_bias_correction"),
     ),
 }
 ROWS = {**OTHERS, **OURS}
