@@ -112,6 +112,9 @@ int run(const Flags& flags) {
   check_report_name(flags.report);
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
+  if (flags.data.path.empty() && recipe.steps_need_samples())
+    throw Error(ErrorCode::kBadArgument, "quantize",
+                "a step of the recipe '" + recipe.name + "' runs the network and needs samples: give --data");
   if (no_samples && recipe.needs_samples())
     throw Error(ErrorCode::kBadArgument, "quantize",
                 "the recipe '" + recipe.name +

@@ -29,6 +29,8 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
                              nb::handle progress) {
   const Recipe recipe = recipe_from(recipe_source, target);
   if (!samples.is_none() && statistics) throw nb::type_error("give samples or statistics, not both");
+  if (samples.is_none() && !statistics && recipe.steps_need_samples())
+    throw nb::type_error("give samples: a step of this recipe runs the network");
   if (samples.is_none() && !statistics && recipe.needs_samples())
     throw nb::type_error(
         "give samples or statistics: this recipe needs to know what values occur; 'dynamic_w8a8' and 'weight_only_w8' do not");
