@@ -316,12 +316,14 @@ def table(task: Task, results: Sequence[dict], float_value: float | None) -> str
             failures += ["", f"{ROWS[name].title} fails: `{of[0]['failed']}`"]
             cells = [ROWS[name].title, "fails", *[""] * (len(columns) - 2)]
         else:
-            coverage = good[0].get("integers")
+            shares = [100 * result["integers"] for result in good if result.get("integers") is not None]
+            least, most = (min(shares), max(shares)) if shares else (0, 0)
+            spread = f"{least:.1f}" if most - least < 0.05 else f"{least:.1f} ... {most:.1f}"
             cells = [
                 ROWS[name].title,
                 *([shown(good, "value", 4 if task.metric == "cosine" else 2)] if heading else []),
                 shown(good, "sqnr_db", 1),
-                "" if coverage is None else f"{coverage * 100:.1f} %",
+                f"{spread} %" if shares else "",
                 f"{np.median([result['seconds'] for result in good]):.0f}",
             ]
             cells.append(f"{len(good)} of {len(of)}" if len(good) < len(of) else f"{len(of)}")

@@ -184,7 +184,7 @@ if (check || repairs.length) {
     check && el('p', {}, el('span', {class: `badge ${sound ? 'good' : 'bad'}`}, sound ? 'Sound' : 'Not sound'), ' ',
       check.samples ? `on ${count(check.samples)} samples${check.kept_aside ? ' kept aside' : ''}: SQNR of the outputs ${decibels(check.sqnr_db)}` : 'Not run',
       repairs.length && has(check.before_db) ? ` (${decibels(check.before_db)} before repairs)` : '',
-      has(check.top1_agreement) ? `, same top class ${percent(check.top1_agreement)}` : '', check.reason ? `. ${check.reason}` : '.'),
+      has(check.top1_agreement) ? `, same top class ${percent(check.top1_agreement)}` : '', check.reason ? `; ${check.reason}` : '.'),
     repairs.length ? table(repairs, [
       {title: 'Node', value: row => row.node, show: row => name(row.node)},
       {title: 'Operator', value: row => row.op_type, if: row => row.op_type},
