@@ -77,6 +77,7 @@ void add_calibrate(CLI::App& program, int* exit_code);
 void add_merge(CLI::App& program, int* exit_code);
 void add_run(CLI::App& program, int* exit_code);
 void add_compare(CLI::App& program, int* exit_code);
+void add_sensitivity(CLI::App& program, int* exit_code);
 void add_evaluate(CLI::App& program, int* exit_code);
 void add_bench(CLI::App& program, int* exit_code);
 void add_report(CLI::App& program, int* exit_code);

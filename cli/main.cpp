@@ -43,12 +43,12 @@ int main(int argc, char** argv) {
   program.set_version_flag("--version", "zeropoint " ZEROPOINT_VERSION);
   program.require_subcommand(1);
   program.footer(
-      "Exit codes: 0 good, 1 accuracy was missed, 2 bad input or usage, 130 interrupted.\n"
+      "Exit codes: 0 good, 1 accuracy was missed or the model is poor, 2 bad input or usage, 130 interrupted.\n"
       "zeropoint VERB --help tells a verb's flags.");
   int exit_code = kGood;
   remember_command(argc, argv);
   for (const AddVerb add :
-       {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_evaluate, add_bench, add_report})
+       {add_inspect, add_quantize, add_calibrate, add_merge, add_run, add_compare, add_sensitivity, add_evaluate, add_bench, add_report})
     add(program, &exit_code);
   try {
     program.parse(argc, argv);

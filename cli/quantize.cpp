@@ -23,7 +23,8 @@ struct Flags {
   BudgetFlags budget;
   std::string model, output, recipe = "static_w8a8", target, range, statistics, report, save_recipe;
   std::vector<std::string> exclude, steps;
-  bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false, all_integers = false;
+  bool allow_non_finite = false, external_data = false, resume = false, speed_aware = false, all_integers = false,
+       no_verify = false;
 };
 
 // NAME[=KEY=VALUE,...], as "adaround=iterations=2000,learning_rate=0.02".
@@ -108,13 +109,20 @@ double megabytes(const std::string& model) {
   return static_cast<double>(bytes) / 1e6;
 }
 
+int exit_code_of(const Report& report) {
+  if (report.budget && !report.budget->met) return kMissed;
+  if (!report.self_check || report.self_check->samples == 0 || report.self_check->sound) return kGood;
+  std::fputs(("zeropoint: the model is poor: " + report.self_check->reason +
+              "; zeropoint sensitivity tells why, --no-verify accepts it\n")
+                 .c_str(),
+             stderr);
+  return kMissed;
+}
+
 int run(const Flags& flags) {
   check_report_name(flags.report);
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
-  if (flags.data.path.empty() && recipe.steps_need_samples())
-    throw Error(ErrorCode::kBadArgument, "quantize",
-                "a step of the recipe '" + recipe.name + "' runs the network and needs samples: give --data");
   if (no_samples && recipe.needs_samples())
     throw Error(ErrorCode::kBadArgument, "quantize",
                 "the recipe '" + recipe.name +
@@ -139,6 +147,7 @@ int run(const Flags& flags) {
                           .interrupt = &interrupted(),
                           .checkpoint = checkpoint,
                           .resume = flags.resume,
+                          .verify = !flags.no_verify,
                           .folder = std::filesystem::absolute(flags.output).parent_path()};
   if (flags.budget.given() && (flags.speed_aware || !flags.statistics.empty()))
     throw Error(ErrorCode::kBadArgument, "quantize", "a budget goes with --data alone, without --statistics or --speed-aware");
@@ -181,7 +190,7 @@ int run(const Flags& flags) {
     print(to_text(result.report));
     print(fmt::format("wrote {}: {:.2f} MB, was {:.2f} MB\n", flags.output, megabytes(flags.output), megabytes(flags.model)));
   }
-  return result.report.budget && !result.report.budget->met ? kMissed : kGood;
+  return exit_code_of(result.report);
 }
 
 }  // namespace
@@ -202,6 +211,8 @@ void add_quantize(CLI::App& program, int* exit_code) {
       ->allow_extra_args(false);
   verb->add_flag("--speed-aware", flags->speed_aware,
                  "time nodes on this machine, keep in float what integers make slower, and write it into the recipe");
+  verb->add_flag("--no-verify", flags->no_verify,
+                 "do not run the model on samples kept aside, and do not repair what breaks it");
   verb->add_flag("--all-integers", flags->all_integers,
                  "target zeropoint: quantize what the table of costs finds slower in integers, too");
   verb->add_option("--save-recipe", flags->save_recipe, "write the recipe that made the file: --recipe makes the same again");

@@ -15,6 +15,7 @@
 #include "samples.h"
 #include "waiting.h"
 #include "zeropoint/bias_correction.h"
+#include "zeropoint/sensitivity.h"
 
 namespace zeropoint::python {
 namespace {
@@ -25,12 +26,10 @@ using Labels = std::optional<std::vector<std::int64_t>>;
 Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle recipe_source,
                              const std::optional<Statistics>& statistics, const std::optional<std::string>& target, int threads,
                              const std::optional<std::string>& max_isa, const Shapes& shapes,
-                             std::optional<std::uint64_t> max_memory, bool allow_non_finite, nb::handle timed_on,
+                             std::optional<std::uint64_t> max_memory, bool allow_non_finite, nb::handle timed_on, bool verify,
                              nb::handle progress) {
   const Recipe recipe = recipe_from(recipe_source, target);
   if (!samples.is_none() && statistics) throw nb::type_error("give samples or statistics, not both");
-  if (samples.is_none() && !statistics && recipe.steps_need_samples())
-    throw nb::type_error("give samples: a step of this recipe runs the network");
   if (samples.is_none() && !statistics && recipe.needs_samples())
     throw nb::type_error(
         "give samples or statistics: this recipe needs to know what values occur; 'dynamic_w8a8' and 'weight_only_w8' do not");
@@ -41,7 +40,8 @@ Quantized quantize_in_python(nb::handle source, nb::handle samples, nb::handle r
                           .max_isa = isa_from(max_isa),
                           .max_memory = max_memory.value_or(0),
                           .allow_non_finite = allow_non_finite,
-                          .interrupt = watch.interrupt()};
+                          .interrupt = watch.interrupt(),
+                          .verify = verify};
   if (shapes) options.shapes = *shapes;
   if (!timed_on.is_none()) options.timed_on = to_feeds(timed_on, &model.graph->inputs, "timed_on");
   const bool given = statistics || !samples.is_none();
@@ -80,6 +80,29 @@ Report compare_in_python(nb::handle float_source, nb::handle quantized_source, n
   Report report;
   sample_source.run(watch, [&] { report = compare(*float_model.graph, *quantized_model.graph, sample_source.get(), options); });
   return report;
+}
+
+Sensitivity sensitivity_in_python(nb::handle source, nb::handle samples, nb::handle recipe_source,
+                                  const std::optional<Statistics>& statistics, const std::optional<std::string>& target,
+                                  std::size_t measure_on, std::size_t restored, int threads,
+                                  const std::optional<std::string>& max_isa, const Shapes& shapes, nb::handle progress) {
+  const Recipe recipe = recipe_from(recipe_source, target);
+  const Model model = model_from(source);
+  SampleSource sample_source(samples, model.graph->inputs);
+  Watch watch(progress);
+  SensitivityOptions options{.threads = threads,
+                             .max_isa = isa_from(max_isa),
+                             .samples = measure_on,
+                             .restored = restored,
+                             .interrupt = watch.interrupt()};
+  if (shapes) options.shapes = *shapes;
+  if (!progress.is_none()) options.progress = [&](std::size_t done, std::size_t total) { watch.report(done, total); };
+  Sensitivity result;
+  sample_source.run(watch, [&] {
+    result = statistics ? sensitivity(*model.graph, *statistics, sample_source.get(), recipe, options)
+                        : sensitivity(*model.graph, sample_source.get(), recipe, options);
+  });
+  return result;
 }
 
 Accuracy evaluate_in_python(nb::handle source, nb::handle samples, const Labels& labels, int threads,
@@ -132,6 +155,8 @@ void bind_report(nb::module_& m) {
       .def_ro("value", &ValueMetrics::value, "Its name in the float model.")
       .def_ro("node", &ValueMetrics::node, "The operator that makes it; '' for an input.")
       .def_ro("error", &ValueMetrics::error)
+      .def_ro("saturated", &ValueMetrics::saturated, "Share beyond the quantizer's limits, 0 to 1.")
+      .def_ro("dead", &ValueMetrics::dead, "Share that became 0 and was not.")
       .def("__repr__", [](const ValueMetrics& self) {
         return fmt::format("ValueMetrics(value='{}', node='{}', error={})", self.value, self.node, repr_error(self.error));
       });
@@ -159,6 +184,63 @@ void bind_report(nb::module_& m) {
         return fmt::format("StepGain(step='{}', what='{}', unit='{}', before={:.4g}, after={:.4g})", self.step, self.what,
                            self.unit, self.before, self.after);
       });
+  nb::class_<SelfCheck>(m, "SelfCheck", "Float and quantized model side by side, at the end of quantize().")
+      .def_ro("samples", &SelfCheck::samples, "That both models ran on; 0: there was no check.")
+      .def_ro("calibrated_on", &SelfCheck::calibrated_on)
+      .def_ro("kept_aside", &SelfCheck::kept_aside, "Whether those were not calibrated on.")
+      .def_ro("sound", &SelfCheck::sound)
+      .def_ro("reason", &SelfCheck::reason, "Why it is not sound, or why there was no check.")
+      .def_ro("sqnr_db", &SelfCheck::sqnr_db, "Of the worst output.")
+      .def_ro("before_db", &SelfCheck::before_db, "The same before repairs.")
+      .def_ro("least_db", &SelfCheck::least_db, "From which on a model counts as sound.")
+      .def_ro("top1_agreement", &SelfCheck::top1_agreement)
+      .def("__repr__", [](const SelfCheck& self) {
+        return fmt::format("SelfCheck(sound={}, sqnr_db={:.2f}, samples={}, reason='{}')", self.sound ? "True" : "False",
+                           self.sqnr_db, self.samples, self.reason);
+      });
+  nb::class_<Repair>(m, "Repair", "What quantize() changed because the model lost too much.")
+      .def_ro("node", &Repair::node)
+      .def_ro("op_type", &Repair::op_type)
+      .def_ro("cause", &Repair::cause)
+      .def_ro("action", &Repair::action)
+      .def_ro("before_db", &Repair::before_db, "SQNR of the outputs before the round of repairs that it was part of.")
+      .def_ro("after_db", &Repair::after_db)
+      .def("__repr__", [](const Repair& self) {
+        return fmt::format("Repair(node='{}', cause='{}', action='{}')", self.node, self.cause, self.action);
+      });
+  nb::class_<NodeSensitivity>(m, "NodeSensitivity", "What one node costs the whole model.")
+      .def_ro("node", &NodeSensitivity::node)
+      .def_ro("op_type", &NodeSensitivity::op_type)
+      .def_ro("alone_db", &NodeSensitivity::alone_db, "SQNR of the outputs with only this node quantized.")
+      .def_ro("values_db", &NodeSensitivity::values_db, "Of it, by its activations.")
+      .def_ro("weights_db", &NodeSensitivity::weights_db, "Of it, by its weights.")
+      .def_ro("share", &NodeSensitivity::share, "Of the noise of all nodes, 0 to 1.")
+      .def_ro("restored_db", &NodeSensitivity::restored_db, "SQNR of the outputs with all nodes quantized but this.")
+      .def_ro("measured", &NodeSensitivity::measured, "Else the loss is estimated.")
+      .def_ro("restored_measured", &NodeSensitivity::restored_measured)
+      .def_ro("macs_share", &NodeSensitivity::macs_share)
+      .def_ro("cause", &NodeSensitivity::cause)
+      .def_ro("figures", &NodeSensitivity::figures, "That show the cause.")
+      .def_ro("fix", &NodeSensitivity::fix)
+      .def_ro("recipe", &NodeSensitivity::recipe, "The fix as a rule or step of a recipe, JSON; '' where there is none.")
+      .def("__repr__", [](const NodeSensitivity& self) {
+        return fmt::format("NodeSensitivity(node='{}', alone_db={:.2f}, cause='{}')", self.node, self.alone_db, self.cause);
+      });
+  nb::class_<Sensitivity>(m, "Sensitivity", "Which nodes make a quantized model lose what it loses. print() shows all of it.")
+      .def_ro("recipe", &Sensitivity::recipe)
+      .def_ro("samples", &Sensitivity::samples, "That each node was measured on.")
+      .def_ro("sqnr_db", &Sensitivity::sqnr_db, "Of the outputs with every node quantized.")
+      .def_ro("sources", &Sensitivity::sources, "Quantizers and weights.")
+      .def_ro("measured", &Sensitivity::measured, "Of them; the others' loss is estimated.")
+      .def_ro("nodes", &Sensitivity::nodes, "The worst first.")
+      .def("to_json", [](const Sensitivity& self) { return to_json(self); })
+      .def(
+          "to_dict", [](const Sensitivity& self) { return nb::module_::import_("json").attr("loads")(to_json(self)); },
+          nb::sig("def to_dict(self) -> dict[str, typing.Any]"))
+      .def("__str__", [](const Sensitivity& self) { return to_text(self); })
+      .def("__repr__", [](const Sensitivity& self) {
+        return fmt::format("<zeropoint.Sensitivity: {:.2f} dB, {} nodes>", self.sqnr_db, self.nodes.size());
+      });
   nb::class_<Report>(m, "Report", "What quantization cost and gained. print() shows all of it.")
       .def_ro("recipe", &Report::recipe, "The recipe's name.")
       .def_ro("float_bytes", &Report::float_bytes, "Of all constants.")
@@ -170,6 +252,8 @@ void bind_report(nb::module_& m) {
       .def_ro("steps", &Report::steps, "What each step of the recipe gained, in the order in which they ran.")
       .def_ro("budget", &Report::budget, "Of quantize_within(), else None.")
       .def_ro("speed", &Report::speed, "Of speed-aware quantization, else None.")
+      .def_ro("self_check", &Report::self_check, "Of quantize(); None where it did not look.")
+      .def_ro("repairs", &Report::repairs, "That the self check called for.")
       .def_ro("samples", &Report::samples, "On which both models ran; 0 for a report of quantize().")
       .def_ro("outputs", &Report::outputs)
       .def_ro("values", &Report::values, "In the order of the float model; where asked for.")
@@ -223,7 +307,8 @@ void bind_quantize(nb::module_& m) {
   m.def("quantize", &quantize_in_python, nb::arg("model"), nb::arg("samples") = nb::none(), nb::arg("recipe") = nb::none(),
         nb::kw_only(), nb::arg("statistics") = nb::none(), nb::arg("target") = nb::none(), nb::arg("threads") = 0,
         nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(), nb::arg("max_memory") = nb::none(),
-        nb::arg("allow_non_finite") = false, nb::arg("timed_on") = nb::none(), nb::arg("progress") = nb::none(),
+        nb::arg("allow_non_finite") = false, nb::arg("timed_on") = nb::none(), nb::arg("verify") = true,
+        nb::arg("progress") = nb::none(),
         nb::sig(
             "def quantize(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource | None = None, "
             "recipe: Recipe | str | None "
@@ -231,6 +316,7 @@ void bind_quantize(nb::module_& m) {
             "statistics: Statistics | None = None, target: str | None = None, threads: int = 0, max_isa: str | None = None, "
             "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
             "allow_non_finite: bool = False, timed_on: collections.abc.Mapping[str, numpy.typing.ArrayLike] | None = None, "
+            "verify: bool = True, "
             "progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
         "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
         "call.\n\n"
@@ -238,6 +324,8 @@ void bind_quantize(nb::module_& m) {
         "recipe: static_w8a8 when None; a string names a built-in one. Dynamic and weight-only recipes need no samples.\n"
         "target: takes the place of the recipe's.\n"
         "statistics: of an earlier calibrate(fuse(model), samples, recipe), in place of samples.\n"
+        "verify: keep some samples aside, run float and quantized model on them and repair what breaks it (report.self_check,\n"
+        "report.repairs); the repairs stand in the recipe of the result.\n"
         "timed_on: inputs to time models with; nodes that integers make slower on this machine then stay in float, and the\n"
         "recipe of the result says which (report.speed).\n"
         "max_memory: bytes, of calibration. progress: called with (done, total) by this thread: samples of calibration, then\n"
@@ -266,6 +354,19 @@ void bind_quantize(nb::module_& m) {
       "Runs both models over the samples and reports how far the quantized one's outputs lie from the float one's.\n\n"
       "labels: classes of the samples, for accuracy; samples from files may bring their own. values: compare the values "
       "inside, too.");
+  m.def(
+      "sensitivity", &sensitivity_in_python, nb::arg("model"), nb::arg("samples"), nb::arg("recipe") = nb::none(),
+      nb::kw_only(), nb::arg("statistics") = nb::none(), nb::arg("target") = nb::none(), nb::arg("measure_on") = 4,
+      nb::arg("restored") = 8, nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(),
+      nb::arg("progress") = nb::none(),
+      nb::sig("def sensitivity(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource, "
+              "recipe: Recipe | str | None = None, *, statistics: Statistics | None = None, target: str | None = None, "
+              "measure_on: int = 4, restored: int = 8, threads: int = 0, max_isa: str | None = None, "
+              "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
+              "progress: collections.abc.Callable[[int, int], object] | None = None) -> Sensitivity"),
+      "Ranks the nodes of a float model by what quantizing each by the recipe costs at the outputs, with cause and fix.\n\n"
+      "measure_on: samples on which each node's loss is measured. restored: of how many of the worst nodes the model is made\n"
+      "again without them. statistics: of an earlier calibrate(); the samples are then only measured on.");
   m.def("evaluate", &evaluate_in_python, nb::arg("model"), nb::arg("samples"), nb::kw_only(), nb::arg("labels") = nb::none(),
         nb::arg("threads") = 0, nb::arg("max_isa") = nb::none(), nb::arg("shapes") = nb::none(),
         nb::arg("progress") = nb::none(),

@@ -44,6 +44,8 @@ struct QuantizeOptions {
   // Inputs to time models with. Not empty: speed-aware, nodes that integers make slower on this machine stay in float, and the
   // model's recipe says which.
   Feeds timed_on;
+  // Keep some samples aside, run float and quantized model on them, and repair what breaks it (docs/diagnosis.md).
+  bool verify = true;
   std::filesystem::path folder;                              // for weights that don't fit into memory; empty: the system's
 };
 
@@ -55,7 +57,8 @@ struct Quantized {
   Report report;                                             // without what only running the models shows: see compare()
 };
 
-// fuse -> the recipe's steps before calibration -> calibrate -> choose_qparams -> its other steps -> insert_qdq -> verify.
+// fuse -> the recipe's steps before calibration -> calibrate -> choose_qparams -> its other steps -> insert_qdq -> verify, then
+// the self check: Report::self_check says whether the model is sound, and the recipe in its metadata what was repaired.
 // Throws Error.
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe = recipes::static_w8a8(),
                    const QuantizeOptions& options = {});

@@ -39,6 +39,44 @@ struct ValueMetrics {
   std::string value;                                         // name in the float graph
   std::string node;                                          // that makes it; empty for an input
   ErrorMetrics error;
+  double saturated = 0;                                      // share at the quantizer's limits, though beyond them in float
+  double dead = 0;                                           // share that became 0 and was not
+};
+
+// What one node costs the whole model.
+struct NodeSensitivity {
+  std::string node, op_type;
+  double alone_db = 0;                                       // SQNR of the outputs with only this node quantized
+  double values_db = 0, weights_db = 0;                      // of it, by its activations and by its weights
+  double share = 0;                                          // of the noise of all nodes, by power, 0 ... 1
+  double restored_db = 0;                                    // SQNR of the outputs with all nodes quantized but this
+  bool measured = false, restored_measured = false;          // else estimated
+  double macs_share = 0;                                     // of the multiply-accumulates, 0 ... 1
+  std::string cause;                                         // docs/diagnosis.md
+  std::string figures;                                       // that show it
+  std::string fix;                                           // in words
+  std::string recipe;                                        // the fix as a rule or step of a recipe, JSON; empty: none
+};
+
+// What quantize() changed because the model lost too much.
+struct Repair {
+  std::string node, op_type;
+  std::string cause;                                         // docs/diagnosis.md
+  std::string action;                                        // "16-bit activations", "float", ...
+  double before_db = 0, after_db = 0;                        // SQNR of the outputs around the round of repairs that it was part of
+};
+
+// Float and quantized model side by side, before and after repairs.
+struct SelfCheck {
+  std::uint64_t samples = 0;                                 // that both ran on
+  std::uint64_t calibrated_on = 0;
+  bool kept_aside = false;                                   // the samples of the check were not calibrated on
+  bool sound = true;
+  std::string reason;                                        // why it is not sound, or why there was no check
+  double sqnr_db = 0;                                        // of the worst output
+  double before_db = 0;                                      // the same before repairs
+  double least_db = 0;                                       // from which on a model counts as sound
+  std::optional<double> top1_agreement;
 };
 
 // Against labels.
@@ -127,6 +165,9 @@ struct Report {
   std::vector<ValueDistribution> distributions;              // of quantized activations, in the order of the float graph
   std::optional<Latency> latency;                            // where measured
   std::optional<BudgetReport> budget;                        // of quantize_within()
+  std::optional<SelfCheck> self_check;                       // of quantize()
+  std::vector<Repair> repairs;                               // that the self check called for
+  std::vector<NodeSensitivity> sensitivity;                  // the worst nodes first; where they were looked for
   // Of running both models.
   std::uint64_t samples = 0;
   std::vector<OutputMetrics> outputs;

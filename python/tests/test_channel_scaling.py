@@ -128,6 +128,6 @@ def test_gain_on_wild_channels(
             }
         )
     )
-    plain = q.quantize(model, samples[:16], recipe).model
-    scaled = q.quantize(model, samples[:16], recipe.with_step(step, **parameters)).model
+    plain = q.quantize(model, samples[:16], recipe, verify=False).model
+    scaled = q.quantize(model, samples[:16], recipe.with_step(step, **parameters), verify=False).model
     assert output_db(model, scaled, samples[16:]) > output_db(model, plain, samples[16:]) + gain_db

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <map>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +16,7 @@
 #include "analyze/value_pairs.h"
 #include "engine/tap.h"
 #include "zeropoint/error.h"
+#include "zeropoint/quantize_tensor.h"
 #include "zeropoint/report.h"
 
 namespace zeropoint {
@@ -29,19 +32,6 @@ void check_interrupt(const CompareOptions& options, const char* where) {
   if (options.interrupt && *options.interrupt) throw Error(ErrorCode::kInterrupted, where, "stopped by the user");
 }
 
-// The elements in the order of ONNX's dimensions.
-std::vector<float> row_major(const TapView& view) {
-  std::vector<float> values(view.values.begin(), view.values.end());
-  if (!view.channel_last || view.dims.size() < 3) return values;
-  const auto batch = static_cast<std::size_t>(view.dims[0]), channels = static_cast<std::size_t>(view.dims[1]);
-  const std::size_t places = batch * channels == 0 ? 0 : values.size() / (batch * channels);
-  for (std::size_t n = 0; n < batch; ++n)
-    for (std::size_t place = 0; place < places; ++place)
-      for (std::size_t c = 0; c < channels; ++c)
-        values[(n * channels + c) * places + place] = view.values[(n * places + place) * channels + c];
-  return values;
-}
-
 // What a value held, with its extremes.
 struct Seen {
   Histogram histogram;
@@ -54,13 +44,41 @@ struct Seen {
   }
 };
 
+// What a quantizer makes of values that it cannot tell apart: those beyond its limits, and small ones.
+class Losses {
+ public:
+  explicit Losses(const QParams* qparams) {
+    if (!qparams || qparams->scale.size() != 1) return;
+    const IntegerLimits limits = limits_of(qparams->dtype);
+    const auto real = [&](std::int32_t q) { return static_cast<double>(qparams->scale[0]) * (q - qparams->zero_point[0]); };
+    const double half_step = static_cast<double>(qparams->scale[0]) / 2;
+    low_ = real(limits.low) - half_step;
+    high_ = real(limits.high) + half_step;
+  }
+  void add(std::span<const float> x, std::span<const float> y) {
+    count_ += x.size();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const auto value = static_cast<double>(x[i]);
+      saturated_ += value < low_ || value > high_;
+      dead_ += x[i] != 0 && y[i] == 0;
+    }
+  }
+  double saturated() const { return share(saturated_); }
+  double dead() const { return share(dead_); }
+
+ private:
+  double share(std::uint64_t count) const { return count_ == 0 ? 0 : static_cast<double>(count) / static_cast<double>(count_); }
+  double low_ = -std::numeric_limits<double>::infinity(), high_ = std::numeric_limits<double>::infinity();
+  std::uint64_t count_ = 0, saturated_ = 0, dead_ = 0;
+};
+
 // A model that runs sample by sample and remembers the tapped values of the last one.
 class TappedModel {
  public:
   TappedModel(const Graph& graph, std::vector<std::string> taps, const SessionOptions& options)
       : values_(taps.size()), session_(graph, std::move(taps), options) {}
   std::vector<Tensor> run(const Feeds& feeds) {
-    return session_.run(feeds, [this](const TapView& view) { values_[view.index] = row_major(view); });
+    return session_.run(feeds, [this](const TapView& view) { values_[view.index] = analyze::row_major(view); });
   }
   const std::vector<std::vector<float>>& values() const { return values_; }
   const Session& session() const { return session_.session(); }
@@ -75,6 +93,16 @@ void check_same_dims(const Tensor& x, const Tensor& y, const std::string& output
     throw Error(ErrorCode::kMismatch, sample,
                 fmt::format("output '{}' is {}{} from one model and {}{} from the other", output, name(x.dtype()),
                             to_string(x.dims()), name(y.dtype()), to_string(y.dims())));
+}
+
+void sort_by_graph(std::vector<analyze::ValuePair>& pairs, const Graph& graph) {
+  std::map<std::string_view, std::size_t> order;
+  for (const ValueInfo& info : graph.inputs) order.emplace(info.name, order.size());
+  for (const Node& node : graph.nodes)
+    for (const std::string& output : node.outputs) order.emplace(output, order.size());
+  std::stable_sort(pairs.begin(), pairs.end(), [&](const analyze::ValuePair& x, const analyze::ValuePair& y) {
+    return order.at(x.in_float) < order.at(y.in_float);
+  });
 }
 
 std::string maker_of(const Graph& graph, const std::string& value) {
@@ -97,7 +125,11 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
     throw Error(ErrorCode::kMismatch, "models", "they don't belong together: " + why);
   if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to compare on");
   std::vector<analyze::ValuePair> pairs;
-  if (options.values) pairs = analyze::pair_values(float_graph, quantized);
+  if (options.values) {
+    pairs = analyze::pair_values(float_graph, quantized);
+    for (analyze::ValuePair& pair : analyze::pair_float_values(float_graph, quantized)) pairs.push_back(std::move(pair));
+    sort_by_graph(pairs, float_graph);
+  }
   std::vector<std::string> float_taps, quantized_taps;
   for (const analyze::ValuePair& pair : pairs) {
     float_taps.push_back(pair.in_float);
@@ -109,6 +141,11 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
   std::vector<ErrorSums> outputs(float_graph.outputs.size()), values(pairs.size());
   const QParamsMap qparams = analyze::activation_qparams(quantized);
   std::vector<Seen> seen(pairs.size());
+  std::vector<Losses> losses;
+  for (const analyze::ValuePair& pair : pairs) {
+    const auto found = qparams.find(pair.in_quantized);
+    losses.emplace_back(found == qparams.end() ? nullptr : &found->second);
+  }
   std::vector<analyze::AgreementSums> agreements(outputs.size());
   analyze::AccuracySums float_accuracy, quantized_accuracy;
   bool labelled = true;
@@ -123,8 +160,10 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
       agreements[k].add(x[k], y[k]);
     }
     for (std::size_t v = 0; v < pairs.size(); ++v) {
-      if (original.values()[v].size() == converted.values()[v].size())
+      if (original.values()[v].size() == converted.values()[v].size()) {
         values[v].add(original.values()[v], converted.values()[v]);
+        losses[v].add(original.values()[v], converted.values()[v]);
+      }
       if (qparams.contains(pairs[v].in_quantized)) seen[v].add(original.values()[v]);
     }
     const std::optional<std::int64_t> label = samples.label(i);
@@ -153,7 +192,8 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
     report.outputs.push_back(std::move(metrics));
   }
   for (std::size_t v = 0; v < pairs.size(); ++v) {
-    report.values.push_back({pairs[v].in_float, maker_of(float_graph, pairs[v].in_float), values[v].metrics()});
+    report.values.push_back({pairs[v].in_float, maker_of(float_graph, pairs[v].in_float), values[v].metrics(),
+                             losses[v].saturated(), losses[v].dead()});
     const auto chosen = qparams.find(pairs[v].in_quantized);
     if (chosen == qparams.end() || seen[v].histogram.count() == 0) continue;
     ValueDistribution one = analyze::distribution(HistogramView(seen[v].histogram, seen[v].min, seen[v].max), chosen->second);

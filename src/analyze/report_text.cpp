@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "analyze/sensitivity_text.h"
 #include "zeropoint/report.h"
 
 namespace zeropoint {
@@ -130,6 +131,41 @@ Json to_json(const BudgetReport& budget) {
   return json;
 }
 
+void add_repairs(std::string& text, const std::vector<Repair>& repairs) {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::pair<const Repair*, std::vector<std::string>>> groups;  // alike, in the order of the rounds
+  for (const Repair& repair : repairs) {
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const auto& group) {
+      return group.first->action == repair.action && group.first->cause == repair.cause &&
+             group.first->after_db == repair.after_db;
+    });
+    (same == groups.end() ? groups.emplace_back(&repair, std::vector<std::string>()) : *same).second.push_back(repair.node);
+  }
+  for (const auto& [first, names] : groups) {
+    const std::size_t shown = std::min(names.size(), kNamed);
+    text += fmt::format("  {} -> {}: {} for {}: {}{}\n", decibels(first->before_db), decibels(first->after_db), first->action,
+                        first->cause, fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                        names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+  }
+}
+
+void add_self_check(std::string& text, const Report& report) {
+  if (!report.self_check) return;
+  const SelfCheck& check = *report.self_check;
+  if (check.samples == 0) {
+    text += fmt::format("self check: none, {}\n", check.reason);
+    return;
+  }
+  text += fmt::format("self check on {} samples{}: SQNR {}", check.samples,
+                      check.kept_aside ? " kept aside" : " (calibrated on, too: there are too few to keep some aside)",
+                      decibels(check.sqnr_db));
+  if (check.top1_agreement) text += fmt::format(", top-1 agreement {}", percent(*check.top1_agreement));
+  text += check.sound ? "\n" : fmt::format("\n  not sound: {}\n", check.reason);
+  if (report.repairs.empty()) return;
+  text += fmt::format("repairs ({} before them)\n", decibels(check.before_db));
+  add_repairs(text, report.repairs);
+}
+
 }  // namespace
 
 std::string to_text(const Report& report) {
@@ -143,6 +179,7 @@ std::string to_text(const Report& report) {
     text += fmt::format("step {}: {} {:.4g} -> {:.4g} ({})\n", gain.step, gain.unit, gain.before, gain.after, gain.what);
   if (report.speed) add_speed(text, *report.speed);
   if (report.budget) add_budget(text, *report.budget);
+  add_self_check(text, report);
   if (!report.outputs.empty()) text += fmt::format("outputs over {} samples, float against quantized\n", report.samples);
   for (const OutputMetrics& output : report.outputs) {
     text += fmt::format("  {}: SQNR {}, cosine {:.6f}, |error| mean {:.4g} max {:.4g}", output.name,
@@ -162,8 +199,10 @@ std::string to_text(const Report& report) {
     std::size_t width = 5;
     for (const ValueMetrics& value : report.values) width = std::max(width, value.value.size());
     for (const ValueMetrics& value : report.values)
-      text += fmt::format("  {:<{}}  {:>9}  cosine {:.6f}  max |error| {:.4g}\n", value.value, width,
-                          decibels(value.error.sqnr_db), value.error.cosine, value.error.max_abs);
+      text += fmt::format("  {:<{}}  {:>9}  cosine {:.6f}  max |error| {:.4g}{}{}\n", value.value, width,
+                          decibels(value.error.sqnr_db), value.error.cosine, value.error.max_abs,
+                          value.saturated > 0 ? fmt::format("  saturated {}", percent(value.saturated)) : "",
+                          value.dead > 0 ? fmt::format("  dead {}", percent(value.dead)) : "");
   }
   if (!report.left_in_float.empty()) {
     text += "left in float\n";
@@ -204,6 +243,8 @@ std::string to_json(const Report& report) {
   for (const ValueMetrics& value : report.values) {
     Json each = {{"value", value.value}, {"node", value.node}};
     each.update(to_json(value.error));
+    each["saturated"] = value.saturated;
+    each["dead"] = value.dead;
     json["values"].push_back(std::move(each));
   }
   json["left_in_float"] = Json::array();
@@ -226,6 +267,32 @@ std::string to_json(const Report& report) {
                              {"unit", gain.unit},
                              {"before", number(gain.before)},
                              {"after", number(gain.after)}});
+  if (report.self_check) {
+    const SelfCheck& check = *report.self_check;
+    json["self_check"] = {{"samples", check.samples},
+                          {"calibrated_on", check.calibrated_on},
+                          {"kept_aside", check.kept_aside},
+                          {"sound", check.sound},
+                          {"reason", check.reason}};
+    if (check.samples > 0) {
+      json["self_check"]["sqnr_db"] = number(check.sqnr_db);
+      json["self_check"]["before_db"] = number(check.before_db);
+      json["self_check"]["least_db"] = check.least_db;
+      if (check.top1_agreement) json["self_check"]["top1_agreement"] = *check.top1_agreement;
+    }
+    json["repairs"] = Json::array();
+    for (const Repair& repair : report.repairs)
+      json["repairs"].push_back({{"node", repair.node},
+                                 {"op_type", repair.op_type},
+                                 {"cause", repair.cause},
+                                 {"action", repair.action},
+                                 {"before_db", number(repair.before_db)},
+                                 {"after_db", number(repair.after_db)}});
+  }
+  if (!report.sensitivity.empty()) {
+    json["sensitivity"] = Json::array();
+    for (const NodeSensitivity& node : report.sensitivity) json["sensitivity"].push_back(analyze::to_json(node));
+  }
   if (report.speed) {
     json["speed"] = {{"float_seconds", report.speed->float_seconds}, {"seconds", report.speed->seconds}};
     json["speed"]["kept_float"] = Json::array();

@@ -287,4 +287,13 @@ TapSession::TapSession(const Graph& graph, std::vector<std::string> values, Sess
 
 std::vector<Tensor> TapSession::run(const Feeds& feeds, const Observe& observe) { return session_.impl_->run(feeds, &observe); }
 
+std::vector<Tensor> TapSession::run_altered(const Feeds& feeds, const Alter& alter) {
+  Feeds own = feeds;  // inputs may be altered, too
+  for (auto& [input, tensor] : own) tensor.mutable_bytes();
+  const Observe observe = [&](const TapView& view) {
+    if (!view.constant) alter(view, {const_cast<float*>(view.values.data()), view.values.size()});
+  };
+  return session_.impl_->run(own, &observe);
+}
+
 }  // namespace zeropoint

@@ -19,8 +19,10 @@ struct TapView {
   std::span<const float> values;
   std::span<const std::int64_t> dims;  // ONNX order: [N,C,H,W]
   bool channel_last;                   // memory is [N,H,W,C]; else row-major
+  bool constant = false;               // the same in every run
 };
 using Observe = std::function<void(const TapView&)>;
+using Alter = std::function<void(const TapView&, std::span<float>)>;  // the same values, to write to
 
 class TapSession {
  public:
@@ -28,6 +30,9 @@ class TapSession {
   // hide a tapped value are left out.
   TapSession(const Graph& graph, std::vector<std::string> values, SessionOptions options = {});
   std::vector<Tensor> run(const Feeds& feeds, const Observe& observe);
+  // What `alter` writes is what the nodes behind read, and whatever shares the value's memory (a Reshape of it). Constants are
+  // not shown.
+  std::vector<Tensor> run_altered(const Feeds& feeds, const Alter& alter);
   const Session& session() const { return session_; }
 
  private:

@@ -208,10 +208,13 @@ class Search {
       statistics_ = calibrate(fused_, samples_, calibration);
     }
     if (calibrate_options(fused_, recipe).values.empty()) return make_whole(recipe, options_.quantize).model;
-    return quantize(graph_, *statistics_, recipe, options_.quantize).model;
+    QuantizeOptions options = options_.quantize;
+    options.verify = false;
+    return quantize(graph_, *statistics_, recipe, options).model;
   }
 
-  Quantized make_whole(const Recipe& recipe, const QuantizeOptions& options) const {
+  Quantized make_whole(const Recipe& recipe, QuantizeOptions options) const {
+    options.verify = false;  // the metric judges
     return quantize(graph_, samples_, recipe, options);
   }
 

@@ -13,6 +13,8 @@
 #include "analyze/node_reports.h"
 #include "ir/naming.h"
 #include "ops/operator.h"
+#include "pipeline/requantize.h"
+#include "pipeline/self_check.h"
 #include "pipeline/speed.h"
 #include "quant/advice.h"
 #include "quant/choose_qparams.h"
@@ -21,6 +23,7 @@
 #include "quant/steps.h"
 #include "quant/without_data.h"
 #include "zeropoint/convert_floats.h"
+#include "zeropoint/data.h"
 #include "zeropoint/error.h"
 
 namespace zeropoint {
@@ -327,6 +330,43 @@ Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& 
   return quantize_prepared(std::move(prepared), std::move(statistics), &samples, recipe, options);
 }
 
+// Calibrates on what the self check leaves.
+Quantized quantize_and_check(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
+  if (!options.verify || recipe.converts_floats()) return quantize_on(graph, samples, recipe, options);
+  const std::vector<std::size_t> aside = samples_aside(samples.size());
+  const Subset calibration(samples, complement(samples.size(), aside));
+  const Quantized first = quantize_on(graph, calibration, recipe, options);
+  std::vector<std::size_t> checked = aside;
+  for (std::size_t i = 0; aside.empty() && i < std::min(kMostAside, samples.size()); ++i)
+    checked.push_back(i * samples.size() / std::min(kMostAside, samples.size()));
+  SelfCheckOptions how{
+      .threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes, .interrupt = options.interrupt};
+  // Of the recipe's steps before calibration, which another model may have others of.
+  const auto before = [](const Recipe& one) {
+    std::vector<Step> steps = one.steps;
+    std::erase_if(steps, [](const Step& step) {
+      const quant::StepRule* rule = quant::find_step(step.name);
+      return !rule || rule->phase != quant::Phase::before;
+    });
+    return steps;
+  };
+  Quantized base = first;
+  std::vector<Step> base_steps = before(recipe);
+  const auto again = [&](const Recipe& one) {
+    if (before(one) == base_steps) return requantize(base, &calibration, one, options);
+    QuantizeOptions anew = options;
+    anew.timed_on.clear();
+    anew.checkpoint.clear();
+    base_steps = before(one);
+    return base = quantize_on(graph, calibration, one, anew);
+  };
+  Quantized result = check_and_repair(first, Subset(samples, checked), calibration, again, how);
+  result.report.self_check->kept_aside = !aside.empty();
+  result.report.self_check->calibrated_on = calibration.size();
+  result.report.speed = first.report.speed;
+  return result;
+}
+
 Quantized quantize_alone(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
   quant::check_samples(recipe, nullptr);
   if (recipe.needs_samples())
@@ -352,7 +392,7 @@ Graph prepare(const Graph& graph, const Recipe& recipe) {
 
 Quantized quantize(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   if (!recipe.needs_samples() && !recipe.converts_floats()) return quantize(graph, recipe, options);
-  return naming_source(graph, [&] { return quantize_on(graph, samples, timed(recipe, options), options); });
+  return naming_source(graph, [&] { return quantize_and_check(graph, samples, timed(recipe, options), options); });
 }
 
 Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptions& options) {
@@ -362,8 +402,20 @@ Quantized quantize(const Graph& graph, const Recipe& recipe, const QuantizeOptio
 Quantized quantize(const Graph& graph, const Statistics& statistics, const Recipe& recipe, const QuantizeOptions& options) {
   return naming_source(graph, [&] {
     if (recipe.converts_floats()) return convert_prepared(prepare_on(graph, nullptr, recipe, options), statistics, recipe);
-    return quantize_prepared(prepare_on(graph, nullptr, recipe, options), statistics, nullptr, timed(recipe, options), options);
+    Quantized result =
+        quantize_prepared(prepare_on(graph, nullptr, recipe, options), statistics, nullptr, timed(recipe, options), options);
+    if (options.verify) result.report.self_check = SelfCheck{.reason = "for want of samples: statistics do not run a model"};
+    return result;
   });
+}
+
+Quantized requantize(const Quantized& made, const Samples* samples, const Recipe& recipe, const QuantizeOptions& options) {
+  Prepared prepared{made.fused, {}};
+  for (const StepGain& gain : made.report.steps)
+    if (const quant::StepRule* rule = quant::find_step(gain.step); rule && rule->phase == quant::Phase::before)
+      prepared.log.gains.push_back(gain);
+  Statistics statistics = restricted(made.statistics, calibrate_options(made.fused, recipe));
+  return quantize_fused(std::move(prepared), std::move(statistics), samples, recipe, options);
 }
 
 }  // namespace zeropoint

@@ -205,17 +205,6 @@ QParamsChoice choose_with_notes(const Graph& graph, const Statistics& statistics
     choice.notes.emplace_back(
         "ONNX Runtime expands the stored weights of LSTM, GRU and RNN at each run: a smaller file, but slower on sequences of "
         "few steps; dynamic_w8a8 is smaller and faster there");
-  const bool wide_products =
-      std::any_of(choice.placement.integer_nodes.begin(), choice.placement.integer_nodes.end(), [&](std::size_t i) {
-        const auto x = choice.qparams.find(graph.nodes[i].input(0));
-        return graph.nodes[i].is("MatMul") && graph.constant(graph.nodes[i].input(1)) && x != choice.qparams.end() &&
-               bits(x->second.dtype) > 8;
-      });
-  if (wide_products && recipe.target == Target::onnxruntime)
-    choice.notes.emplace_back(
-        "ONNX Runtime rounds 16-bit inputs of products with constant matrices to 8 bits (MatMulNBits), unless the session's "
-        "entry "
-        "session.qdq_matmulnbits_accuracy_level is 1");
   return choice;
 }
 

@@ -245,11 +245,7 @@ class LayerByLayer {
       how.input_bytes = std::min(how.input_bytes, most / 16);
     }
     std::vector<Layer> found = find_layers(rounding_.original, rounding_.qparams);
-    if (found.empty()) {
-      context_.log.notes.push_back(fmt::format(
-          "step {}: no convolution or product has integer weights and a fixed range of its input; it did nothing", step_.name));
-      return;
-    }
+    if (found.empty()) return;
     LayerInputs inputs(rounding_.original, std::move(found), *context_.samples, context_.options, how);
     const std::vector<Layer>& layers = inputs.layers();
     Decibels gained;

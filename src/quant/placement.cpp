@@ -500,7 +500,10 @@ class Placer {
     }
     std::vector<TieGroup> groups;
     for (auto& [at, group] : by_root) {
-      group.scheme = storable(scheme_of(group.values), group.values);
+      if (const Node* node = deciding_node(group.values)) {
+        group.scheme = storable(*rule_of(*node)->activation, group.values);
+        group.decided_by = index_of(*node);
+      }
       // OpenVINO pays for zero points other than 0: signed values are better off as symmetric s8 there.
       group.prefers_signed = recipe_.target == Target::openvino && group.scheme.dtype == DType::u8 && !group.scheme.symmetric;
       groups.push_back(std::move(group));
@@ -521,21 +524,20 @@ class Placer {
   }
   // By the rule of the first weighted node that reads one of the values; else of the first other reader that has one; else of
   // the operator that makes them.
-  Scheme scheme_of(const std::vector<std::string>& values) const {
+  const Node* deciding_node(const std::vector<std::string>& values) const {
     for (const bool weighted : {true, false})
       for (const std::string& value : values)
         if (const auto readers = uses_.consumers.find(value); readers != uses_.consumers.end())
           for (const std::size_t reader : readers->second) {
             const Node& node = graph_.nodes[reader];
-            if ((weighted ? weighted_.contains(reader) : role_of(node) != Role::none) && wants_activation(node))
-              return *rule_of(node)->activation;
+            if ((weighted ? weighted_.contains(reader) : role_of(node) != Role::none) && wants_activation(node)) return &node;
           }
     for (const std::string& value : values)
       for (const Node* node = producer(value); node; node = producer(node->input(0))) {
-        if (wants_activation(*node)) return *rule_of(*node)->activation;
+        if (wants_activation(*node)) return node;
         if (role_of(*node) != Role::activation && role_of(*node) != Role::elementwise) break;
       }
-    return {};
+    return nullptr;
   }
 
   // --- reasons ---

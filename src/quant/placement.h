@@ -19,6 +19,7 @@ struct TieGroup {
   std::vector<std::string> sources;  // those that decide the range; the others hold nothing that these don't
   Scheme scheme;
   bool prefers_signed = false;  // where the range has negative values: s8 with zero point 0 in place of u8
+  std::size_t decided_by = 0;   // the node whose rule gave the scheme
   friend bool operator==(const TieGroup&, const TieGroup&) = default;
 };
 

@@ -329,14 +329,3 @@ def test_resume_after_an_interrupt(tmp_path):
 )
 def test_steps_that_are_not(samples, output, step, says):
     refuse("quantize", MODEL, "-o", output, "--data", samples, "--step", step, says=["--step " + step, says])
-
-
-def test_steps_without_samples(samples, output, tmp_path):
-    statistics = tmp_path / "statistics"
-    assert run("calibrate", MODEL, "-o", statistics, "--data", samples).returncode == 0
-    says = ["a step of the recipe", "--data"]
-    refuse("quantize", MODEL, "-o", output, "--statistics", statistics, "--step", "gptq", says=says)
-    refuse("quantize", MODEL, "-o", output, "--recipe", "dynamic_w8a8", "--step", "gptq", says=says)
-    refuse(
-        "quantize", MODEL, "-o", output, "--data", samples, "--step", "gptq=damping=-1", says=["damping", "0 ... 100"]
-    )

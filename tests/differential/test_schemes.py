@@ -47,7 +47,7 @@ SCHEMES = {
 def written(request, tmp_path_factory) -> tuple[str, str, Path, z.Quantized]:
     model, scheme = request.param
     samples = [{"images": x[None]} for x in blobs(16, seed=1)]
-    result = z.quantize(z.load(DATA / f"{model}.onnx"), samples, SCHEMES[scheme][0], threads=1)
+    result = z.quantize(z.load(DATA / f"{model}.onnx"), samples, SCHEMES[scheme][0], threads=1, verify=False)
     path = tmp_path_factory.mktemp("schemes") / f"{model}_{scheme}.onnx"
     result.model.save(path)
     return model, scheme, path, result
@@ -100,18 +100,14 @@ def run(session, x: np.ndarray) -> np.ndarray:
 def test_engine_agrees_with_onnxruntime(written):
     """Sums of floats that round to the other side of a tie are all that differs.
 
-    Its products with constant matrices round inputs of 16 bits to 8, unless a session entry says not to.
+    Its optimizer changes 16-bit transformers by more: the literal graph is what we mean.
     """
-    model, scheme, path, result = written
+    model, scheme, path, _ = written
     if scheme == "w2a8":
         pytest.skip("ONNX Runtime takes no 2-bit integers")
     x = blobs(16, seed=3)
     actual = run(z.Session(path, threads=1), x)
     assert sqnr_db(run(open_session(path, optimize=False), x), actual) > 45
-    entry = "session.qdq_matmulnbits_accuracy_level"
-    if model == "fmnist_vit" and scheme == "w8a16":
-        assert any(entry in note for note in result.report.notes)
-        assert sqnr_db(run(open_session(path, entries={entry: "1"}), x), actual) > 55
     # As users run it, the file is as good as in the engine.
     float_result = run(open_session(DATA / f"{model}.onnx"), x)
     assert sqnr_db(float_result, run(open_session(path), x)) > sqnr_db(float_result, actual) - 4
