@@ -219,7 +219,9 @@ def quantize(task: Task, row: Row, samples: Samples, folder: Path) -> tuple[Path
     import zeropoint
 
     out = folder / f"{task.name}.zeropoint.onnx"
-    quantized = zeropoint.quantize(zeropoint.load(task.model), list(samples), recipe(row.options))
+    quantized = zeropoint.quantize(
+        zeropoint.load(task.model), list(samples), recipe(row.options), verify=not row.options
+    )
     quantized.model.save(out)
     session = zeropoint.Session(out, threads=1)  # knows its shapes once it ran
     session.run(None, dict(samples[0]))
@@ -292,8 +294,8 @@ All quantizers get the same calibration samples, drawn by a seed; the figures ar
 the 10,000 test pictures): mean (least ... most) over the draws. SQNR is that of the outputs. Weights have a scale per
 channel. ONNX Runtime and NNCF get EfficientNet-Lite0 with BatchNorm folded, and NNCF is told which networks are
 transformers. zeropoint's files run in zeropoint's engine, NNCF's in OpenVINO (those written as ONNX in ONNX Runtime),
-the others in ONNX Runtime. zeropoint's further rows change one thing of the recipe static_w8a8: range or steps.
-Seconds are those of one quantization on a busy machine.
+the others in ONNX Runtime. By default zeropoint checks and repairs its file; its further rows do not, and change one
+thing of the recipe static_w8a8: range or steps. Seconds are those of one quantization on a busy machine.
 """
 
 
