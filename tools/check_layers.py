@@ -58,6 +58,7 @@ PUBLIC = {
     "quantize_tensor": "ir",
     "report": "analyze",
     "metric": "analyze",
+    "sensitivity": "analyze",
     "inspect": "analyze",
     "quantize": "pipeline",
     "budget": "pipeline",
