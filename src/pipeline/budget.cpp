@@ -15,14 +15,14 @@
 #include "pipeline/speed.h"
 #include "quant/rule_matcher.h"
 #include "quant/steps.h"
-#include "zeropoint/data.h"
 #include "zeropoint/error.h"
+#include "zeropoint/sensitivity.h"
 
 namespace zeropoint {
 namespace {
 
 constexpr std::size_t kRankingSamples = 8;
-constexpr char kHalf[] = "fp16", kFewBits[] = "static_w4a8", kAtRunTime[] = "dynamic_w8a8";
+constexpr char kHalf[] = "fp16", kFewBits[] = "static_w4a8", kAtRunTime[] = "dynamic_w8a8", kBetterRounding[] = "gptq";
 
 bool is_known(const char* recipe) {
   const std::vector<std::string> names = recipes::names();
@@ -72,6 +72,7 @@ class Search {
          const BudgetOptions& options)
       : graph_(graph), samples_(samples), metric_(metric), options_(options), fused_(fuse(graph)), cache_(options.cache) {
     options_.quantize.progress = nullptr;
+    options_.quantize.verify = false;  // the metric judges
     options_.quantize.timed_on.clear();
     cache_.begin(cache_identity(fused_, samples, metric.name), options.resume);
     report_.metric = metric.name;
@@ -136,11 +137,17 @@ class Search {
 
   bool better(double a, double b) const { return metric_.larger_is_better ? a > b : a < b; }
 
-  // Whether the level as a whole is within the budget.
+  // Whether the level as a whole is within the budget, perhaps with better rounded weights.
   bool descend(const Level& level) {
     const auto whole = attempt(level.label, level.recipe);
     if (!whole) return false;  // nothing in it for this recipe
     if (*whole) return true;
+    if (level.recipe.needs_samples() && !level.recipe.has_step(kBetterRounding)) {
+      Recipe rounded = level.recipe;
+      rounded.add_step({.name = kBetterRounding, .parameters = {}});
+      if (attempt(fmt::format("{}, {}", level.label, kBetterRounding), rounded).value_or(false)) return true;
+    }
+    if (!level.recipe.needs_samples()) return false;
     const std::vector<std::string> nodes = most_sensitive(level);
     const auto protect = [&](std::size_t count) {
       return attempt(fmt::format("{}, {} {} in {}", level.label, count, count == 1 ? "node" : "nodes", level.above_label),
@@ -208,42 +215,24 @@ class Search {
       statistics_ = calibrate(fused_, samples_, calibration);
     }
     if (calibrate_options(fused_, recipe).values.empty()) return make_whole(recipe, options_.quantize).model;
-    QuantizeOptions options = options_.quantize;
-    options.verify = false;
-    return quantize(graph_, *statistics_, recipe, options).model;
+    return quantize(graph_, *statistics_, recipe, options_.quantize).model;
   }
 
-  Quantized make_whole(const Recipe& recipe, QuantizeOptions options) const {
-    options.verify = false;  // the metric judges
+  Quantized make_whole(const Recipe& recipe, const QuantizeOptions& options) const {
     return quantize(graph_, samples_, recipe, options);
   }
 
   // Nodes that the level quantizes, by the error at the outputs that each alone causes, the largest first.
   std::vector<std::string> most_sensitive(const Level& level) {
-    std::vector<std::size_t> few(std::min(kRankingSamples, samples_.size()));
-    for (std::size_t i = 0; i < few.size(); ++i) few[i] = i;
-    const Subset subset(samples_, few);
-    const Metric error = named_metric("mse", graph_, subset,
-                                      {.threads = options_.quantize.threads,
-                                       .max_isa = options_.quantize.max_isa,
-                                       .shapes = options_.quantize.shapes,
-                                       .interrupt = options_.quantize.interrupt});
-    std::vector<std::pair<double, std::string>> ranked;
-    for (const Node& node : fused_.nodes) {
-      Recipe alone = level.recipe;
-      alone.steps.clear();
-      alone.keep_float(".*");
-      const std::string& name = quant::name_of(node);
-      for (Rule& rule : rules_for(name, level.recipe)) alone.rules.push_back(std::move(rule));
-      try {
-        ranked.emplace_back(error.value(make(alone)), name);
-      } catch (const Error& failure) {
-        if (failure.code != ErrorCode::kUnsupported) throw;  // integers do not reach this node
-      }
-    }
-    std::ranges::stable_sort(ranked, [](const auto& a, const auto& b) { return a.first > b.first; });
+    Sensitivity found = sensitivity(graph_, samples_, level.recipe,
+                                    {.threads = options_.quantize.threads,
+                                     .max_isa = options_.quantize.max_isa,
+                                     .shapes = options_.quantize.shapes,
+                                     .samples = kRankingSamples,
+                                     .restored = 0,
+                                     .interrupt = options_.quantize.interrupt});
     std::vector<std::string> names;
-    for (auto& [loss, name] : ranked) names.push_back(std::move(name));
+    for (NodeSensitivity& node : found.nodes) names.push_back(std::move(node.node));
     return names;
   }
 

@@ -240,20 +240,24 @@ class SelfCheckRun {
         if (convolution.empty()) convolution = quant::name_of(node);
       }
     }
-    const auto try_step = [&](std::string_view step, const std::string& node) {
-      if (!quant::find_step(step) || found.recipe.has_step(step)) return false;
+    const auto try_step = [&](Step step, const std::string& node) {
+      if (!quant::find_step(step.name) || found.recipe.has_step(step.name)) return false;
       Recipe changed = found.recipe;
-      changed.steps.insert(changed.steps.begin(), Step{.name = std::string(step)});
+      changed.steps.insert(changed.steps.begin(), step);
       return keep_if_better(changed,
                             {{.node = node,
                               .op_type = "",
                               .cause = "wide_channel_spread",
-                              .action = "step " + std::string(step),
+                              .action = "step " + step.name,
                               .before_db = now.sqnr_db}},
                             kStepDb, now, repairs);
     };
-    if (products >= kStepShare * found.noise.total) return try_step("smooth_quant", product);
-    if (convolutions >= kStepShare * found.noise.total) return try_step("cross_layer_equalization", convolution);
+    if (products >= kStepShare * found.noise.total) {
+      // Explicit: behind residual sums and GELU nothing can take the factors but a Mul.
+      return try_step({.name = "smooth_quant", .parameters = {{"explicit", 1}}}, product);
+    }
+    if (convolutions >= kStepShare * found.noise.total)
+      return try_step({.name = "cross_layer_equalization", .parameters = {}}, convolution);
     return false;
   }
 
