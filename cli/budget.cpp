@@ -24,15 +24,27 @@ void BudgetFlags::add_to(CLI::App& verb) {
       verb.add_option("--max-drop", max_drop,
                       "search for the fastest model that is worse than the float one by at most this (percent: points)");
   verb.add_option("--min-metric", limit, "the same for a metric of at least this value (mse: at most)")->excludes(drop);
-  verb.add_option("--metric", metric, "what models are judged by: top1 top5 (labels), agreement cosine mse sqnr (float model)")
-      ->capture_default_str();
-  verb.add_option("--objective", objective, "of the models within the budget take the fastest or the smallest")
-      ->check(CLI::IsMember({"fastest", "smallest"}))
-      ->capture_default_str();
-  verb.add_option("--eval-data", data, "samples to judge on; default: those of --data that are not calibrated on");
-  verb.add_option("--eval-labels", labels, "CSV with columns file,label for --eval-data");
-  verb.add_option("--eval-samples", samples, "judge on this many of them, drawn by --seed; default: all")
-      ->check(CLI::PositiveNumber);
+  auto* metric_option =
+      verb.add_option("--metric", metric,
+                      "what models are judged by: top1 top5 (labels), agreement cosine mse sqnr (float model)")
+          ->capture_default_str();
+  auto* objective_option =
+      verb.add_option("--objective", objective, "of the models within the budget take the fastest or the smallest")
+          ->check(CLI::IsMember({"fastest", "smallest"}))
+          ->capture_default_str();
+  auto* data_option =
+      verb.add_option("--eval-data", data, "samples to judge on; default: those of --data that are not calibrated on");
+  verb.add_option("--eval-labels", labels, "CSV with columns file,label for --eval-data")->needs(data_option);
+  auto* samples_option = verb.add_option("--eval-samples", samples, "judge on this many of them, drawn by --seed; default: all")
+                             ->check(CLI::PositiveNumber);
+  of_a_budget = {metric_option, objective_option, data_option, samples_option};
+}
+
+void BudgetFlags::check() const {
+  if (given()) return;
+  for (const CLI::Option* option : of_a_budget)
+    if (option->count() > 0)
+      throw Error(ErrorCode::kBadArgument, option->get_name(), "goes with a budget: give --max-drop or --min-metric");
 }
 
 Quantized BudgetFlags::run(const Graph& model, const Recipe& recipe, const DataFlags& calibration, const CommonFlags& common,

@@ -26,7 +26,7 @@ CompareOptions compare_options(const Flags& flags, Progress& progress) {
 }
 
 void run_compare(const Flags& flags) {
-  check_report_name(flags.report);
+  check_report_name("--report", flags.report);
   const Graph model = load(flags.model), quantized = load(flags.quantized);
   const ChosenSamples samples = open(flags.data, flags.common, model);
   Report report;

@@ -120,7 +120,7 @@ int exit_code_of(const Report& report) {
 }
 
 int run(const Flags& flags) {
-  check_report_name(flags.report);
+  check_report_name("--report", flags.report);
   const Recipe recipe = choose_recipe(flags);
   const bool no_samples = flags.data.path.empty() && flags.statistics.empty();
   if (no_samples && recipe.needs_samples())
@@ -149,6 +149,7 @@ int run(const Flags& flags) {
                           .resume = flags.resume,
                           .verify = !flags.no_verify,
                           .folder = std::filesystem::absolute(flags.output).parent_path()};
+  flags.budget.check();
   if (flags.budget.given() && (flags.speed_aware || !flags.statistics.empty()))
     throw Error(ErrorCode::kBadArgument, "quantize", "a budget goes with --data alone, without --statistics or --speed-aware");
   if (flags.speed_aware && flags.data.path.empty()) options.timed_on = random_feeds(model, session.shapes, flags.common.seed);

@@ -56,7 +56,7 @@ void add_times(Report& report, const Graph& model, const Graph& quantized, const
 }
 
 void run(const Flags& flags) {
-  check_report_name(flags.output);
+  check_report_name("-o", flags.output);
   if (flags.files.size() == 1) {
     if (!flags.files[0].ends_with(".json"))
       throw Error(ErrorCode::kBadArgument, "report",
@@ -83,7 +83,10 @@ void run(const Flags& flags) {
   if (flags.seconds > 0) add_times(report, model, quantized, samples.get().get(0), flags);
   if (const auto recipe = quantized.metadata.find(kRecipeKey); recipe != quantized.metadata.end()) {
     report.recipe_json = recipe->second;
-    report.recipe = nlohmann::json::parse(recipe->second, nullptr, false).value("name", "");
+    {
+      const auto parsed = nlohmann::json::parse(recipe->second, nullptr, false);  // of anybody's file
+      if (parsed.is_object() && parsed.contains("name") && parsed["name"].is_string()) report.recipe = parsed["name"];
+    }
   }
   write_report(flags.output, std::move(report));
 }

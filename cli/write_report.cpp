@@ -31,9 +31,9 @@ void remember_command(int argc, const char* const* argv) {
 }
 const std::string& command() { return command_line; }
 
-void check_report_name(const std::string& path) {
+void check_report_name(const std::string& flag, const std::string& path) {
   if (!path.empty() && !is_html(path) && !path.ends_with(".json"))
-    throw Error(ErrorCode::kBadArgument, "--report " + path, "end the name in .html for a page or in .json for data");
+    throw Error(ErrorCode::kBadArgument, flag + " " + path, "end the name in .html for a page or in .json for data");
 }
 
 void write_report(const std::string& path, Report report) {

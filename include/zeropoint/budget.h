@@ -30,10 +30,11 @@ struct BudgetOptions {
   std::function<void(const TriedModel&)> tried;  // called after each
 };
 
-// Tries levels in turn: fp16, `recipe`, and, for the smallest, `recipe` with weights of 4 bits. A level that misses the budget
-// is tried with its most sensitive nodes at the level above it (float above `recipe`): how many is found by bisection. Of all
-// that was tried within the budget the fastest, or smallest, is the result; Report::budget has the others, and the model's own
-// recipe makes the same file without a search. Calibrates on `samples`; the metric had better look at others. When none meets
+// Tries levels in turn: fp16, `recipe`, dynamic_w8a8, and, for the smallest, static_w4a8; what `recipe` keeps in float stays so.
+// `recipe` and static_w4a8, where they miss the budget, are tried with the step gptq, then with their most sensitive nodes at the
+// level above (float above `recipe`): how many is found by bisection. Of all that was tried within the budget the fastest, or
+// smallest, is the result; Report::budget has the others. The model's own recipe makes the same file from the same samples without
+// a search or a check (verify = false). Calibrates on `samples`; the metric had better look at others. When none meets
 // the budget the result is the best by the metric, and Report::budget->met is false. Throws Error: kBadArgument for a budget of
 // none or of both, or a drop from a value that is not finite; kMismatch for a cache of another search; what quantize() and the
 // metric throw.

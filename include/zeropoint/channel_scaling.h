@@ -1,6 +1,6 @@
 // Scaling channels of the float graph so that 8 bits fit them better, without changing what it computes: layers on both sides of
 // a value take factors into their weights. All functions take a fused graph and give one of the same float function, up to one
-// rounding of each constant. docs/recipes.md says where channels can be scaled; elsewhere the graph stays as it is.
+// rounding of each constant. docs/channel_scaling.md says where channels can be scaled; elsewhere the graph stays as it is.
 #pragma once
 
 #include "zeropoint/graph.h"

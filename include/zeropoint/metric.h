@@ -16,6 +16,8 @@ struct Metric {
   std::string name;
   std::function<double(const Graph& model)> value;  // any function of a model
   bool larger_is_better = true;
+  // Tells it from others of the same name, for records of searches: what it judges on.
+  std::string identity{};
 };
 
 // top1, top5: percent of samples whose label is the class of the first output's largest element, or among its largest five.

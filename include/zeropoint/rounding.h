@@ -64,7 +64,7 @@ std::vector<std::int32_t> gptq_with_scales(WeightGrid& grid, const LayerRows& ro
 
 struct AdaRoundOptions {
   int iterations = 500;
-  std::int64_t batch = 128;                      // rows of an iteration
+  std::int64_t batch = 128;                      // rows of an iteration, at least 1
   double learning_rate = 0.05;                   // of Adam
   double regularization = 5;                     // beside the output's error, which counts 1 where nothing is learnt
   double beta_start = 20, beta_end = 2;          // of the regularizer: whole numbers between are gone through
@@ -78,7 +78,7 @@ struct AdaRoundOptions {
 // small, regularization / depth * sum of 1 - |2 h - 1|^beta, by Adam. An output's error counts relative to that of rounding to
 // nearest, and where it ends up larger the nearest stay.
 // Source: M. Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization" (2020), equations 21 to 25.
-// Throws Error kBadShape when the sizes don't fit.
+// Throws Error kBadShape when the sizes don't fit, kBadArgument for options out of bounds.
 std::vector<std::int32_t> adaround(const WeightGrid& grid, const LayerRows& rows, const AdaRoundOptions& options = {});
 
 }  // namespace zeropoint

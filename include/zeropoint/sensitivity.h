@@ -24,6 +24,8 @@ struct SensitivityOptions {
   std::map<std::string, Dims> shapes;                        // fixes symbolic dimensions of inputs
   std::size_t samples = 4;                                   // to measure on, spread over those given
   std::size_t restored = 8;                                  // of how many of the worst nodes the model is made anew without them
+  std::uint64_t max_memory = 0;                              // bytes, of calibration; 0: no bound
+  bool allow_non_finite = false;
   std::function<void(std::size_t done, std::size_t total)> progress;
   const std::atomic<bool>* interrupt = nullptr;              // becomes true: throw Error kInterrupted
 };

@@ -6,9 +6,11 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "analyze/metrics.h"
+#include "calib/hash64.h"
 #include "zeropoint/error.h"
 #include "zeropoint/metric.h"
 
@@ -88,6 +90,20 @@ ErrorMetrics error(Reference& reference, const Graph& model) {
   return metrics;
 }
 
+// Their number, three of them and all labels.
+std::string identity_of(const Samples& samples) {
+  const std::size_t size = samples.size();
+  std::uint64_t hash = size;
+  for (const std::size_t i : {std::size_t{0}, size / 2, size - 1})
+    if (i < size)
+      for (const auto& [name, tensor] : samples.get(i)) hash = calib::hash64(tensor.bytes(), hash);
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::int64_t label = samples.label(i).value_or(-1);
+    hash = calib::hash64(std::as_bytes(std::span(&label, 1)), hash);
+  }
+  return fmt::format("{:016x}", hash);
+}
+
 }  // namespace
 
 const std::vector<std::string>& metric_names() {
@@ -99,7 +115,7 @@ Metric named_metric(std::string_view name, const Graph& original, const Samples&
   if (std::ranges::find(metric_names(), name) == metric_names().end())
     throw Error(ErrorCode::kBadArgument, "metric",
                 fmt::format("none is called '{}'; there are: {}", name, fmt::join(metric_names(), " ")));
-  Metric metric{.name = std::string(name), .value = {}, .larger_is_better = name != "mse"};
+  Metric metric{.name = std::string(name), .value = {}, .larger_is_better = name != "mse", .identity = identity_of(samples)};
   if (name == "top1" || name == "top5") {
     metric.value = [&samples, options, five = name == "top5"](const Graph& model) {
       const Accuracy accuracy = evaluate(model, samples, options);

@@ -413,7 +413,8 @@ class Meter {
         if (judged_[k] != view.index || reference_[k].size() != values.size()) continue;
         for (std::size_t i = 0; i < values.size(); ++i) {
           const double x = static_cast<double>(reference_[k][i]), error = x - static_cast<double>(values[i]);
-          if (std::isfinite(error)) powers[k].error += error * error;
+          if (!std::isfinite(x)) continue;
+          powers[k].error += std::isfinite(error) ? error * error : std::numeric_limits<double>::infinity();
           powers[k].signal += x * x;
         }
       }

@@ -35,7 +35,6 @@ class FloatReference {
   OutputCheck check(const Graph& quantized) const;
   std::size_t samples() const { return feeds_.size(); }
   const Feeds& feeds(std::size_t sample) const { return feeds_.at(sample); }
-  const std::vector<Feeds>& all_feeds() const { return feeds_; }
 
  private:
   Graph graph_;
@@ -44,17 +43,6 @@ class FloatReference {
   std::vector<Feeds> feeds_;
   std::vector<std::vector<Tensor>> outputs_;                    // [sample][output]
   std::vector<std::vector<std::vector<float>>> judged_values_;  // [sample][judged]
-};
-
-// Samples that are in memory.
-class KeptSamples final : public Samples {
- public:
-  explicit KeptSamples(const std::vector<Feeds>& feeds) : feeds_(&feeds) {}
-  std::size_t size() const override { return feeds_->size(); }
-  Feeds get(std::size_t index) const override { return feeds_->at(index); }
-
- private:
-  const std::vector<Feeds>* feeds_;
 };
 
 }  // namespace zeropoint::analyze

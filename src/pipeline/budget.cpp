@@ -45,6 +45,13 @@ std::vector<Rule> rules_for(const std::string& node, const Recipe& recipe) {
   return rules;
 }
 
+bool keeps_float(const Rule& rule) { return !rule.activation && !rule.weight && rule.float_type == DType::f32; }
+
+void add_float_rules(const Recipe& from, Recipe& to) {
+  for (const Rule& rule : from.rules)
+    if (keeps_float(rule)) to.rules.push_back(rule);
+}
+
 // What is tried next when a level misses the budget: some of its nodes at the level above.
 struct Level {
   std::string label;
@@ -52,6 +59,7 @@ struct Level {
   const Recipe* above = nullptr;  // null: float
   std::string above_label = "float";
 
+  // What the caller keeps in float stays there, whatever a node's turn gives it.
   Recipe protecting(const std::vector<std::string>& nodes, std::size_t count) const {
     Recipe result = recipe;
     for (std::size_t i = 0; i < count; ++i) {
@@ -62,6 +70,7 @@ struct Level {
       const std::vector<Rule> rules = rules_for(nodes[i], *above);
       result.rules.insert(result.rules.end(), rules.begin(), rules.end());
     }
+    if (above) add_float_rules(*above, result);
     return result;
   }
 };
@@ -74,7 +83,7 @@ class Search {
     options_.quantize.progress = nullptr;
     options_.quantize.verify = false;  // the metric judges
     options_.quantize.timed_on.clear();
-    cache_.begin(cache_identity(fused_, samples, metric.name), options.resume);
+    cache_.begin(cache_identity(fused_, samples, metric), options.resume);
     report_.metric = metric.name;
     report_.larger_is_better = metric.larger_is_better;
     report_.float_bytes = constant_bytes(fused_);
@@ -106,6 +115,7 @@ class Search {
                       "within the budget is faster",
                       best.seconds / best.float_seconds));
     result.report.budget = report_;
+    result.report.notes.insert(result.report.notes.begin(), notes_.begin(), notes_.end());
     cache_.remove();
     return result;
   }
@@ -132,6 +142,7 @@ class Search {
 
   Recipe targeted(Recipe recipe) const {
     recipe.target = base_.recipe.target;
+    add_float_rules(base_.recipe, recipe);
     return recipe;
   }
 
@@ -147,7 +158,7 @@ class Search {
       rounded.add_step({.name = kBetterRounding, .parameters = {}});
       if (attempt(fmt::format("{}, {}", level.label, kBetterRounding), rounded).value_or(false)) return true;
     }
-    if (!level.recipe.needs_samples()) return false;
+    if (!level.recipe.needs_samples() || report_.tried.size() >= options_.most_evaluations) return false;
     const std::vector<std::string> nodes = most_sensitive(level);
     const auto protect = [&](std::size_t count) {
       return attempt(fmt::format("{}, {} {} in {}", level.label, count, count == 1 ? "node" : "nodes", level.above_label),
@@ -175,12 +186,15 @@ class Search {
       tried = *known;
       tried.label = label;
     } else {
+      Graph model;
       try {
-        judge(make(recipe), tried);
+        model = make(recipe);
       } catch (const Error& error) {
         if (error.code != ErrorCode::kUnsupported) throw;  // nothing is left to quantize
+        notes_.push_back(fmt::format("{}: not tried: {}", label, error.what()));
         return std::nullopt;
       }
+      judge(model, tried);
       cache_.add(tried);
     }
     tried.within = !better(report_.limit, tried.value);
@@ -230,6 +244,8 @@ class Search {
                                      .shapes = options_.quantize.shapes,
                                      .samples = kRankingSamples,
                                      .restored = 0,
+                                     .max_memory = options_.quantize.max_memory,
+                                     .allow_non_finite = options_.quantize.allow_non_finite,
                                      .interrupt = options_.quantize.interrupt});
     std::vector<std::string> names;
     for (NodeSensitivity& node : found.nodes) names.push_back(std::move(node.node));
@@ -276,6 +292,7 @@ class Search {
   std::optional<Statistics> statistics_;
   Level base_;
   BudgetReport report_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace

@@ -19,11 +19,12 @@ double number(const Json& json) { return std::stod(json.get<std::string>()); }
 
 }  // namespace
 
-std::string cache_identity(const Graph& fused, const Samples& samples, const std::string& metric) {
-  std::string text = fmt::format("{} {} {}", graph_hash(fused), metric, samples.size());
-  const Feeds first = samples.get(0);
-  for (const auto& [name, tensor] : first) text += fmt::format(" {} {:016x}", name, calib::hash64(tensor.bytes()));
-  return text;
+std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric) {
+  std::uint64_t hash = 0;
+  for (std::size_t i = 0; i < samples.size(); ++i)
+    for (const auto& [name, tensor] : samples.get(i)) hash = calib::hash64(tensor.bytes(), hash);
+  return fmt::format("zeropoint {} {} {} {} {} {:016x}", ZEROPOINT_VERSION, graph_hash(fused), metric.name, metric.identity,
+                     samples.size(), hash);
 }
 
 void BudgetCache::begin(const std::string& identity, bool resume) {

@@ -8,13 +8,14 @@
 #include <utility>
 
 #include "zeropoint/graph.h"
+#include "zeropoint/metric.h"
 #include "zeropoint/report.h"
 #include "zeropoint/samples.h"
 
 namespace zeropoint {
 
 // Tells searches apart: the model, the samples that it is calibrated on, and how it is judged.
-std::string cache_identity(const Graph& fused, const Samples& samples, const std::string& metric);
+std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric);
 
 class BudgetCache {
  public:

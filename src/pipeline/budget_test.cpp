@@ -128,6 +128,22 @@ TEST(BudgetTest, LeavesInFloatWhatCausesTheErrorAndNoMore) {
   EXPECT_GE(sqnr.value(result.model), best - 1);
 }
 
+TEST(BudgetTest, WhatTheCallerKeepsInFloatStaysThereAtEveryLevel) {
+  Recipe recipe = recipes::static_w8a8();
+  recipe.keep_float("second");
+  BudgetOptions options = quick();
+  options.objective = Objective::smallest;
+  const Graph model = with_an_outlier("w3");
+  const Noise judged(16, 1000);
+  const Quantized result =
+      quantize_within(model, Noise(8), named_metric("sqnr", model, judged, {.threads = 1}), {.limit = 20}, recipe, options);
+  ASSERT_GT(result.report.budget->tried.size(), 2U);
+  for (const TriedModel& tried : result.report.budget->tried) {
+    const Quantized made = quantize(model, Noise(8), parse_recipe(tried.recipe), {.threads = 1, .verify = false});
+    EXPECT_FALSE(is_integer(made.model, "second")) << tried.label;
+  }
+}
+
 TEST(BudgetTest, ReplayingTheRecipeMakesTheSameFile) {
   const Graph model = with_an_outlier("w2");
   const Noise judged(16, 1000);
@@ -229,6 +245,7 @@ TEST(BudgetTest, AsksForOneBudgetThatMeansSomething) {
   EXPECT_THAT(message(named_metric("sqnr", model, judged, {.threads = 1}), {.max_drop = 1}), HasSubstr("give a limit"));
   EXPECT_THAT(message({.name = "odd", .value = [](const Graph&) { return std::nan(""); }}, {.limit = 1}), HasSubstr("NaN"));
   EXPECT_THROW(named_metric("bleu", model, judged), Error);
+  EXPECT_NE(named_metric("sqnr", model, judged).identity, named_metric("sqnr", model, Noise(4, 8)).identity);
 }
 
 TEST(BudgetTest, ParetoMarksWhatNothingTriedSurpasses) {

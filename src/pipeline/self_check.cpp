@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -66,6 +67,12 @@ class SelfCheckRun {
   Quantized run() {
     analyze::OutputCheck now = check(best_.model);
     SelfCheck result{.samples = reference_.samples(), .before_db = now.sqnr_db, .least_db = options_.least_db};
+    if (now.outputs.empty()) {
+      result.samples = 0;
+      result.reason = "no output of f32 keeps its dimensions, so there is nothing to compare";
+      best_.report.self_check = result;
+      return std::move(best_);
+    }
     std::vector<Repair> repairs;
     if (!asks_for_few_bits(parse_recipe(best_.model.metadata.at(kRecipeKey)))) {
       if (!sound(now))
@@ -158,13 +165,15 @@ class SelfCheckRun {
     const analyze::Patient patient{graph, best_.statistics, best_.qparams, found.placement, found.recipe};
     Recipe changed = found.recipe;
     std::vector<Repair> tried;
+    std::set<std::size_t> decided;  // the last rule holds: none may undo another's
+    for (const Remedy& remedy : remedies) decided.insert(remedy.node);
     for (const Remedy& remedy : remedies) {
       const Node& node = graph.nodes[remedy.node];
       if (remedy.wide) {
         changed.rules.push_back(analyze::wide_rule(graph, remedy.node, found.recipe));
       } else {
         for (const std::size_t maker : convolutions_before(found, remedy.node))
-          changed.rules.push_back(analyze::wide_rule(graph, maker, found.recipe));
+          if (decided.insert(maker).second) changed.rules.push_back(analyze::wide_rule(graph, maker, found.recipe));
         changed.rules.push_back(analyze::float_rule(graph, remedy.node));
       }
       tried.push_back({.node = quant::name_of(node),

@@ -46,7 +46,7 @@ Sensitivity of_model(const Quantized& quantized, const Samples& samples, const s
                      .sources = noise.sources.size(),
                      .measured = noise.measured};
   const analyze::Patient patient{graph, quantized.statistics, quantized.qparams, placement, recipe};
-  const double whole = std::isfinite(result.sqnr_db) ? std::pow(10, -result.sqnr_db / 10) : 0;
+  const double whole = std::pow(10, -result.sqnr_db / 10);  // infinite where the model gives no numbers
   for (const analyze::NodeNoise& node :
        analyze::noise_by_node(graph, placement, noise, analyze::macs_by_node(graph, reference.feeds(0)))) {
     NodeSensitivity one{.node = quant::name_of(graph.nodes[node.node]),
@@ -57,7 +57,7 @@ Sensitivity of_model(const Quantized& quantized, const Samples& samples, const s
                         .share = noise.total > 0 ? node.total() / noise.total : 0,
                         .measured = node.measured,
                         .macs_share = node.macs_share};
-    one.restored_db = analyze::decibels(whole * std::max(0.0, 1 - one.share));
+    one.restored_db = std::isinf(whole) ? -whole : analyze::decibels(whole * std::max(0.0, 1 - one.share));
     if (result.nodes.size() < options.restored && node.total() > 0) {
       Recipe without = recipe;
       without.keep_float(quant::scope_of_name(one.node));
@@ -78,16 +78,22 @@ QuantizeOptions quantize_options(const SensitivityOptions& options) {
   return {.threads = options.threads,
           .max_isa = options.max_isa,
           .shapes = options.shapes,
+          .max_memory = options.max_memory,
+          .allow_non_finite = options.allow_non_finite,
           .interrupt = options.interrupt,
           .verify = false};
+}
+
+void check_recipe(const Recipe& recipe) {
+  if (!recipe.needs_samples())
+    throw Error(ErrorCode::kBadArgument, "recipe " + recipe.name,
+                "sensitivity is of recipes that fix ranges of activations beforehand, such as static_w8a8");
 }
 
 }  // namespace
 
 Sensitivity sensitivity(const Graph& graph, const Samples& samples, const Recipe& recipe, const SensitivityOptions& options) {
-  if (!recipe.needs_samples())
-    throw Error(ErrorCode::kBadArgument, "recipe " + recipe.name,
-                "sensitivity is of recipes that fix ranges of activations beforehand, such as static_w8a8");
+  check_recipe(recipe);
   const Quantized quantized = quantize(graph, samples, recipe, quantize_options(options));
   return naming_source(graph, [&] {
     return of_model(
@@ -98,6 +104,7 @@ Sensitivity sensitivity(const Graph& graph, const Samples& samples, const Recipe
 
 Sensitivity sensitivity(const Graph& graph, const Statistics& statistics, const Samples& samples, const Recipe& recipe,
                         const SensitivityOptions& options) {
+  check_recipe(recipe);
   const Quantized quantized = quantize(graph, statistics, recipe, quantize_options(options));
   return naming_source(graph, [&] {
     return of_model(

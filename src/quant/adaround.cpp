@@ -10,6 +10,7 @@
 #include "numerics/elementary.h"
 #include "quant/check_rows.h"
 #include "quant/matrix.h"
+#include "zeropoint/error.h"
 #include "zeropoint/rounding.h"
 
 namespace zeropoint {
@@ -271,6 +272,8 @@ class Learner {
 
 std::vector<std::int32_t> adaround(const WeightGrid& grid, const LayerRows& rows, const AdaRoundOptions& options) {
   quant::check_rows(grid, rows);
+  if (options.batch < 1 || options.iterations < 0 || !(options.warm_up >= 0 && options.warm_up <= 1))
+    throw Error(ErrorCode::kBadArgument, "adaround", "batch must be at least 1, iterations 0, warm_up from 0 to 1");
   const std::vector<std::int32_t> nearest = round_to_nearest(grid);
   std::vector<std::int32_t> q = nearest;
   if (rows.rows == 0 || grid.weight.empty()) return q;
