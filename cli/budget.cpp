@@ -86,8 +86,6 @@ Quantized BudgetFlags::run(const Graph& model, const Recipe& recipe, const DataF
   budget.timed_on = judging.get(0);
   budget.resume = options.resume;
   budget.cache = output + ".search";
-  budget.quantize.resume = false;
-  budget.quantize.checkpoint.clear();
   if (!common.quiet) {
     std::fputs(fmt::format("calibrating on {} samples, judging on {} by {}\n", drawn.size(), judged.size(), metric).c_str(),
                stderr);

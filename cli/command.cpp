@@ -11,6 +11,9 @@
 #include <cstdio>
 #include <cstring>
 
+#include "base/file.h"
+#include "zeropoint/error.h"
+
 namespace zeropoint::cli {
 namespace {
 
@@ -98,6 +101,27 @@ ChosenSamples open(const DataFlags& flags, const CommonFlags& common, const Grap
   if (indices.empty()) throw Error(ErrorCode::kBadSample, flags.path, fmt::format("no sample is left of {}", size));
   result.chosen = std::make_unique<Subset>(*result.all, std::move(indices));
   return result;
+}
+
+Recipe read_recipe(const std::string& name_or_file, const std::string& target) {
+  const bool is_file = name_or_file.ends_with(".json") || name_or_file.find('/') != std::string::npos;
+  Recipe recipe = is_file ? parse_recipe(read_file(name_or_file), name_or_file) : recipes::named(name_or_file);
+  if (target.empty()) return recipe;
+  const auto parsed = parse_target(target);
+  if (!parsed)
+    throw Error(ErrorCode::kBadArgument, "--target",
+                "no target is called '" + target + "'; there are: onnxruntime openvino zeropoint");
+  recipe.target = *parsed;
+  return recipe;
+}
+
+Statistics read_statistics(const std::string& path) {
+  Statistics statistics = load_statistics(path);
+  if (statistics.progress)
+    throw Error(ErrorCode::kMismatch, path,
+                fmt::format("holds {} of {} samples; join it with the other shards by zeropoint merge", statistics.samples,
+                            statistics.progress->total));
+  return statistics;
 }
 
 struct Progress::State {

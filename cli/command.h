@@ -12,7 +12,9 @@
 #include <vector>
 
 #include "zeropoint/data.h"
+#include "zeropoint/recipe.h"
 #include "zeropoint/session.h"
+#include "zeropoint/statistics.h"
 
 namespace zeropoint::cli {
 
@@ -61,6 +63,11 @@ class Progress {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// A recipe by its name, or of a JSON file, with another target where one is given. Throws Error.
+Recipe read_recipe(const std::string& name_or_file, const std::string& target);
+// Statistics of all samples: those of one shard are an Error.
+Statistics read_statistics(const std::string& path);
 
 const std::atomic<bool>& interrupted();  // set by SIGINT and SIGTERM
 void print(const std::string& text);     // to standard output; throws Error kIo when it cannot be written

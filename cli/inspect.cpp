@@ -5,7 +5,6 @@
 
 #include <filesystem>
 
-#include "base/file.h"
 #include "command.h"
 #include "ops/operator.h"
 #include "zeropoint/passes.h"
@@ -34,15 +33,7 @@ void inspect(const Flags& flags) {
   if (flags.fused) graph = fuse(std::move(graph));
   InspectOptions options{.shapes = session.shapes, .max_isa = session.max_isa};
   if (!flags.sizes) {
-    const bool is_file = flags.recipe.ends_with(".json") || flags.recipe.find('/') != std::string::npos;
-    options.recipe = is_file ? parse_recipe(read_file(flags.recipe), flags.recipe) : recipes::named(flags.recipe);
-    if (!flags.target.empty()) {
-      const auto target = parse_target(flags.target);
-      if (!target)
-        throw Error(ErrorCode::kBadArgument, "--target",
-                    fmt::format("no target is called '{}'; there are: onnxruntime openvino zeropoint", flags.target));
-      options.recipe->target = *target;
-    }
+    options.recipe = read_recipe(flags.recipe, flags.target);
     options.engine = flags.engine || (constant_bytes(graph) <= kCompiledUnasked && graph.nodes.size() <= kNodesUnasked);
   }
   const Inspection inspection = zeropoint::inspect(graph, options);

@@ -58,15 +58,7 @@ void add_steps(Recipe& recipe, const std::vector<std::string>& steps) {
 }
 
 Recipe choose_recipe(const Flags& flags) {
-  const bool is_file = flags.recipe.ends_with(".json") || flags.recipe.find('/') != std::string::npos;
-  Recipe recipe = is_file ? parse_recipe(read_file(flags.recipe), flags.recipe) : recipes::named(flags.recipe);
-  if (!flags.target.empty()) {
-    const auto target = parse_target(flags.target);
-    if (!target)
-      throw Error(ErrorCode::kBadArgument, "--target",
-                  "no target is called '" + flags.target + "'; there are: onnxruntime openvino zeropoint");
-    recipe.target = *target;
-  }
+  Recipe recipe = read_recipe(flags.recipe, flags.target);
   if (!flags.range.empty()) {
     if (!is_range_method(flags.range)) {
       std::string names;
@@ -159,12 +151,7 @@ int run(const Flags& flags) {
     result = quantize(model, recipe, options);
   } else if (!flags.statistics.empty()) {
     if (!flags.data.path.empty()) throw Error(ErrorCode::kBadArgument, "quantize", "give --data or --statistics, not both");
-    const Statistics statistics = load_statistics(flags.statistics);
-    if (statistics.progress)
-      throw Error(ErrorCode::kMismatch, flags.statistics,
-                  fmt::format("holds {} of {} samples; join it with the other shards by zeropoint merge", statistics.samples,
-                              statistics.progress->total));
-    result = quantize(model, statistics, recipe, options);
+    result = quantize(model, read_statistics(flags.statistics), recipe, options);
   } else {
     const ChosenSamples samples = open(flags.data, flags.common, model);
     Progress progress("calibrating", flags.common.quiet);

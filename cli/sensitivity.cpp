@@ -1,7 +1,6 @@
 // zeropoint sensitivity: which nodes make a quantized model lose what it loses, why, and what to do.
 #include "zeropoint/sensitivity.h"
 
-#include "base/file.h"
 #include "command.h"
 
 namespace zeropoint::cli {
@@ -15,15 +14,7 @@ struct Flags {
 };
 
 void run(const Flags& flags) {
-  const bool is_file = flags.recipe.ends_with(".json") || flags.recipe.find('/') != std::string::npos;
-  Recipe recipe = is_file ? parse_recipe(read_file(flags.recipe), flags.recipe) : recipes::named(flags.recipe);
-  if (!flags.target.empty()) {
-    const auto target = parse_target(flags.target);
-    if (!target)
-      throw Error(ErrorCode::kBadArgument, "--target",
-                  "no target is called '" + flags.target + "'; there are: onnxruntime openvino zeropoint");
-    recipe.target = *target;
-  }
+  const Recipe recipe = read_recipe(flags.recipe, flags.target);
   const Graph model = load(flags.model);
   const ChosenSamples samples = open(flags.data, flags.common, model);
   const SessionOptions session = flags.common.session_options();
@@ -38,7 +29,7 @@ void run(const Flags& flags) {
                                      .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
                                      .interrupt = &interrupted()};
     result = flags.statistics.empty() ? sensitivity(model, samples.get(), recipe, options)
-                                      : sensitivity(model, load_statistics(flags.statistics), samples.get(), recipe, options);
+                                      : sensitivity(model, read_statistics(flags.statistics), samples.get(), recipe, options);
   }
   if (flags.common.json) return print(nlohmann::ordered_json::parse(to_json(result)));
   print(to_text(result, flags.most == 0 ? std::nullopt : std::optional(flags.most)));

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "analyze/compare_options.h"
 #include "analyze/distribution.h"
 #include "analyze/metrics.h"
 #include "analyze/node_reports.h"
@@ -22,15 +23,9 @@
 namespace zeropoint {
 namespace {
 
+using analyze::check_interrupt;
 using analyze::ErrorSums;
-
-SessionOptions session_options(const CompareOptions& options) {
-  return {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes};
-}
-
-void check_interrupt(const CompareOptions& options, const char* where) {
-  if (options.interrupt && *options.interrupt) throw Error(ErrorCode::kInterrupted, where, "stopped by the user");
-}
+using analyze::session_options;
 
 // What a value held, with its extremes.
 struct Seen {
@@ -150,7 +145,7 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
   analyze::AccuracySums float_accuracy, quantized_accuracy;
   bool labelled = true;
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    check_interrupt(options, "compare");
+    check_interrupt(options.interrupt, "compare");
     const Feeds feeds = samples.get(i);
     const std::vector<Tensor> x = original.run(feeds), y = converted.run(feeds);
     for (std::size_t k = 0; k < x.size(); ++k) {
@@ -213,7 +208,7 @@ Accuracy evaluate(const Graph& graph, const Samples& samples, const CompareOptio
   Session session(graph, session_options(options));
   analyze::AccuracySums sums;
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    check_interrupt(options, "evaluate");
+    check_interrupt(options.interrupt, "evaluate");
     const std::optional<std::int64_t> label = samples.label(i);
     if (!label)
       throw Error(ErrorCode::kBadSample, samples.describe(i),

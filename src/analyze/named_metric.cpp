@@ -9,6 +9,7 @@
 #include <span>
 #include <utility>
 
+#include "analyze/compare_options.h"
 #include "analyze/metrics.h"
 #include "calib/hash64.h"
 #include "zeropoint/error.h"
@@ -20,26 +21,18 @@ namespace {
 // Float outputs that are kept between judgements instead of being computed again.
 constexpr std::size_t kKeptBytes = std::size_t{512} << 20;
 
-SessionOptions session_options(const CompareOptions& options) {
-  return {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes};
-}
-
-void check_interrupt(const CompareOptions& options) {
-  if (options.interrupt && *options.interrupt) throw Error(ErrorCode::kInterrupted, "metric", "stopped by the user");
-}
-
 // The outputs of the float model, kept as long as they are few.
 class Reference {
  public:
   Reference(const Graph& original, const Samples& samples, CompareOptions options)
-      : samples_(samples), options_(std::move(options)), session_(original, session_options(options_)) {}
+      : samples_(samples), options_(std::move(options)), session_(original, analyze::session_options(options_)) {}
 
   // Calls look(float outputs, outputs) for each sample.
   template <class Look>
   void beside(const Graph& model, const Look& look) {
-    Session session(model, session_options(options_));
+    Session session(model, analyze::session_options(options_));
     for (std::size_t i = 0; i < samples_.size(); ++i) {
-      check_interrupt(options_);
+      analyze::check_interrupt(options_.interrupt, "metric");
       const Feeds feeds = samples_.get(i);
       std::vector<Tensor> computed;
       if (i >= kept_.size()) {

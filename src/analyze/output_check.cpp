@@ -6,18 +6,14 @@
 #include <span>
 #include <utility>
 
+#include "analyze/compare_options.h"
 #include "analyze/metrics.h"
 #include "analyze/noise.h"
 #include "analyze/value_pairs.h"
 #include "engine/tap.h"
-#include "zeropoint/error.h"
 
 namespace zeropoint::analyze {
 namespace {
-
-void check_interrupt(const std::atomic<bool>* interrupt) {
-  if (interrupt && *interrupt) throw Error(ErrorCode::kInterrupted, "self check", "stopped by the user");
-}
 
 // A model with some values tapped: what it makes of one sample.
 struct Tapped {
@@ -56,7 +52,7 @@ FloatReference::FloatReference(const Graph& graph, const Samples& samples, Optio
     if (!graph.is_output(value)) judged_.push_back(std::move(value));
   Tapped model(graph, judged_, options_);
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    check_interrupt(options_.interrupt);
+    check_interrupt(options_.interrupt, "self check");
     feeds_.push_back(samples.get(i));
     outputs_.push_back(model.run(feeds_.back()));
     judged_values_.push_back(model.values);
@@ -72,7 +68,7 @@ OutputCheck FloatReference::check(const Graph& quantized) const {
   std::vector<ErrorSums> outputs(graph_.outputs.size()), judged(judged_.size());
   std::vector<AgreementSums> agreements(outputs.size());
   for (std::size_t i = 0; i < feeds_.size(); ++i) {
-    check_interrupt(options_.interrupt);
+    check_interrupt(options_.interrupt, "self check");
     const std::vector<Tensor> y = model.run(feeds_[i]);
     for (std::size_t k = 0; k < y.size(); ++k) {
       const Tensor& x = outputs_[i][k];

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/splitmix64.h"
 #include "zeropoint/data.h"
 
 namespace zeropoint {
@@ -14,13 +15,11 @@ Subset::Subset(const Samples& samples, std::vector<std::size_t> indices) : sampl
 }
 
 std::vector<std::size_t> draw(std::size_t size, std::size_t count, std::uint64_t seed) {
-  // Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", 2014: SplitMix64.
   std::uint64_t state = seed;
   const auto next = [&state] {
-    std::uint64_t z = state += 0x9E3779B97F4A7C15U;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9U;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBU;
-    return z ^ (z >> 31);
+    const std::uint64_t drawn = splitmix64(state);
+    state += kSplitMixStep;
+    return drawn;
   };
   std::vector<std::size_t> order(size);
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "pipeline/budget_cache.h"
+#include "pipeline/requantize.h"
 #include "pipeline/speed.h"
 #include "quant/rule_matcher.h"
 #include "quant/steps.h"
@@ -81,7 +82,9 @@ class Search {
          const BudgetOptions& options)
       : graph_(graph), samples_(samples), metric_(metric), options_(options), fused_(fuse(graph)), cache_(options.cache) {
     options_.quantize.progress = nullptr;
-    options_.quantize.verify = false;  // the metric judges
+    options_.quantize.verify = false;      // the metric judges
+    options_.quantize.checkpoint.clear();  // of one calibration; the search has a record of its own
+    options_.quantize.resume = false;
     options_.quantize.timed_on.clear();
     cache_.begin(cache_identity(fused_, samples, metric), options.resume);
     report_.metric = metric.name;
@@ -218,16 +221,7 @@ class Search {
   // The statistics of the first level serve every recipe that leaves more in float.
   Graph make(const Recipe& recipe) {
     if (!recipe.needs_samples() || needs_own_calibration(recipe)) return make_whole(recipe, options_.quantize).model;
-    if (!statistics_) {
-      CalibrateOptions calibration = calibrate_options(fused_, base_.recipe);
-      calibration.threads = options_.quantize.threads;
-      calibration.max_isa = options_.quantize.max_isa;
-      calibration.shapes = options_.quantize.shapes;
-      calibration.max_memory = options_.quantize.max_memory;
-      calibration.allow_non_finite = options_.quantize.allow_non_finite;
-      calibration.interrupt = options_.quantize.interrupt;
-      statistics_ = calibrate(fused_, samples_, calibration);
-    }
+    if (!statistics_) statistics_ = calibrate(fused_, samples_, calibrate_options(fused_, base_.recipe, options_.quantize));
     if (calibrate_options(fused_, recipe).values.empty()) return make_whole(recipe, options_.quantize).model;
     return quantize(graph_, *statistics_, recipe, options_.quantize).model;
   }

@@ -300,6 +300,20 @@ CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe) {
   return options;
 }
 
+CalibrateOptions calibrate_options(const Graph& fused, const Recipe& recipe, const QuantizeOptions& options) {
+  CalibrateOptions calibration = calibrate_options(fused, recipe);
+  calibration.threads = options.threads;
+  calibration.max_isa = options.max_isa;
+  calibration.shapes = options.shapes;
+  calibration.max_memory = options.max_memory;
+  calibration.allow_non_finite = options.allow_non_finite;
+  calibration.progress = options.progress;
+  calibration.interrupt = options.interrupt;
+  calibration.checkpoint = options.checkpoint;
+  calibration.resume = options.resume;
+  return calibration;
+}
+
 namespace {
 
 // Where times are measured the table of costs has no say.
@@ -311,20 +325,11 @@ Recipe timed(Recipe recipe, const QuantizeOptions& options) {
 Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   Prepared prepared = prepare_on(graph, &samples, recipe, options);
   const Graph& fused = prepared.fused;
-  CalibrateOptions calibration = calibrate_options(fused, recipe);
+  const CalibrateOptions calibration = calibrate_options(fused, recipe, options);
   if (calibration.values.empty() && !recipe.converts_floats()) {
     Statistics nothing = nothing_observed(fused, recipe);
     return quantize_prepared(std::move(prepared), std::move(nothing), &samples, recipe, options);
   }
-  calibration.threads = options.threads;
-  calibration.max_isa = options.max_isa;
-  calibration.shapes = options.shapes;
-  calibration.max_memory = options.max_memory;
-  calibration.allow_non_finite = options.allow_non_finite;
-  calibration.progress = options.progress;
-  calibration.interrupt = options.interrupt;
-  calibration.checkpoint = options.checkpoint;
-  calibration.resume = options.resume;
   Statistics statistics = calibrate(fused, samples, calibration);
   if (recipe.converts_floats()) return convert_prepared(std::move(prepared), std::move(statistics), recipe);
   return quantize_prepared(std::move(prepared), std::move(statistics), &samples, recipe, options);

@@ -202,19 +202,20 @@ class SelfCheckRun {
     Findings found = look(kSamples, kMacs);
     if (even_out(found, now, repairs)) found = look(kSamples, kMacs);
     double float_share = options_.float_share;
+    bool changed = false;  // since `found`
     for (int round = 0; round < kMostRounds && (!sound(now) || now.sqnr_db < options_.aim_db); ++round) {
-      if (round > 0) found = look(kSamples, kMacs);
+      if (changed) found = look(kSamples, kMacs);
       const std::vector<Remedy> remedies = choose(found, now, float_share);
-      if (!remedies.empty() && apply(found, remedies, sound(now) ? kLeastGain : kAnyGain, now, repairs)) continue;
+      changed = !remedies.empty() && apply(found, remedies, sound(now) ? kLeastGain : kAnyGain, now, repairs);
+      if (changed) continue;
       if (sound(now) || float_share >= 1) break;
       float_share = 1;  // rather slow than wrong
     }
-    if (!sound(now)) all_in_float(now, repairs);
+    if (!sound(now)) all_in_float(changed ? look(kSamples, kMacs) : found, now, repairs);
   }
 
   // At last: float for all that loses, and for the convolutions that make what it reads.
-  void all_in_float(analyze::OutputCheck& now, std::vector<Repair>& repairs) {
-    const Findings found = look(kSamples, kMacs);
+  void all_in_float(const Findings& found, analyze::OutputCheck& now, std::vector<Repair>& repairs) {
     const Graph& graph = best_.fused;
     Recipe changed = found.recipe;
     std::vector<Repair> tried;

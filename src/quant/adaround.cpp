@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/splitmix64.h"
 #include "base/thread_pool.h"
 #include "numerics/elementary.h"
 #include "quant/check_rows.h"
@@ -16,13 +17,13 @@
 namespace zeropoint {
 namespace {
 
+using quant::at;
+
 using quant::multiply;
 
 constexpr float kZeta = 1.1F, kGamma = -0.1F;
 constexpr std::int64_t kOutputs = 64;  // that are learnt together: outputs do not depend on each other
 constexpr std::int64_t kLanes = 8;
-
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 // 1 / (1 + exp(-x)) within 1e-6, in operations that vectorize and are the same everywhere.
 inline float quick_sigmoid(float x) {
@@ -39,18 +40,11 @@ inline float quick_sigmoid(float x) {
   return 1.0F / (1.0F + p * power);
 }
 
-std::uint64_t mixed(std::uint64_t x) {  // splitmix64
-  x += 0x9E3779B97F4A7C15U;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31);
-}
-
 std::vector<std::int64_t> shuffled(std::int64_t count, std::uint64_t seed) {
   std::vector<std::int64_t> order(at(count));
   std::iota(order.begin(), order.end(), 0);
   for (std::int64_t i = count - 1; i > 0; --i)
-    std::swap(order[at(i)], order[mixed(seed + static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(i + 1)]);
+    std::swap(order[at(i)], order[splitmix64(seed + static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(i + 1)]);
   return order;
 }
 

@@ -15,12 +15,12 @@
 namespace zeropoint {
 namespace {
 
+using quant::at;
+
 using quant::multiply;
 
 constexpr std::int64_t kTogether = 16;   // outputs that share one walk over U
 constexpr double kLeastDamping = 1e-10;  // of the mean diagonal: keeps the factorization from dividing by zero
-
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 // The outputs of one group of a layer: they see the same inputs. `first`: of the outputs; `order`: of the weights.
 class Group {

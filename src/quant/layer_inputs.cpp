@@ -12,9 +12,11 @@
 #include <span>
 #include <utility>
 
+#include "base/splitmix64.h"
 #include "base/thread_pool.h"
 #include "engine/tap.h"
 #include "ops/window.h"
+#include "quant/matrix.h"
 #include "zeropoint/error.h"
 #include "zeropoint/insert_qdq.h"
 #include "zeropoint/session.h"
@@ -23,15 +25,6 @@ namespace zeropoint::quant {
 namespace {
 
 constexpr std::int64_t kLeastRows = 256;  // of a layer whose rows are very long
-
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
-
-std::uint64_t mixed(std::uint64_t x) {  // splitmix64
-  x += 0x9E3779B97F4A7C15U;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBU;
-  return x ^ (x >> 31);
-}
 
 // `count` of the places below `size`, ascending: one by chance in each of as many equal parts.
 std::vector<std::int64_t> draw(std::int64_t size, std::int64_t count, std::uint64_t seed) {
@@ -42,7 +35,7 @@ std::vector<std::int64_t> draw(std::int64_t size, std::int64_t count, std::uint6
       continue;
     }
     const std::int64_t begin = i * size / count, end = (i + 1) * size / count;
-    places.push_back(begin + static_cast<std::int64_t>(mixed(seed + static_cast<std::uint64_t>(i)) %
+    places.push_back(begin + static_cast<std::int64_t>(splitmix64(seed + static_cast<std::uint64_t>(i)) %
                                                        static_cast<std::uint64_t>(end - begin)));
   }
   return places;
@@ -193,7 +186,7 @@ LayerInputs::LayerInputs(const Graph& graph, std::vector<Layer> layers, const Sa
   std::stable_sort(layers_.begin(), layers_.end(), [](const Layer& a, const Layer& b) { return a.wave < b.wave; });
   const auto size = static_cast<std::int64_t>(samples.size());
   if (size == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none");
-  for (const std::int64_t index : draw(size, how.samples, mixed(how.seed))) chosen_.push_back(at(index));
+  for (const std::int64_t index : draw(size, how.samples, splitmix64(how.seed))) chosen_.push_back(at(index));
   threads_ = options.threads > 0 ? options.threads : physical_cores();
   threads_ = std::clamp<int>(threads_, 1, static_cast<int>(chosen_.size()));
   places_.resize(layers_.size());
@@ -256,7 +249,7 @@ void LayerInputs::collect_targets(std::size_t first) {
       const Layer& layer = layers_[i];
       const OutputView output(view, graph_.nodes[layer.node].is("Conv"));
       Part& part = parts[view.index][index];
-      const std::uint64_t seed = mixed(mixed(how_.seed + i + 1) + chosen_[index]);
+      const std::uint64_t seed = splitmix64(splitmix64(how_.seed + i + 1) + chosen_[index]);
       for (const std::int64_t position : draw(output.positions, rows[view.index], seed)) {
         part.places.push_back({index, position});
         for (std::int64_t o = 0; o < layer.outputs; ++o) part.target.push_back(output(position, o));

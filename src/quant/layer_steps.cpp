@@ -27,8 +27,6 @@ namespace {
 constexpr int kFewLevels = 64;  // at 8 bits other scales gain next to nothing
 constexpr float kScaleFactors[] = {0.6F, 0.7F, 0.8F, 0.85F, 0.9F, 0.95F, 1.05F, 1.1F, 1.2F, 1.3F};
 
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
-
 // Chooses integers for a layer.
 // It may change the grid's scales where `scales_free`.
 using RoundLayer = std::function<std::vector<std::int32_t>(WeightGrid& grid, const LayerRows& rows, bool scales_free)>;

@@ -13,8 +13,6 @@ namespace {
 constexpr std::int64_t kRows = 512;  // that are summed in fp32
 constexpr std::int64_t kPanel = 48;  // columns that are eliminated together
 
-std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
-
 }  // namespace
 
 void multiply(const Product& product, const float* a, const float* b, float* c, ThreadPool& pool) {

@@ -1,12 +1,16 @@
 // Products and a factorization of plain matrices, the same bits for any number of threads.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "base/thread_pool.h"
 
 namespace zeropoint::quant {
+
+// Sizes and strides are signed, as everywhere; vectors count unsigned.
+inline std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
 
 // c[m, n] = sum over k of a[m, k] * b[k, n], by strides in elements; the columns of c lie together.
 struct Product {
