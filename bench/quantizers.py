@@ -24,26 +24,20 @@ from runtimes import available, inputs
 Samples = Sequence[Mapping[str, np.ndarray]]  # each with its batch axis
 
 
-def by_zeropoint(model: Path, samples: Samples, out: Path) -> None:
-    """static_w8a8 as it comes."""
-    import zeropoint
-
-    zeropoint.quantize(zeropoint.load(model), list(samples), zeropoint.recipes.static_w8a8()).model.save(out)
-
-
-def by_zeropoint_engine(model: Path, samples: Samples, out: Path) -> None:
-    """static_w8a8 for our own engine."""
+def by_zeropoint(model: Path, samples: Samples, out: Path, verify: bool = True, target: str = "onnxruntime") -> None:
+    """static_w8a8 as it comes; without `verify` nothing is repaired."""
     import zeropoint
 
     recipe = zeropoint.recipes.static_w8a8()
-    zeropoint.quantize(zeropoint.load(model), list(samples), recipe, target="zeropoint").model.save(out)
+    zeropoint.quantize(zeropoint.load(model), list(samples), recipe, target=target, verify=verify).model.save(out)
 
 
-def by_zeropoint_dynamic(model: Path, samples: Samples, out: Path) -> None:
+def by_zeropoint_dynamic(model: Path, samples: Samples, out: Path, verify: bool = True) -> None:
     """dynamic_w8a8 for our own engine; looks at no samples."""
     import zeropoint
 
-    zeropoint.quantize(model, recipe=zeropoint.recipes.dynamic_w8a8(), target="zeropoint").model.save(out)
+    recipe = zeropoint.recipes.dynamic_w8a8()
+    zeropoint.quantize(model, recipe=recipe, target="zeropoint", verify=verify).model.save(out)
 
 
 def by_onnxruntime(model: Path, samples: Samples, out: Path, ranges: str = "MinMax") -> None:
@@ -111,7 +105,7 @@ def by_nncf(model: Path, samples: Samples, out: Path, transformer: bool = False,
 
 QUANTIZERS = {
     "zeropoint": (by_zeropoint, ".onnx"),
-    "zeropoint_engine": (by_zeropoint_engine, ".onnx"),
+    "zeropoint_engine": (functools.partial(by_zeropoint, target="zeropoint"), ".onnx"),
     "zeropoint_dynamic": (by_zeropoint_dynamic, ".onnx"),
     "onnxruntime": (by_onnxruntime, ".onnx"),
     "onnxruntime_dynamic": (by_onnxruntime_dynamic, ".onnx"),
@@ -127,12 +121,15 @@ QUANTIZERS = {
 BY_DEFAULT = ("zeropoint", "onnxruntime", "nncf")
 
 
-def write(quantizer: str, model: Path, samples: Samples, folder: Path) -> Path:
-    """Quantizes `model` into `folder`, says what that took, and returns the file."""
+def write(quantizer: str, model: Path, samples: Samples, folder: Path, verify: bool = True) -> Path:
+    """Quantizes `model` into `folder`, says what that took, and returns the file.
+
+    `verify`: whether zeropoint checks and repairs its result, as it does by default.
+    """
     quantize, suffix = QUANTIZERS[quantizer]
     out = folder / f"{model.stem}.{quantizer}{suffix}"
     start = time.monotonic()
-    quantize(model, samples, out)
+    quantize(model, samples, out, **({} if verify or not quantizer.startswith("zeropoint") else {"verify": False}))
     size = sum(path.stat().st_size for path in {out, out.with_suffix(".bin")} if path.exists())
     print(f"{out}: {size / 1e6:.2f} MB, {time.monotonic() - start:.1f} s", file=sys.stderr)
     return out
