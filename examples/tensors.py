@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Quantization of single tensors, as textbooks teach it: nine small experiments, each with the figures that it prints.
 
-usage: examples/tensors.py [--plot FILE.png]      the picture of experiment 7 (needs matplotlib)
+needs: nothing but zeropoint; matplotlib for --plot, torch for --torch
+usage: examples/tensors.py [--plot FILE.png] [--torch] [--quick]
+
+--plot draws experiment 7, --torch does experiment 5 with torch.quantize_per_tensor beside ours.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -74,22 +79,32 @@ def real_and_integer_zero_points() -> None:
     print("moves the grid by a part of a step: values close to the middle between two integers become the other one.")
 
 
-def error_size_and_sum() -> None:
+def error_size_and_sum(quick: bool) -> None:
     for zero_point in ("real", "integer"):
         values, scale, zero = q.quantize_tensor(SECOND, zero_point=zero_point)
         error = mean_squared_error(SECOND, q.dequantize_tensor(values, scale, zero))
         print(f"{zero_point:8} {numbers(values)}   mean squared error {error:.2e}")
     print(f"{SECOND.nbytes} bytes become {values.nbytes}: ratio {values.nbytes / SECOND.nbytes}")
     x = np.random.default_rng(2).standard_normal(1_000_000, dtype=np.float32)
+    sums(1, x)
+    sums(500 if quick else 10_000, x[:1024])
+
+
+def sums(count: int, x: np.ndarray) -> None:
+    """Adds up x so many times, as real numbers and as bytes. (A mean: ONNX has no sum of bytes.)"""
+    x = np.tile(x, count).reshape(1, count, -1, 1)
     x_q, _, _ = q.quantize_tensor(x)
-    text = "ir_version 8\nopset 17\ngraph mean(x: {}[1,1,1000,1000]) -> (y: f32[1,1,1,1]) {{\n"
-    text += "{}  y = GlobalAveragePool({})\n}}\n"
+    head = f"graph mean(x: {{}}[{','.join(map(str, x.shape))}]) -> (y: f32[1,{count},1,1])"
+    text = f"ir_version 8\nopset 17\n{head} {{{{\n{{}}  y = GlobalAveragePool({{}})\n}}}}\n"
     scaled = constant("s", np.float32(1.0)) + constant("z", np.uint8(0)) + "  xf = DequantizeLinear(x, s, z)\n"
     in_float = q.Session(q.Model.from_text(text.format("f32", "", "x")), threads=1)
     in_bytes = q.Session(q.Model.from_text(text.format("u8", scaled, "xf")), threads=1)
-    feeds, feeds_q = {"x": x.reshape(1, 1, 1000, 1000)}, {"x": x_q.reshape(1, 1, 1000, 1000)}
-    fp32, uint8 = milliseconds(lambda: in_float.run(None, feeds)), milliseconds(lambda: in_bytes.run(None, feeds_q))
-    print(f"mean of a million numbers: fp32 {fp32:.3f} ms, uint8 {uint8:.3f} ms ({uint8 / fp32:.2f} of it)")
+    fp32, uint8 = (
+        milliseconds(lambda: in_float.run(None, {"x": x})),
+        milliseconds(lambda: in_bytes.run(None, {"x": x_q})),
+    )
+    print(f"{x.size // count:,} numbers added up {count:,} times: fp32 {fp32:.3f} ms, uint8 {uint8:.3f} ms", end=" ")
+    print(f"({uint8 / fp32:.2f} of it)")
 
 
 def six_to_six() -> None:
@@ -105,7 +120,7 @@ def asymmetric_and_symmetric() -> None:
         print(f"[-44.93, 43.31] {kind}: scale {scale:.5f}, zero point {zero_point}, ends at {ends[0]} and {ends[1]}")
 
 
-def given_scale() -> None:
+def given_scale(with_torch: bool) -> None:
     x = np.random.default_rng(5).standard_normal((64, 64), dtype=np.float32)
     values = q.quantize_linear(x, 0.01, 0, dtype="int8")
     back = q.dequantize_tensor(values, 0.01)
@@ -114,9 +129,20 @@ def given_scale() -> None:
     print(f"back       {numbers(back[0, :5])} ...")
     print(f"mean |x - back| = {np.abs(x - back).mean():.4f} (|x| above 1.27 is cut)")
     print(f"memory {x.nbytes // values.nbytes} : 1")
+    if with_torch:
+        try:
+            import torch
+        except ImportError:
+            sys.exit("--torch needs PyTorch: pip install torch")
+        warnings.simplefilter("ignore")  # torch says that torchao takes this function's place
+        theirs = torch.quantize_per_tensor(torch.from_numpy(x), scale=0.01, zero_point=0, dtype=torch.qint8)
+        equal = np.array_equal(theirs.int_repr().numpy(), values)
+        # torch multiplies by 1 / 0.01, ONNX divides by 0.01: where x / 0.01 lies at a half they may differ by a step.
+        print(f"torch.quantize_per_tensor gives the same integers: {equal}")
+        print(f"the same real numbers: {np.array_equal(theirs.dequantize().numpy(), back)}")
 
 
-def matrix_product() -> None:
+def matrix_product(quick: bool) -> None:
     size = 1000
     generator = np.random.default_rng(6)
     a, b = (generator.standard_normal((size, size), dtype=np.float32) for _ in range(2))
@@ -142,7 +168,8 @@ def matrix_product() -> None:
     fp32 = milliseconds(lambda: in_float.run(None, {"a": a}))
     blas = milliseconds(lambda: a @ b)
     small_a, small_b = a_q.astype(np.int8), b_q
-    plain = milliseconds(lambda: np.matmul(small_a, small_b), repeat=1)
+    share = 20 if quick else 1  # of the rows: it takes seconds
+    plain = share * milliseconds(lambda: np.matmul(small_a[: size // share], small_b), repeat=1)
     print(f"zeropoint int8 {int8:.1f} ms, zeropoint fp32 {fp32:.1f} ms ({threads} threads)")
     print(f"NumPy fp32 (BLAS) {blas:.1f} ms, NumPy int8 (no integer kernel, and it overflows) {plain:.0f} ms")
 
@@ -197,8 +224,7 @@ def draw_ranges(logits: np.ndarray, rows: list[tuple[str, float, float, float]],
         matplotlib.use("agg")
         from matplotlib import pyplot
     except ImportError:
-        print(f"(no {path}: matplotlib is not installed)")
-        return
+        sys.exit("--plot needs matplotlib: pip install matplotlib")
     figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(8, 6), constrained_layout=True)
     top.hist(logits.ravel(), bins=400, log=True, color="lightgray")
     for i, (method, low, high, _) in enumerate(rows):
@@ -267,14 +293,16 @@ def integers_only() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="quantization of single tensors, as textbooks teach it")
     parser.add_argument("--plot", metavar="FILE.png", help="draw experiment 7 there")
+    parser.add_argument("--torch", action="store_true", help="experiment 5 in PyTorch, too")
+    parser.add_argument("--quick", action="store_true", help="less work for what is slow")
     arguments = parser.parse_args()
     experiments: list[tuple[str, Callable[[], None]]] = [
         ("ten numbers to uint8 and back", real_and_integer_zero_points),
-        ("error, size and speed of a sum", error_size_and_sum),
+        ("error, size and speed of sums", lambda: error_size_and_sum(arguments.quick)),
         ("the range [-6, 6]", six_to_six),
         ("asymmetric against symmetric", asymmetric_and_symmetric),
-        ("a given scale, as in torch.quantize_per_tensor", given_scale),
-        ("a matrix product in integers", matrix_product),
+        ("a given scale, as in torch.quantize_per_tensor", lambda: given_scale(arguments.torch)),
+        ("a matrix product in integers", lambda: matrix_product(arguments.quick)),
         ("an outlier, and how to choose the range", lambda: range_methods(arguments.plot)),
         ("per tensor against per channel", per_tensor_and_per_channel),
         ("Y = XW + B in integers only", integers_only),

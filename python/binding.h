@@ -25,6 +25,7 @@ void bind_samples(nb::module_& m);
 void bind_statistics(nb::module_& m);
 void bind_quantize(nb::module_& m);
 void bind_budget(nb::module_& m);
+void bind_inspect(nb::module_& m);
 
 // A graph as Python sees it: immutable, so copies and threads may share it.
 struct Model {

@@ -23,7 +23,9 @@ struct OperatorCount {
 
 // Bytes of all constants when the weights are stored this way.
 struct SizeAt {
-  std::string format;                       // "fp32", "int4 g128"
+  std::string format;                       // "fp32", "int8", "int4 g128"
+  int bits = 32;                            // of a weight
+  int group = 0;                            // weights that share a scale; 0: a scale for each channel, or none
   std::uint64_t bytes = 0;
 };
 

@@ -55,3 +55,23 @@ def test_fuse_keeps_the_function(dscnn: q.Model, pictures: np.ndarray):
     (before,) = q.Session(dscnn).run(None, {"images": pictures})
     (after,) = q.Session(fused).run(None, {"images": pictures})
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
+
+
+def test_inspect(dscnn: q.Model, dscnn_path: Path):
+    found = q.inspect(dscnn)
+    sizes = found.sizes
+    assert list(sizes)[:4] == ["fp32", "fp16", "int8", "int8 g128"]
+    assert sizes["fp32"] == found.parameter_bytes and sizes["fp16"] < sizes["fp32"]
+    for group in ("", " g128", " g64", " g32"):
+        assert sizes["fp16"] > sizes[f"int8{group}"] > sizes[f"int4{group}"] > sizes[f"int2{group}"]
+    # Halving the width of the weights takes off half a byte a weight, a quarter of one at the next step.
+    assert sizes["int8"] - sizes["int4"] == found.quantizable_parameters // 2
+    assert sizes["int4"] - sizes["int2"] == found.quantizable_parameters // 4
+    assert not found.quantized and found.to_dict()["sizes"] == sizes
+    assert "plan" not in found.to_dict() and "engine" not in found.to_dict()
+    assert q.inspect(dscnn_path, shapes={"images": (4, 1, 28, 28)}).macs == 4 * found.macs
+    planned = q.inspect(dscnn, recipe="static_w8a8", target="openvino", engine=True).to_dict()
+    assert planned["plan"]["target"] == "openvino" and planned["engine"]["float"]["macs"] == found.macs
+    assert "size of all constants" in str(found) and "parameters" in repr(found)
+    with pytest.raises(TypeError, match="a model is"):
+        q.inspect(3)

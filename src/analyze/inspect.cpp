@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <set>
 #include <utility>
@@ -20,7 +21,8 @@
 namespace zeropoint {
 namespace {
 
-constexpr std::uint64_t kScaleBytes = 4;  // fp32
+constexpr std::uint64_t kScaleBytes = 4;       // fp32
+constexpr std::array kGroups = {128, 64, 32};  // weights that share a scale
 
 std::string operator_name(const Node& node) { return node.domain.empty() ? node.op_type : node.domain + "." + node.op_type; }
 
@@ -43,7 +45,8 @@ void visit_constants(const Graph& graph, const Visit& visit) {
 
 // Weights that integers can hold: what sums, gates and lookups read. Elements, and scales at one a channel or at one a group.
 struct Weights {
-  std::uint64_t elements = 0, bytes = 0, channels = 0, groups_of_128 = 0, groups_of_32 = 0;
+  std::uint64_t elements = 0, channels = 0;
+  std::array<std::uint64_t, kGroups.size()> groups = {};
 };
 
 void add_weight(const Tensor& tensor, std::int64_t inner, Weights& weights) {
@@ -51,10 +54,9 @@ void add_weight(const Tensor& tensor, std::int64_t inner, Weights& weights) {
   if (elements == 0 || inner <= 0) return;
   const std::uint64_t channels = elements / static_cast<std::uint64_t>(inner);
   weights.elements += elements;
-  weights.bytes += tensor.byte_size();
   weights.channels += channels;
-  weights.groups_of_128 += channels * static_cast<std::uint64_t>((inner + 127) / 128);
-  weights.groups_of_32 += channels * static_cast<std::uint64_t>((inner + 31) / 32);
+  for (std::size_t i = 0; i < kGroups.size(); ++i)
+    weights.groups[i] += channels * static_cast<std::uint64_t>((inner + kGroups[i] - 1) / kGroups[i]);
 }
 
 void collect_weights(const Graph& graph, std::set<std::string>& seen, Weights& weights) {
@@ -102,15 +104,15 @@ std::vector<SizeAt> sizes_of(const Graph& graph, std::uint64_t all_bytes, std::i
   });
   const std::uint64_t others = all_bytes - real_bytes;
   const std::uint64_t kept = others + 4 * (real - weights.elements);  // beside the weights: as fp32
-  const auto packed = [&](std::uint64_t bits, std::uint64_t scales) {
-    return kept + (weights.elements * bits + 7) / 8 + scales * kScaleBytes;
-  };
-  return {{"fp32", others + 4 * real},
-          {"fp16", others + 2 * real},
-          {"int8", packed(8, weights.channels)},
-          {"int4 g128", packed(4, weights.groups_of_128)},
-          {"int4 g32", packed(4, weights.groups_of_32)},
-          {"int2 g32", packed(2, weights.groups_of_32)}};
+  std::vector<SizeAt> sizes = {{"fp32", 32, 0, others + 4 * real}, {"fp16", 16, 0, others + 2 * real}};
+  for (const int bits : {8, 4, 2}) {
+    const std::uint64_t integers = kept + (weights.elements * static_cast<std::uint64_t>(bits) + 7) / 8;
+    sizes.push_back({fmt::format("int{}", bits), bits, 0, integers + weights.channels * kScaleBytes});
+    for (std::size_t i = 0; i < kGroups.size(); ++i)
+      sizes.push_back(
+          {fmt::format("int{} g{}", bits, kGroups[i]), bits, kGroups[i], integers + weights.groups[i] * kScaleBytes});
+  }
+  return sizes;
 }
 
 void count_operators(const Graph& graph, const Graph& shaped, bool in_body, std::map<std::string, OperatorCount>& counts) {

@@ -58,7 +58,10 @@ TEST(InspectTest, SizesAtEachWidth) {
   EXPECT_EQ(sizes["fp32"], 4 * kWeights);
   EXPECT_EQ(sizes["fp16"], 2 * kWeights);
   EXPECT_EQ(sizes["int8"], kWeights + 4 * 11008);
+  EXPECT_EQ(sizes["int8 g32"], kWeights + kWeights / 32 * 4);
+  EXPECT_EQ(sizes["int4"], kWeights / 2 + 4 * 11008);
   EXPECT_EQ(sizes["int4 g128"], kWeights / 2 + kWeights / 128 * 4);
+  EXPECT_EQ(sizes["int4 g64"], kWeights / 2 + kWeights / 64 * 4);
   EXPECT_EQ(sizes["int4 g32"], kWeights / 2 + kWeights / 32 * 4);
   EXPECT_EQ(sizes["int2 g32"], kWeights / 4 + kWeights / 32 * 4);
   EXPECT_EQ(inspection.quantizable_parameters, static_cast<std::int64_t>(kWeights));

@@ -120,7 +120,16 @@ class Writer {
   void sizes() {
     text_ += fmt::format("size of all constants ({} of {} parameters are weights that can become integers)\n",
                          amount(i_.quantizable_parameters), amount(i_.parameters));
-    for (const SizeAt& size : i_.sizes) text_ += fmt::format("  {:<10} {:>10}\n", size.format, bytes(size.bytes));
+    // A line a width, a column a group.
+    text_ += "        a channel";
+    for (const SizeAt& size : i_.sizes)
+      if (size.group != 0 && size.bits == i_.sizes.back().bits) text_ += fmt::format("  {:>9}", fmt::format("g{}", size.group));
+    text_ += "  (weights that share a scale)\n";
+    for (const SizeAt& size : i_.sizes) {
+      if (size.group == 0) text_ += fmt::format("  {:<4}", size.format);
+      text_ += fmt::format("  {:>9}", bytes(size.bytes));
+      if (&size == &i_.sizes.back() || (&size + 1)->group == 0) text_ += "\n";
+    }
   }
 
   void float_nodes(const std::vector<FloatNode>& nodes) {
