@@ -9,6 +9,7 @@
 #include "base/thread_pool.h"
 #include "engine/integer_conv_step.h"
 #include "engine/lowering.h"
+#include "kernels/elementwise_q8/elementwise_q8.h"
 #include "numerics/quantize.h"
 
 namespace zeropoint::engine {
@@ -25,67 +26,77 @@ numerics::Limits limits_of(const Quantizer& quantizer) {
   }
 }
 
-template <class T>
 class QuantizeWideStep : public Step {
  public:
-  QuantizeWideStep(const Quantizer& quantizer, std::int64_t count) : quantizer_(quantizer), count_(count) {
-    info.kernel = "16 bits";
+  QuantizeWideStep(const kernels::ElementwiseQ8Kernels& kernels, const Quantizer& quantizer, std::int64_t count)
+      : functions_(kernels.functions),
+        params_(kernels::quantize_params(quantizer.scale, quantizer.zero_point, limits_of(quantizer))),
+        is_signed_(quantizer.dtype == DType::s16),
+        count_(count) {
+    info.kernel = kernels.name;
     info.integer = true;
   }
   void run(const RunContext& context) const override {
-    const auto* src = reinterpret_cast<const float*>(context.values[inputs[0]]);
-    auto* dst = reinterpret_cast<T*>(context.values[outputs[0]]);
-    const numerics::Limits limits = limits_of(quantizer_);
     const auto part = partition(count_, context.worker, context.workers, 1024);
-    for (std::int64_t i = part.begin; i < part.end; ++i)
-      dst[i] = static_cast<T>(numerics::quantize(src[i], quantizer_.scale, quantizer_.zero_point, limits));
+    const auto* src = reinterpret_cast<const float*>(context.values[inputs[0]]) + part.begin;
+    std::byte* dst = context.values[outputs[0]] + part.begin * 2;
+    if (is_signed_)
+      functions_->quantize_s16(params_, src, reinterpret_cast<std::int16_t*>(dst), part.end - part.begin);
+    else
+      functions_->quantize_u16(params_, src, reinterpret_cast<std::uint16_t*>(dst), part.end - part.begin);
   }
 
  private:
-  Quantizer quantizer_;
+  const kernels::ElementwiseQ8Functions* functions_;
+  kernels::QuantizeParams params_;
+  bool is_signed_;
   std::int64_t count_;
 };
 
-template <class T>
 class DequantizeWideStep : public Step {
  public:
-  DequantizeWideStep(const Quantizer& quantizer, std::int64_t count) : quantizer_(quantizer), count_(count) {
-    info.kernel = "16 bits";
+  DequantizeWideStep(const kernels::ElementwiseQ8Kernels& kernels, const Quantizer& quantizer, std::int64_t count)
+      : functions_(kernels.functions),
+        params_{quantizer.scale, quantizer.zero_point},
+        is_signed_(quantizer.dtype == DType::s16),
+        count_(count) {
+    info.kernel = kernels.name;
   }
   void run(const RunContext& context) const override {
-    const auto* src = reinterpret_cast<const T*>(context.values[inputs[0]]);
-    auto* dst = reinterpret_cast<float*>(context.values[outputs[0]]);
     const auto part = partition(count_, context.worker, context.workers, 1024);
-    for (std::int64_t i = part.begin; i < part.end; ++i)
-      dst[i] = numerics::dequantize(src[i], quantizer_.scale, quantizer_.zero_point);
+    const std::byte* src = context.values[inputs[0]] + part.begin * 2;
+    auto* dst = reinterpret_cast<float*>(context.values[outputs[0]]) + part.begin;
+    if (is_signed_)
+      functions_->dequantize_s16(params_, reinterpret_cast<const std::int16_t*>(src), dst, part.end - part.begin);
+    else
+      functions_->dequantize_u16(params_, reinterpret_cast<const std::uint16_t*>(src), dst, part.end - part.begin);
   }
 
  private:
-  Quantizer quantizer_;
+  const kernels::ElementwiseQ8Functions* functions_;
+  kernels::DequantizeParams params_;
+  bool is_signed_;
   std::int64_t count_;
 };
 
 // Outputs: high bytes, low bytes; s16 as u16 with its zero point moved by 32768.
 class SplitBytesStep : public Step {
  public:
-  SplitBytesStep(bool is_signed, std::int64_t count) : flip_(is_signed ? 0x8000U : 0U), count_(count) {
-    info.kernel = "16 bits";
+  SplitBytesStep(const kernels::ElementwiseQ8Kernels& kernels, bool is_signed, std::int64_t count)
+      : functions_(kernels.functions), flip_(is_signed ? 0x8000 : 0), count_(count) {
+    info.kernel = kernels.name;
     info.integer = true;
   }
   void run(const RunContext& context) const override {
-    const auto* src = reinterpret_cast<const std::uint16_t*>(context.values[inputs[0]]);
-    auto* high = reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]);
-    auto* low = reinterpret_cast<std::uint8_t*>(context.values[outputs[1]]);
     const auto part = partition(count_, context.worker, context.workers, 1024);
-    for (std::int64_t i = part.begin; i < part.end; ++i) {
-      const std::uint32_t q = src[i] ^ flip_;
-      high[i] = static_cast<std::uint8_t>(q >> 8U);
-      low[i] = static_cast<std::uint8_t>(q & 255U);
-    }
+    functions_->split_u16(flip_, reinterpret_cast<const std::uint16_t*>(context.values[inputs[0]]) + part.begin,
+                          reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]) + part.begin,
+                          reinterpret_cast<std::uint8_t*>(context.values[outputs[1]]) + part.begin, part.end - part.begin);
   }
 
  private:
-  std::uint32_t flip_;
+  const kernels::ElementwiseQ8Functions* functions_;
+  std::uint16_t flip_;
   std::int64_t count_;
 };
 
@@ -100,38 +111,43 @@ class JoinStep : public Step {
     DType dtype;
     std::vector<int> shifts;
   };
-  JoinStep(Parameters parameters, std::int64_t rows) : p_(std::move(parameters)), rows_(rows) {
-    info.kernel = "16 bits";
+  JoinStep(const kernels::ElementwiseQ8Kernels& kernels, Parameters parameters, std::int64_t rows)
+      : functions_(kernels.functions), p_(std::move(parameters)), rows_(rows) {
+    info.kernel = kernels.name;
     info.integer = true;
+    constexpr std::int64_t kExact = std::int64_t{1} << 51U;
+    if (std::ranges::all_of(p_.bias, [](std::int64_t b) { return -kExact <= b && b <= kExact; }))
+      bias_as_double_.assign(p_.bias.begin(), p_.bias.end());
   }
   void run(const RunContext& context) const override {
+    const auto part = partition(rows_, context.worker, context.workers);
+    const auto channels = static_cast<std::int64_t>(p_.scale.size()), first = part.begin * channels;
+    kernels::JoinS32 join{.planes = static_cast<int>(inputs.size()),
+                          .channels = channels,
+                          .bias = p_.bias.data(),
+                          .bias_as_double = bias_as_double_.empty() ? nullptr : bias_as_double_.data(),
+                          .scale = p_.scale.data(),
+                          .low = p_.low,
+                          .high = p_.high,
+                          .zero_point = p_.zero_point};
+    for (std::size_t plane = 0; plane < inputs.size(); ++plane) {
+      join.sums[plane] = reinterpret_cast<const std::int32_t*>(context.values[inputs[plane]]) + first;
+      join.shifts[plane] = p_.shifts[plane];
+    }
+    std::byte* dst = context.values[outputs[0]];
+    const std::int64_t rows = part.end - part.begin;
     if (p_.dtype == DType::f32)
-      store(context, reinterpret_cast<float*>(context.values[outputs[0]]), [](float t) { return t; });
+      functions_->join_f32(join, reinterpret_cast<float*>(dst) + first, rows);
     else if (bits(p_.dtype) == 16)
-      store(context, reinterpret_cast<std::uint16_t*>(context.values[outputs[0]]), [&](float t) { return whole(t); });
+      functions_->join_u16(join, reinterpret_cast<std::uint16_t*>(dst) + first, rows);
     else
-      store(context, reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]), [&](float t) { return whole(t); });
+      functions_->join_u8(join, reinterpret_cast<std::uint8_t*>(dst) + first, rows);
   }
 
  private:
-  std::int32_t whole(float t) const { return static_cast<std::int32_t>(numerics::round_half_even(t)) + p_.zero_point; }
-  template <class T, class Finish>
-  void store(const RunContext& context, T* dst, Finish finish) const {
-    const std::size_t channels = p_.scale.size();
-    const auto part = partition(rows_, context.worker, context.workers);
-    for (std::int64_t row = part.begin; row < part.end; ++row)
-      for (std::size_t c = 0; c < channels; ++c) {
-        const std::size_t i = static_cast<std::size_t>(row) * channels + c;
-        std::int64_t sum = p_.bias[c];
-        for (std::size_t plane = 0; plane < inputs.size(); ++plane)
-          sum +=
-              (std::int64_t{1} << p_.shifts[plane]) * reinterpret_cast<const std::int32_t*>(context.values[inputs[plane]])[i];
-        const float v = static_cast<float>(sum) * p_.scale[c];
-        dst[i] = static_cast<T>(finish(v > p_.low ? (v < p_.high ? v : p_.high) : p_.low));
-      }
-  }
-
+  const kernels::ElementwiseQ8Functions* functions_;
   Parameters p_;
+  std::vector<double> bias_as_double_;
   std::int64_t rows_;
 };
 
@@ -173,10 +189,8 @@ bool Lowering::quantize_wide(const Node& node) {
   const Dims dims = value(from).dims;
   const ValueId to = define(node.outputs[0], quantizer->dtype, dims, layout);
   const std::int64_t count = element_count(dims);
-  if (quantizer->dtype == DType::u16)
-    emit(std::make_unique<QuantizeWideStep<std::uint16_t>>(*quantizer, count), node.op_type, {from}, {to});
-  else
-    emit(std::make_unique<QuantizeWideStep<std::int16_t>>(*quantizer, count), node.op_type, {from}, {to});
+  const auto& kernels = kernels::select_elementwise_q8(options_.isas);
+  emit(std::make_unique<QuantizeWideStep>(kernels, *quantizer, count), node.op_type, {from}, {to});
   return true;
 }
 
@@ -199,10 +213,8 @@ void Lowering::materialize_wide(const std::string& value_name) {
   const ValueId from = fetch(source, layout);
   const ValueId to = define(value_name, DType::f32, dims_of(source), layout);
   const std::int64_t count = element_count(dims_of(source));
-  if (quantizer.dtype == DType::u16)
-    emit(std::make_unique<DequantizeWideStep<std::uint16_t>>(quantizer, count), "DequantizeLinear", {from}, {to});
-  else
-    emit(std::make_unique<DequantizeWideStep<std::int16_t>>(quantizer, count), "DequantizeLinear", {from}, {to});
+  const auto& kernels = kernels::select_elementwise_q8(options_.isas);
+  emit(std::make_unique<DequantizeWideStep>(kernels, quantizer, count), "DequantizeLinear", {from}, {to});
   plan_.steps.back()->info.name = value_name;
 }
 
@@ -257,7 +269,9 @@ std::vector<Lowering::BytePlane> Lowering::byte_planes(const Operand& operand, L
     const ValueId from = fetch(operand.quantized, layout);
     const Dims dims = dims_of(operand.quantized);
     const ValueId high_bytes = define(high, DType::u8, dims, layout), low_bytes = define(low, DType::u8, dims, layout);
-    emit(std::make_unique<SplitBytesStep>(x.dtype == DType::s16, element_count(dims)), "bytes", {from}, {high_bytes, low_bytes})
+    const auto& kernels = kernels::select_elementwise_q8(options_.isas);
+    emit(std::make_unique<SplitBytesStep>(kernels, x.dtype == DType::s16, element_count(dims)), "bytes", {from},
+         {high_bytes, low_bytes})
         .info.name = operand.quantized;
   }
   const auto zero = static_cast<std::uint32_t>(x.zero_point + (x.dtype == DType::s16 ? 32768 : 0));
@@ -296,7 +310,9 @@ void Lowering::emit_join(Join join, const std::string& op, std::vector<ValueId> 
   const ValueId out =
       define(tail.quantizer ? tail.same.front() : tail.value, join.dtype, dims, layout, join.dtype == DType::s8);
   const std::int64_t rows = element_count(dims) / static_cast<std::int64_t>(join.scale.size());
-  emit(std::make_unique<JoinStep>(JoinStep::Parameters{std::move(join.bias), std::move(join.scale), join.low, join.high,
+  const auto& kernels = kernels::select_elementwise_q8(options_.isas);
+  emit(std::make_unique<JoinStep>(kernels,
+                                  JoinStep::Parameters{std::move(join.bias), std::move(join.scale), join.low, join.high,
                                                        join.zero_point, join.dtype, std::move(shifts)},
                                   rows),
        op + ": join" + tail.operators + (tail.quantizer ? "+QuantizeLinear" : ""), std::move(sums), {out});

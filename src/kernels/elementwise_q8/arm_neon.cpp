@@ -40,6 +40,10 @@ const ElementwiseQ8Functions elementwise_q8_neon = {
     .mul_channel_u8 = binary_channel<Mul>,
     .epilogue_f32 = epilogue_f32,
     .epilogue_u8 = epilogue_u8,
+    .split_u16 = split_u16,
+    .join_f32 = join<float>,
+    .join_u8 = join<uint8_t>,
+    .join_u16 = join<uint16_t>,
     .min_max_f32 = min_max_f32,
 };
 

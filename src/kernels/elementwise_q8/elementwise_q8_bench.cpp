@@ -12,7 +12,8 @@ namespace zeropoint::kernels {
 namespace {
 
 struct Buffers {
-  explicit Buffers(std::size_t count) : f(count), a(count), b(count), dst(count + 64), acc(count) {
+  explicit Buffers(std::size_t count)
+      : f(count), a(count), b(count), dst(count + 64), wide(count), acc(count), bias(256), bias_as_double(256) {
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
     for (float& v : f) v = normal(random);
@@ -24,7 +25,10 @@ struct Buffers {
   }
   std::vector<float> f;
   std::vector<std::uint8_t> a, b, dst;
+  std::vector<std::uint16_t> wide;
   std::vector<std::int32_t> acc;
+  std::vector<std::int64_t> bias;
+  std::vector<double> bias_as_double;
 };
 
 template <class Body>
@@ -61,6 +65,22 @@ const bool kRegistered = [] {
           [=](Buffers& x) { k.mul_channel_u8(binary, x.a.data(), x.b.data(), x.dst.data(), count / 256, 256); });
       add(prefix + "epilogue_u8" + suffix, count,
           [=](Buffers& x) { k.epilogue_u8({256, x.acc.data(), x.f.data()}, y, x.acc.data(), x.dst.data(), count / 256); });
+      add(prefix + "quantize_u16" + suffix, count,
+          [=](Buffers& x) { k.quantize_u16(quantize_params(0.0001F, 32000, {0, 65535}), x.f.data(), x.wide.data(), count); });
+      add(prefix + "split_u16" + suffix, count,
+          [=](Buffers& x) { k.split_u16(0, x.wide.data(), x.a.data(), x.dst.data(), count); });
+      add(prefix + "join_u16" + suffix, count, [=](Buffers& x) {
+        JoinS32 params{.planes = 2,
+                       .shifts = {0, 8},
+                       .channels = 256,
+                       .bias = x.bias.data(),
+                       .scale = x.f.data(),
+                       .low = 0,
+                       .high = 65535};
+        params.sums[0] = params.sums[1] = x.acc.data();
+        params.bias_as_double = x.bias_as_double.data();
+        k.join_u16(params, x.wide.data(), count / 256);
+      });
       add(prefix + "min_max_f32" + suffix, count, [=](Buffers& x) {
         float low = 0, high = 0;
         k.min_max_f32(x.f.data(), count, &low, &high);

@@ -43,6 +43,21 @@ struct EpilogueS32 {
   const float* scale = nullptr;        // [channels], see numerics::requantize_scale
 };
 
+// The end of products of planes of bytes, q = 256 * high + low (docs/arithmetic.md): rows x channels, dense.
+// t = float(bias[c] + sum of 2^shift * sums[plane][r][c]) * scale[c], the sum exact in 64 bits; then within [low, high].
+struct JoinS32 {
+  static constexpr int kMaxPlanes = 4;
+  int planes = 0;
+  const std::int32_t* sums[kMaxPlanes] = {};
+  int shifts[kMaxPlanes] = {};  // at most 16
+  std::int64_t channels = 0;
+  const std::int64_t* bias = nullptr;      // [channels]
+  const double* bias_as_double = nullptr;  // the same; null unless all lie within 2^51, where sums are exact in 53 bits too
+  const float* scale = nullptr;            // [channels]
+  float low = 0, high = 0;                 // whole numbers less the zero point, where the result is one
+  std::int32_t zero_point = 0;
+};
+
 struct ElementwiseQ8Functions {
   // f32 -> quantized.
   void (*quantize_u8)(const QuantizeParams& params, const float* src, std::uint8_t* dst, std::int64_t count) noexcept;
@@ -83,6 +98,14 @@ struct ElementwiseQ8Functions {
   // dst = clamp(round_half_even(v) + zero_point, low, high) with zero_point, low and high of `y` (its scale is not used).
   void (*epilogue_u8)(const EpilogueS32& params, const QuantizeParams& y, const std::int32_t* acc, std::uint8_t* dst,
                       std::int64_t rows) noexcept;
+
+  // The bytes of src[i] ^ flip; `flip` is 0, or 0x8000 for signed values.
+  void (*split_u16)(std::uint16_t flip, const std::uint16_t* src, std::uint8_t* high, std::uint8_t* low,
+                    std::int64_t count) noexcept;
+  // t as it is, or round_half_even(t) + zero_point in the low bits of the type.
+  void (*join_f32)(const JoinS32& params, float* dst, std::int64_t rows) noexcept;
+  void (*join_u8)(const JoinS32& params, std::uint8_t* dst, std::int64_t rows) noexcept;
+  void (*join_u16)(const JoinS32& params, std::uint16_t* dst, std::int64_t rows) noexcept;
 
   // Widens [*low, *high] by the values; NaN is ignored. Start from (+inf, -inf), or (0, 0) for a range that holds zero.
   void (*min_max_f32)(const float* src, std::int64_t count, float* low, float* high) noexcept;

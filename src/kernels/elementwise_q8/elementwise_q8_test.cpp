@@ -239,6 +239,61 @@ TEST_P(ElementwiseQ8Entry, Epilogues) {
     }
 }
 
+TEST_P(ElementwiseQ8Entry, SplitsBytes) {
+  for (const std::int64_t count : kCounts)
+    for (const std::uint16_t flip : {std::uint16_t{0}, std::uint16_t{0x8000}}) {
+      const auto src = random_integers<std::uint16_t>(static_cast<std::size_t>(count));
+      std::vector<std::uint8_t> high(src.size() + kGuard, 77), low = high, expected_high = high, expected_low = high;
+      fast().split_u16(flip, src.data(), high.data(), low.data(), count);
+      reference().split_u16(flip, src.data(), expected_high.data(), expected_low.data(), count);
+      expect_same(high, expected_high);
+      expect_same(low, expected_low);
+    }
+}
+
+TEST_P(ElementwiseQ8Entry, Joins) {
+  for (const std::int64_t channels : kCounts)
+    for (int planes = 1; planes <= JoinS32::kMaxPlanes; ++planes) {
+      const std::int64_t rows = 3, count = rows * channels;
+      std::vector<std::vector<std::int32_t>> sums(static_cast<std::size_t>(planes));
+      JoinS32 params{.planes = planes, .channels = channels, .zero_point = random_int(-40000, 40000)};
+      for (std::size_t plane = 0; plane < sums.size(); ++plane) {
+        sums[plane] = random_integers<std::int32_t>(static_cast<std::size_t>(count));
+        for (auto& v : sums[plane]) v >>= random_int(0, 24);
+        params.sums[plane] = sums[plane].data();
+        params.shifts[plane] = 8 * random_int(0, 2);
+      }
+      std::vector<std::int64_t> bias = random_integers<std::int64_t>(static_cast<std::size_t>(channels));
+      std::vector<float> scale(bias.size());
+      for (auto& v : bias) v >>= random_int(13, 62);
+      for (std::size_t c = 0; c < bias.size(); ++c) {
+        scale[c] = random_scale() / 65536;
+        // Sums that lie on a tie of the rounding to fp32, and of the one to whole numbers.
+        if (c % 3 == 0) scale[c] = 0.5F;
+        if (c % 5 == 0) bias[c] = (std::int64_t{1} << random_int(25, 49)) + (std::int64_t{1} << random_int(0, 25));
+      }
+      const std::vector<double> doubles(bias.begin(), bias.end());
+      params.bias = bias.data(), params.scale = scale.data();
+      for (const bool exact : {true, false}) {
+        params.bias_as_double = exact ? doubles.data() : nullptr;
+        params.low = -kInfinity, params.high = kInfinity;
+        std::vector<float> actual_f32(static_cast<std::size_t>(count) + kGuard, 77), expected_f32 = actual_f32;
+        fast().join_f32(params, actual_f32.data(), rows);
+        reference().join_f32(params, expected_f32.data(), rows);
+        expect_same(actual_f32, expected_f32);
+        params.low = static_cast<float>(random_int(-32768, 0)), params.high = static_cast<float>(random_int(1, 65535));
+        std::vector<std::uint16_t> actual(static_cast<std::size_t>(count) + kGuard, 77), expected = actual;
+        fast().join_u16(params, actual.data(), rows);
+        reference().join_u16(params, expected.data(), rows);
+        expect_same(actual, expected);
+        std::vector<std::uint8_t> actual_u8(static_cast<std::size_t>(count) + kGuard, 77), expected_u8 = actual_u8;
+        fast().join_u8(params, actual_u8.data(), rows);
+        reference().join_u8(params, expected_u8.data(), rows);
+        expect_same(actual_u8, expected_u8);
+      }
+    }
+}
+
 TEST_P(ElementwiseQ8Entry, MinMax) {
   for (const std::int64_t count : kCounts)
     for (int round = 0; round < 5; ++round) {

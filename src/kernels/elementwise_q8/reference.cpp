@@ -1,5 +1,6 @@
 // The definition of the elementwise family for 8-bit values.
 #include <limits>
+#include <type_traits>
 
 #include "kernels/elementwise_q8/elementwise_q8_functions.h"
 #include "numerics/quantize.h"
@@ -77,6 +78,30 @@ void epilogue_u8(const EpilogueS32& params, const QuantizeParams& y, const int32
       dst[r * params.channels + c] = quantize_one<uint8_t>(unscaled, epilogue_one(params, acc, r, c));
 }
 
+void split_u16(uint16_t flip, const uint16_t* src, uint8_t* high, uint8_t* low, int64_t count) noexcept {
+  for (int64_t i = 0; i < count; ++i) {
+    const auto q = static_cast<uint16_t>(src[i] ^ flip);
+    high[i] = static_cast<uint8_t>(q >> 8);
+    low[i] = static_cast<uint8_t>(q & 255);
+  }
+}
+
+template <class T>
+void join(const JoinS32& params, T* dst, int64_t rows) noexcept {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < params.channels; ++c) {
+      const int64_t i = r * params.channels + c;
+      int64_t sum = params.bias[c];
+      for (int plane = 0; plane < params.planes; ++plane) sum += (int64_t{1} << params.shifts[plane]) * params.sums[plane][i];
+      const float v = static_cast<float>(sum) * params.scale[c];
+      const float t = v > params.low ? (v < params.high ? v : params.high) : params.low;
+      if constexpr (std::is_same_v<T, float>)
+        dst[i] = t;
+      else
+        dst[i] = static_cast<T>(static_cast<int32_t>(numerics::round_half_even(t)) + params.zero_point);
+    }
+}
+
 void min_max_f32(const float* src, int64_t count, float* low, float* high) noexcept {
   for (int64_t i = 0; i < count; ++i) {
     if (src[i] < *low) *low = src[i];
@@ -104,6 +129,10 @@ const ElementwiseQ8Functions elementwise_q8_reference = {
     .mul_channel_u8 = binary_channel<Mul>,
     .epilogue_f32 = epilogue_f32,
     .epilogue_u8 = epilogue_u8,
+    .split_u16 = split_u16,
+    .join_f32 = join<float>,
+    .join_u8 = join<uint8_t>,
+    .join_u16 = join<uint16_t>,
     .min_max_f32 = min_max_f32,
 };
 

@@ -333,6 +333,123 @@ void epilogue_u8(const EpilogueS32& params, const QuantizeParams& y, const int32
   epilogue(params, acc, rows, [&](int64_t i, F32 v, auto part) { narrow(dst + i, rounder(v), part); });
 }
 
+// kByteLanes words, `flip` xored to them: their high bytes, their low bytes.
+#if defined(__AVX512F__)
+inline void split_vector(uint16_t flip, const uint16_t* src, uint8_t* high, uint8_t* low) {
+  const __m512i mask = _mm512_set1_epi16(static_cast<int16_t>(flip));
+  for (int half = 0; half < 2; ++half) {
+    const __m512i q = _mm512_xor_si512(_mm512_loadu_si512(src + 32 * half), mask);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + 32 * half), _mm512_cvtepi16_epi8(_mm512_srli_epi16(q, 8)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + 32 * half), _mm512_cvtepi16_epi8(q));
+  }
+}
+#elif defined(__AVX2__)
+inline void split_vector(uint16_t flip, const uint16_t* src, uint8_t* high, uint8_t* low) {
+  const __m256i mask = _mm256_set1_epi16(static_cast<int16_t>(flip)), bytes = _mm256_set1_epi16(255);
+  const __m256i a = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src)), mask);
+  const __m256i b = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + 16)), mask);
+  const auto pack = [](__m256i x, __m256i y) { return _mm256_permute4x64_epi64(_mm256_packus_epi16(x, y), 0xD8); };
+  store_u8(high, pack(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8)), Whole{});
+  store_u8(low, pack(_mm256_and_si256(a, bytes), _mm256_and_si256(b, bytes)), Whole{});
+}
+#else
+inline void split_vector(uint16_t flip, const uint16_t* src, uint8_t* high, uint8_t* low) {
+  const uint16x8_t mask = vdupq_n_u16(flip), a = veorq_u16(vld1q_u16(src), mask), b = veorq_u16(vld1q_u16(src + 8), mask);
+  vst1q_u8(high, vcombine_u8(vshrn_n_u16(a, 8), vshrn_n_u16(b, 8)));
+  vst1q_u8(low, vcombine_u8(vmovn_u16(a), vmovn_u16(b)));
+}
+#endif
+
+void split_u16(uint16_t flip, const uint16_t* src, uint8_t* high, uint8_t* low, int64_t count) noexcept {
+  int64_t i = 0;
+  for (; i + kByteLanes <= count; i += kByteLanes) split_vector(flip, src + i, high + i, low + i);
+  elementwise_q8_reference.split_u16(flip, src + i, high + i, low + i, count - i);
+}
+
+// kLanes doubles. The products and sums here are whole numbers below 2^53: exact.
+#if defined(__AVX512F__)
+struct F64 {
+  __m512d low, high;
+};
+inline F64 to_double(S32 a) {
+  return {_mm512_cvtepi32_pd(_mm512_castsi512_si256(a)), _mm512_cvtepi32_pd(_mm512_extracti64x4_epi64(a, 1))};
+}
+inline F64 load(const double* p, Whole) { return {_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+inline F64 load(const double* p, Part part) {
+  const __mmask16 mask = lane_mask(part);
+  return {_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p),
+          _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask >> 8), p + 8)};
+}
+inline F64 fma(F64 a, double b, F64 c) {
+  return {_mm512_fmadd_pd(a.low, _mm512_set1_pd(b), c.low), _mm512_fmadd_pd(a.high, _mm512_set1_pd(b), c.high)};
+}
+inline F32 to_float(F64 a) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(a.low)), _mm512_cvtpd_ps(a.high), 1);
+}
+#elif defined(__AVX2__)
+struct F64 {
+  __m256d low, high;
+};
+inline F64 to_double(S32 a) {
+  return {_mm256_cvtepi32_pd(_mm256_castsi256_si128(a)), _mm256_cvtepi32_pd(_mm256_extracti128_si256(a, 1))};
+}
+inline F64 load(const double* p, Whole) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+inline F64 fma(F64 a, double b, F64 c) {
+  return {_mm256_fmadd_pd(a.low, _mm256_set1_pd(b), c.low), _mm256_fmadd_pd(a.high, _mm256_set1_pd(b), c.high)};
+}
+inline F32 to_float(F64 a) { return _mm256_set_m128(_mm256_cvtpd_ps(a.high), _mm256_cvtpd_ps(a.low)); }
+#else
+struct F64 {
+  float64x2_t low, high;
+};
+inline F64 to_double(S32 a) { return {vcvtq_f64_s64(vmovl_s32(vget_low_s32(a))), vcvtq_f64_s64(vmovl_s32(vget_high_s32(a)))}; }
+inline F64 load(const double* p, Whole) { return {vld1q_f64(p), vld1q_f64(p + 2)}; }
+inline F64 fma(F64 a, double b, F64 c) { return {vfmaq_n_f64(c.low, a.low, b), vfmaq_n_f64(c.high, a.high, b)}; }
+inline F32 to_float(F64 a) { return vcombine_f32(vcvt_f32_f64(a.low), vcvt_f32_f64(a.high)); }
+#endif
+#if !defined(__AVX512F__)
+inline F64 load(const double* p, Part part) {
+  double lanes[kLanes] = {};
+  memcpy(lanes, p, static_cast<size_t>(part.count) * sizeof(double));
+  return load(lanes, Whole{});
+}
+#endif
+
+inline void reference_join(const JoinS32& params, float* dst, int64_t rows) {
+  elementwise_q8_reference.join_f32(params, dst, rows);
+}
+inline void reference_join(const JoinS32& params, uint8_t* dst, int64_t rows) {
+  elementwise_q8_reference.join_u8(params, dst, rows);
+}
+inline void reference_join(const JoinS32& params, uint16_t* dst, int64_t rows) {
+  elementwise_q8_reference.join_u16(params, dst, rows);
+}
+template <class T, class Portion>
+inline void put_joined(T* p, F32 t, S32 zero_point, Portion part) {
+  narrow(p, add(to_nearest(t), zero_point), part);
+}
+template <class Portion>
+inline void put_joined(float* p, F32 t, S32, Portion part) {
+  store(p, t, part);
+}
+
+template <class T>
+void join(const JoinS32& params, T* dst, int64_t rows) noexcept {
+  if (params.bias_as_double == nullptr) return reference_join(params, dst, rows);
+  double weight[JoinS32::kMaxPlanes];
+  for (int plane = 0; plane < params.planes; ++plane) weight[plane] = static_cast<double>(int64_t{1} << params.shifts[plane]);
+  const F32 low = broadcast(params.low), high = broadcast(params.high);
+  const S32 zero_point = broadcast_s32(params.zero_point);
+  for (int64_t r = 0; r < rows; ++r)
+    for_each_vector(0, params.channels, [&](int64_t c, auto part) {
+      const int64_t i = r * params.channels + c;
+      F64 sum = load(params.bias_as_double + c, part);
+      for (int plane = 0; plane < params.planes; ++plane)
+        sum = fma(to_double(load_s32(params.sums[plane] + i, part)), weight[plane], sum);
+      put_joined(dst + i, min(max(mul(to_float(sum), load(params.scale + c, part)), low), high), zero_point, part);
+    });
+}
+
 void min_max_f32(const float* src, int64_t count, float* low, float* high) noexcept {
   constexpr int kChains = 4;  // vectors in flight: min and max have a latency of several cycles
   F32 lows[kChains], highs[kChains];
