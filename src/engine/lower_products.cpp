@@ -28,7 +28,7 @@ class IntegerProductStep : public Step {
         shape_(shape),
         pairs_(std::move(pairs)),
         scale_(static_cast<std::size_t>(shape.o), scale),
-        zero_points_(static_cast<std::size_t>(shape.o), b_zero_point - 128),
+        zero_point_(b_zero_point - 128),
         args_(args) {
     args_.scale = scale_.data();
     info.kernel = kernel.name;
@@ -43,11 +43,9 @@ class IntegerProductStep : public Step {
       at += aligned(bytes);
       return taken;
     };
-    const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
     const std::size_t out_bytes =
         static_cast<std::size_t>(shape_.w * shape_.o) * (args_.output == kernels::ConvOutput::u8 ? 1 : 4);
-    auto* transposed = reinterpret_cast<std::int8_t*>(take(count));
-    auto* comp = reinterpret_cast<std::int32_t*>(take(4 * static_cast<std::size_t>(shape_.o)));
+    auto* comp = reinterpret_cast<std::int32_t*>(take(comp_bytes()));
     std::byte* packed = take(kernel_.packed_bytes(shape_));
     kernels::ConvArgs args = args_;
     args.packed = packed;
@@ -58,16 +56,9 @@ class IntegerProductStep : public Step {
       const auto [a, b] = pairs_[static_cast<std::size_t>(i)];
       if (b != held) {
         const auto* matrix = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]) + b;
-        for (std::int64_t o = 0; o < shape_.o; ++o) {
-          std::int8_t* column = transposed + o * shape_.c;
-          std::int32_t sum = 0;  // cannot overflow: kMostTerms
-          for (std::int64_t k = 0; k < shape_.c; ++k) {
-            column[k] = static_cast<std::int8_t>(matrix[k * shape_.o + o] ^ 0x80U);
-            sum += column[k];
-          }
-          comp[o] = -args.src_zero_point * (sum - static_cast<std::int32_t>(shape_.c) * zero_points_.front());
-        }
-        kernel_.pack(shape_, transposed, zero_points_.data(), packed);
+        kernel_.pack_matrix(shape_, matrix, zero_point_, comp, packed);
+        for (std::int64_t o = 0; o < shape_.o; ++o)  // cannot overflow: kMostTerms
+          comp[o] = -args.src_zero_point * (comp[o] - static_cast<std::int32_t>(shape_.c) * zero_point_);
         held = b;
       }
       args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]) + a;
@@ -77,17 +68,16 @@ class IntegerProductStep : public Step {
   }
 
  private:
+  std::size_t comp_bytes() const { return 4 * ((static_cast<std::size_t>(shape_.o) + 31) / 32 * 32); }
   std::size_t own_bytes() const {
-    const auto count = static_cast<std::size_t>(shape_.c * shape_.o);
-    return aligned(count) + aligned(4 * static_cast<std::size_t>(shape_.o)) + aligned(kernel_.packed_bytes(shape_)) +
-           aligned(kernel_.workspace_bytes(shape_, 1)) + 64;
+    return aligned(comp_bytes()) + aligned(kernel_.packed_bytes(shape_)) + aligned(kernel_.workspace_bytes(shape_, 1)) + 64;
   }
 
   const kernels::ConvKernel& kernel_;
   kernels::ConvShape shape_;
   std::vector<std::array<std::int64_t, 2>> pairs_;
   std::vector<float> scale_;
-  std::vector<std::int32_t> zero_points_;  // of the s8 form
+  std::int32_t zero_point_;  // of the s8 form
   kernels::ConvArgs args_;
 };
 
@@ -138,8 +128,9 @@ std::optional<Lowering::MatrixPairs> Lowering::matrix_pairs(const Dims& a, const
 
 Step& Lowering::emit_matrix_product(const MatrixPairs& pairs, std::array<ValueId, 2> operands, std::int32_t b_zero_point,
                                     float scale, const kernels::ConvArgs& args, std::string op, ValueId out) {
-  return emit(std::make_unique<IntegerProductStep>(conv_kernel(pairs.shape, ""), pairs.shape,
-                                                   pairs.offsets, b_zero_point, scale, args),
+  const kernels::ConvKernel* kernel = &conv_kernel(pairs.shape, "");
+  if (kernel->pack_matrix == nullptr) kernel = &kernels::conv_q8_kernels().back();  // 1 x 1: a depthwise convolution takes it
+  return emit(std::make_unique<IntegerProductStep>(*kernel, pairs.shape, pairs.offsets, b_zero_point, scale, args),
               std::move(op), {operands[0], operands[1]}, {out});
 }
 

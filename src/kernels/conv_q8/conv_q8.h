@@ -24,6 +24,11 @@ struct ConvKernel {
   std::size_t (*packed_bytes)(const ConvShape& shape);
   // weights: [o, c/groups, kh, kw]; weight_zero_points: [o] in [-255, 255], or null when all are 0.
   void (*pack)(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+  // Of a matrix that is made at run time, u8 [c][o] of w + 128, all columns with one zero point; for matrix products of one
+  // group. Runs give what they give after `pack` of the same weights. Null: not for products. sums: [o rounded up to 32], of w
+  // over c.
+  void (*pack_matrix)(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                      void* packed);
   std::size_t (*workspace_bytes)(const ConvShape& shape, int workers);  // for all workers together; may be 0
   void (*run)(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 };

@@ -124,6 +124,21 @@ TEST_P(ConvQ8, MatrixProductsAroundTheTiles) {
       for (const std::int64_t n : {1, 8, 15, 16, 17, 24, 31, 32, 33, 40, 63, 64, 65, 144}) check(matrix_product(m, k, n));
 }
 
+TEST_P(ConvQ8, MatricesMadeAtRunTime) {
+  const ConvKernel& kernel = *GetParam();
+  if (kernel.pack_matrix == nullptr) GTEST_SKIP() << "for depthwise convolutions";
+  for (const std::int64_t m : {1, 5, 12, 33})
+    for (const std::int64_t k : {1, 2, 3, 4, 7, 8, 9, 63, 64, 65, 130})
+      for (const std::int64_t n : {1, 8, 15, 16, 17, 31, 32, 33, 64, 70})
+        for (const bool zero_point : {false, true}) {
+          const ConvShape shape = matrix_product(m, k, n);
+          if (!kernel.supports(shape)) continue;
+          ConvProblem problem(shape, {.one_weight_zero_point = zero_point}, seed() + static_cast<std::uint64_t>(m * k * n));
+          const auto expected = problem.result(reference(), 1);
+          EXPECT_EQ(problem.result(kernel, 1, true), expected) << describe(shape) << ", zero point " << zero_point;
+        }
+}
+
 TEST_P(ConvQ8, DeepNarrowAndVectorProducts) {
   for (const auto& [m, k, n] : {std::tuple{1, 1280, 1000},
                                 {1, 32767, 1},

@@ -36,13 +36,14 @@ struct ConvOptions {
   ConvOutput output = ConvOutput::u8;
   enum class Values { bell, uniform, extremes, least_weights, largest_sums } values = Values::uniform;
   bool weight_zero_points = false;
-  bool zero_point_0 = false;     // of dst, as behind a fused ReLU
-  bool narrow_limits = false;    // as a fused Clip leaves them
-  bool large_scales = false;     // products beyond the range of s32
-  bool negative_scales = false;  // some of them: nobody should, but files may
-  bool bias = false;             // of f32 output, and
-  bool row_scale = false;        // a factor for each pixel
-  bool guard_start = false;      // the unreadable page stands before the input instead of behind it
+  bool one_weight_zero_point = false;  // of all channels, as a matrix made at run time has
+  bool zero_point_0 = false;           // of dst, as behind a fused ReLU
+  bool narrow_limits = false;          // as a fused Clip leaves them
+  bool large_scales = false;           // products beyond the range of s32
+  bool negative_scales = false;        // some of them: nobody should, but files may
+  bool bias = false;                   // of f32 output, and
+  bool row_scale = false;              // a factor for each pixel
+  bool guard_start = false;            // the unreadable page stands before the input instead of behind it
 };
 
 class GuardedBuffer {
@@ -63,15 +64,19 @@ class ConvProblem {
  public:
   ConvProblem(const ConvShape& shape, const ConvOptions& options, std::uint64_t seed);
 
-  void prepare(const ConvKernel& kernel, int workers);  // packs weights, makes the workspace
-  void run(int worker, int workers);                    // after prepare
-  std::vector<std::uint8_t> output() const;             // all bytes of dst, gaps between pixels and 64 behind it included
-  std::vector<std::uint8_t> result(const ConvKernel& kernel, int workers);  // prepare, clear dst, run each worker in turn
+  // Packs weights, makes the workspace. `as_matrix`: by pack_matrix; throws where its sums are wrong.
+  void prepare(const ConvKernel& kernel, int workers, bool as_matrix = false);
+  void run(int worker, int workers);         // after prepare
+  std::vector<std::uint8_t> output() const;  // all bytes of dst, gaps between pixels and 64 behind it included
+  // Clears dst, prepares, runs each worker in turn.
+  std::vector<std::uint8_t> result(const ConvKernel& kernel, int workers, bool as_matrix = false);
 
   const ConvShape& shape() const { return shape_; }
   double operations() const;  // 2 per multiplication
 
  private:
+  void pack_matrix();
+
   ConvShape shape_;
   ConvArgs args_;
   const ConvKernel* kernel_ = nullptr;
@@ -193,6 +198,8 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
   if (largest) args_.src_zero_point = 0;
   for (std::int64_t o = 0; o < shape.o; ++o) {
     if (options.weight_zero_points) weight_zero_points_.push_back(uniform(random, -255, 255));
+    if (options.one_weight_zero_point)
+      weight_zero_points_.push_back(o == 0 ? uniform(random, -128, 127) : weight_zero_points_.front());
     bias.push_back(uniform(random, -5000, 5000));
     if (largest) {  // results all over u8, so that an error of a sum shows
       scale_.push_back(static_cast<float>(uniform(random, 1, 250) / (31000.0 * static_cast<double>(depth))));
@@ -235,10 +242,29 @@ inline ConvProblem::ConvProblem(const ConvShape& shape, const ConvOptions& optio
   args_.row_scale = options.row_scale ? row_scale_.data() : nullptr;
 }
 
-inline void ConvProblem::prepare(const ConvKernel& kernel, int workers) {
+inline void ConvProblem::pack_matrix() {
+  const auto depth = static_cast<std::size_t>(shape_.c), outputs = static_cast<std::size_t>(shape_.o);
+  std::vector<std::uint8_t> matrix(depth * outputs);
+  std::vector<std::int32_t> sums((outputs + 31) / 32 * 32), expected(outputs);
+  for (std::size_t o = 0; o < outputs; ++o)
+    for (std::size_t k = 0; k < depth; ++k) {
+      const std::int8_t w = weights_[o * depth + k];
+      matrix[k * outputs + o] = static_cast<std::uint8_t>(w + 128);
+      expected[o] += w;
+    }
+  kernel_->pack_matrix(shape_, matrix.data(), weight_zero_points_.empty() ? 0 : weight_zero_points_.front(), sums.data(),
+                       packed_.get());
+  sums.resize(outputs);
+  if (sums != expected) throw std::logic_error("wrong sums of columns: " + describe(shape_));
+}
+
+inline void ConvProblem::prepare(const ConvKernel& kernel, int workers, bool as_matrix) {
   kernel_ = &kernel;
   packed_ = allocate_aligned(kernel.packed_bytes(shape_));
-  kernel.pack(shape_, weights_.data(), weight_zero_points_.empty() ? nullptr : weight_zero_points_.data(), packed_.get());
+  if (as_matrix)
+    pack_matrix();
+  else
+    kernel.pack(shape_, weights_.data(), weight_zero_points_.empty() ? nullptr : weight_zero_points_.data(), packed_.get());
   const std::size_t bytes = kernel.workspace_bytes(shape_, workers);
   workspace_ = allocate_aligned(bytes + 1);
   std::fill_n(reinterpret_cast<std::uint8_t*>(workspace_.get()), bytes, std::uint8_t{0x5A});
@@ -250,9 +276,9 @@ inline void ConvProblem::run(int worker, int workers) { kernel_->run(shape_, arg
 
 inline std::vector<std::uint8_t> ConvProblem::output() const { return dst_; }
 
-inline std::vector<std::uint8_t> ConvProblem::result(const ConvKernel& kernel, int workers) {
+inline std::vector<std::uint8_t> ConvProblem::result(const ConvKernel& kernel, int workers, bool as_matrix) {
   std::fill(dst_.begin(), dst_.end(), kUntouched);
-  prepare(kernel, workers);
+  prepare(kernel, workers, as_matrix);
   for (int worker = 0; worker < workers; ++worker) run(worker, workers);
   return dst_;
 }

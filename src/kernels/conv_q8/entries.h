@@ -11,11 +11,15 @@ std::size_t no_workspace(const ConvShape& shape, int workers);
 
 std::size_t packed_bytes_plain(const ConvShape& shape);
 void pack_plain(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void pack_matrix_plain(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed);
 void conv_u8s8s32_reference(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 // Blocks of 16 output channels; in a block [tap][channels / 4][16 outputs][4 channels] s8, channels padded with zeros to 4.
 std::size_t packed_bytes_dwords(const ConvShape& shape);
 void pack_dwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void pack_matrix_dwords(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                        void* packed);
 std::size_t conv_workspace_14x32x4_avx512vnni(const ConvShape& shape, int workers);
 void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
@@ -23,21 +27,28 @@ void conv_u8s8s32_14x32x4_avx512vnni(const ConvShape& shape, const ConvArgs& arg
 std::size_t conv_workspace_6x16x4_avx2vnni(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x4_avx2vnni(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
-// Like dwords, of w + 128 as u8, padding included: udot takes no signed weights, and 128 * sum x is subtracted with zero points.
+// Like dwords, of w + 128 as u8, padding included: udot takes no signed weights, and 128 * sum x is subtracted with zero
+// points.
 void pack_offset_dwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points,
                         void* packed);
+void pack_matrix_offset_dwords(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point,
+                               std::int32_t* sums, void* packed);
 std::size_t conv_workspace_6x16x4_neondot(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x4_neondot(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 // Like dwords, in steps of 8 channels.
 std::size_t packed_bytes_qwords(const ConvShape& shape);
 void pack_qwords(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void pack_matrix_qwords(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                        void* packed);
 std::size_t conv_workspace_6x16x8_neoni8mm(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x8_neoni8mm(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 
 // Blocks of 16 output channels; in a block [tap][channels / 2][16 outputs][2 channels] s16 of w - weight_zero_point.
 std::size_t packed_bytes_words(const ConvShape& shape);
 void pack_words(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void pack_matrix_words(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed);
 std::size_t conv_workspace_6x16x2_avx2(const ConvShape& shape, int workers);
 void conv_u8s8s32_6x16x2_avx2(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 // Of one row, by AVX2, over weights packed as dwords.
@@ -52,6 +63,8 @@ void conv_u8s8s32_6x16x2_neon(const ConvShape& shape, const ConvArgs& args, int 
 bool supports_tiled_conv(const ConvShape& shape);
 std::size_t packed_bytes_tiles(const ConvShape& shape);
 void pack_tiles(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+void pack_matrix_tiles(const ConvShape& shape, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed);
 std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& shape, int workers);
 void conv_u8s8s32_32x32x64_amxint8(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 

@@ -28,7 +28,7 @@ std::byte* pack_header(const ConvShape& s, std::int64_t block, const std::int8_t
 
 // pack_tiles of a matrix, where the depth lies as it is used: dword by dword and without memory of its own, as this is also run
 // between the products of two activations.
-void pack_matrix_tiles(const ConvShape& s, const std::int8_t* weights, std::int8_t* out) {
+void pack_tiles_of_matrix(const ConvShape& s, const std::int8_t* weights, std::int8_t* out) {
   const std::int64_t depth = s.c / s.groups, outputs = s.o / s.groups;
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kTileBlock)
@@ -44,6 +44,70 @@ void pack_matrix_tiles(const ConvShape& s, const std::int8_t* weights, std::int8
               else
                 std::copy_n(row, depth - k, out);
             }
+}
+
+// The header of a matrix made at run time: its sums are bounded, not looked up.
+std::uint8_t* matrix_header(const ConvShape& s, std::int64_t block, std::int32_t weight_zero_point, void* packed) {
+  const std::int64_t slots = round_up(s.o, block);
+  auto* header = static_cast<PackedHeader*>(packed);
+  *header = {};
+  header->has_weight_zero_points = weight_zero_point != 0;
+  header->largest_sum =
+      static_cast<std::int32_t>(std::min<std::int64_t>(s.c * 255 * 128, std::numeric_limits<std::int32_t>::max()));
+  auto* slot = reinterpret_cast<std::int32_t*>(header + 1);
+  std::fill_n(slot, s.o, weight_zero_point);
+  std::fill(slot + s.o, slot + slots, 0);
+  return static_cast<std::uint8_t*>(packed) + weights_offset(slots);
+}
+
+// kStep rows of 16 columns of a matrix, bytes of w + 128; w = 0 beyond its borders.
+template <int kStep>
+struct RowsOfMatrix {
+  std::uint8_t bytes[kStep][16];
+
+  RowsOfMatrix(const ConvShape& s, const std::uint8_t* matrix, std::int64_t k, std::int64_t o) {
+    const std::int64_t columns = std::min<std::int64_t>(s.o - o, 16);
+    for (int j = 0; j < kStep; ++j) {
+      if (columns == 16 && k + j < s.c) {
+        std::memcpy(bytes[j], matrix + (k + j) * s.o + o, 16);
+        continue;
+      }
+      std::memset(bytes[j], 128, 16);
+      if (columns > 0 && k + j < s.c) std::memcpy(bytes[j], matrix + (k + j) * s.o + o, static_cast<std::size_t>(columns));
+    }
+  }
+  void add_to(std::int32_t* sums) const {
+    for (int j = 0; j < kStep; ++j)
+      for (int o = 0; o < 16; ++o) sums[o] += bytes[j][o];
+  }
+  // [16 outputs][kStep]
+  void interleave(std::uint8_t flip, std::uint8_t* __restrict out) const {
+    for (int o = 0; o < 16; ++o)
+      for (int j = 0; j < kStep; ++j) out[o * kStep + j] = bytes[j][o] ^ flip;
+  }
+};
+
+// Blocks of 16 output channels; in a block [channels / kStep][16 outputs][kStep], stored by `put` where it stands.
+template <int kStep, class Put>
+void pack_matrix_steps(const ConvShape& s, const std::uint8_t* matrix, std::int32_t* sums, const Put& put) {
+  for (std::int64_t block = 0; block < s.o; block += kBlock) {
+    std::fill_n(sums + block, kBlock, static_cast<std::int32_t>(-128 * round_up(s.c, kStep)));
+    for (std::int64_t k = 0; k < s.c; k += kStep) {
+      const RowsOfMatrix<kStep> rows(s, matrix, k, block);
+      rows.add_to(sums + block);
+      put(rows);
+    }
+  }
+}
+
+template <int kStep>
+void pack_matrix_bytes(const ConvShape& s, std::uint8_t flip, const std::uint8_t* matrix, std::int32_t weight_zero_point,
+                       std::int32_t* sums, void* packed) {
+  std::uint8_t* out = matrix_header(s, kBlock, weight_zero_point, packed);
+  pack_matrix_steps<kStep>(s, matrix, sums, [&](const RowsOfMatrix<kStep>& rows) {
+    rows.interleave(flip, out);
+    out += 16 * kStep;
+  });
 }
 
 // Where weight k of a tap and output channel lies in [o][c][kh][kw], of a shape whose taps may be joined.
@@ -124,6 +188,33 @@ void pack_qwords(const ConvShape& s, const std::int8_t* weights, const std::int3
   pack_steps(s, 8, 0, weights, weight_zero_points, packed);
 }
 
+void pack_matrix_dwords(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                        void* packed) {
+  pack_matrix_bytes<4>(s, 0x80, matrix, weight_zero_point, sums, packed);
+}
+void pack_matrix_offset_dwords(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point,
+                               std::int32_t* sums, void* packed) {
+  pack_matrix_bytes<4>(s, 0, matrix, weight_zero_point, sums, packed);
+}
+void pack_matrix_qwords(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                        void* packed) {
+  pack_matrix_bytes<8>(s, 0x80, matrix, weight_zero_point, sums, packed);
+}
+
+void pack_matrix_words(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed) {
+  auto* out = reinterpret_cast<std::int16_t*>(matrix_header(s, kBlock, weight_zero_point, packed));
+  std::int64_t k = 0;
+  pack_matrix_steps<2>(s, matrix, sums, [&](const RowsOfMatrix<2>& rows) {
+    for (int j = 0; j < 2; ++j) {
+      const int taken = k + j < s.c ? 128 + weight_zero_point : 128;  // zeros beyond the depth
+      for (int o = 0; o < 16; ++o) out[2 * o + j] = static_cast<std::int16_t>(rows.bytes[j][o] - taken);
+    }
+    out += 32;
+    k = k + 2 < s.c ? k + 2 : 0;
+  });
+}
+
 std::size_t packed_bytes_words(const ConvShape& given) {
   const ConvShape s = with_joined_taps(given);
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
@@ -159,7 +250,7 @@ std::size_t packed_bytes_tiles(const ConvShape& s) {
 void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw, depth = channels * taps;
   auto* out = reinterpret_cast<std::int8_t*>(pack_header(s, kTileBlock, weights, weight_zero_points, packed));
-  if (taps == 1) return pack_matrix_tiles(s, weights, out);
+  if (taps == 1) return pack_tiles_of_matrix(s, weights, out);
   // Of each byte of the padded depth its place within an output's weights [channel][tap], or -1.
   const ConvShape shape = folded(s);
   const DepthRuns runs = depth_runs(shape);
@@ -180,6 +271,20 @@ void pack_tiles(const ConvShape& s, const std::int8_t* weights, const std::int32
             for (std::int64_t o = tile; o < tile + 16; ++o)
               for (std::size_t k = row; k < row + 4; ++k)
                 *out++ = o < outputs && places[k] >= 0 ? weights[(g * outputs + o) * depth + places[k]] : std::int8_t{0};
+}
+
+void pack_matrix_tiles(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed) {
+  std::uint8_t* out = matrix_header(s, kTileBlock, weight_zero_point, packed);
+  std::fill_n(sums, round_up(s.o, kTileBlock), static_cast<std::int32_t>(-128 * round_up(s.c, kTileDepth)));
+  for (std::int64_t block = 0; block < s.o; block += kTileBlock)
+    for (std::int64_t step = 0; step < s.c; step += kTileDepth)
+      for (std::int64_t tile = block; tile < block + kTileBlock; tile += 16)
+        for (std::int64_t k = step; k < step + kTileDepth; k += 4, out += 64) {
+          const RowsOfMatrix<4> rows(s, matrix, k, tile);
+          rows.add_to(sums + tile);
+          rows.interleave(0x80, out);
+        }
 }
 
 }  // namespace zeropoint::kernels

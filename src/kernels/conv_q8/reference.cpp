@@ -64,6 +64,23 @@ void pack_plain(const ConvShape& s, const std::int8_t* weights, const std::int32
               static_cast<std::size_t>(s.o * (s.c / s.groups) * s.kh * s.kw));
 }
 
+void pack_matrix_plain(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
+                       void* packed) {
+  auto* header = static_cast<PackedHeader*>(packed);
+  *header = {};
+  header->has_weight_zero_points = 1;
+  auto* zero_points = reinterpret_cast<std::int32_t*>(header + 1);
+  auto* weights = reinterpret_cast<std::int8_t*>(static_cast<std::byte*>(packed) + weights_offset(s.o));
+  for (std::int64_t o = 0; o < s.o; ++o) {
+    zero_points[o] = weight_zero_point;
+    sums[o] = 0;
+    for (std::int64_t k = 0; k < s.c; ++k, ++weights) {
+      *weights = static_cast<std::int8_t>(matrix[k * s.o + o] - 128);
+      sums[o] += *weights;
+    }
+  }
+}
+
 void conv_u8s8s32_reference(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
   const auto* header = static_cast<const PackedHeader*>(a.packed);
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
