@@ -126,7 +126,7 @@ TEST_P(ConvQ8, MatrixProductsAroundTheTiles) {
 
 TEST_P(ConvQ8, MatricesMadeAtRunTime) {
   const ConvKernel& kernel = *GetParam();
-  if (kernel.pack_matrix == nullptr) GTEST_SKIP() << "for depthwise convolutions";
+  if (kernel.pack_matrix == nullptr) return;  // for depthwise convolutions
   for (const std::int64_t m : {1, 5, 12, 33})
     for (const std::int64_t k : {1, 2, 3, 4, 7, 8, 9, 63, 64, 65, 130})
       for (const std::int64_t n : {1, 8, 15, 16, 17, 31, 32, 33, 64, 70})
