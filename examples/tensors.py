@@ -117,7 +117,13 @@ def asymmetric_and_symmetric() -> None:
         scale, zero_point = q.choose_scale(-44.93, 43.31, symmetric=symmetric)
         ends, _, _ = q.quantize_tensor([-44.93, 43.31], symmetric=symmetric, range=(-44.93, 43.31))
         kind = "symmetric " if symmetric else "asymmetric"
-        print(f"[-44.93, 43.31] {kind}: scale {scale:.5f}, zero point {zero_point}, ends at {ends[0]} and {ends[1]}")
+        print(
+            f"[-44.93, 43.31] {kind}: scale {scale:.5f}, zero point {zero_point}, ends at {ends[0]} and {ends[1]}",
+            end="",
+        )
+        x = np.linspace(-44.93, 43.31, 10_001, dtype=np.float32)
+        values, scale, zero_point = q.quantize_tensor(x, symmetric=symmetric)
+        print(f", mean squared error {mean_squared_error(x, q.dequantize_tensor(values, scale, zero_point)):.6f}")
 
 
 def given_scale(with_torch: bool) -> None:
@@ -265,6 +271,9 @@ def integers_only() -> None:
     y_scale, y_zero = q.choose_scale(float(y.min()), float(y.max()))
     b_q = np.rint(bias / (x_scale * w_scale)).astype(np.int32)
     print("Y = XW + B with  x = sx (xq - zx),  w = sw wq,  b = sx sw bq:")
+    print("  sum (xq - zx)(wq - zw) = sum xq wq  -  zx sum wq  -  zw sum xq  +  K zx zw      (gemmlowp's scheme)")
+    print("  The multiply-accumulate block multiplies bytes as they are; zx sum wq is known beforehand, and symmetric")
+    print("  weights have zw = 0. So:")
     print("  y = sx sw (sum xq wq  -  zx sum wq  +  bq)         bytes times bytes, added up in int32")
     print("  yq = round(y / sy) + zy = round((sx sw / sy) * int32 sum) + zy, saturated to 0 ... 255")
     products = x_q.astype(np.int32) @ w_q.astype(np.int32)
@@ -273,6 +282,10 @@ def integers_only() -> None:
     y_q = np.clip(np.rint(sums * multiplier) + y_zero, 0, 255).astype(np.uint8)
     print(f"row 0: sum xq wq {numbers(products[0])}; with zero point and bias {numbers(sums[0])}")
     print(f"times {multiplier:.6f}: {numbers(y_q[0])}")
+    fraction, exponent = np.frexp(multiplier)  # in [0.5, 1)
+    fixed, shift = round(float(fraction) * 2**31), 31 - int(exponent)
+    shifted = [min(max((int(total) * fixed + (1 << (shift - 1)) >> shift) + y_zero, 0), 255) for total in sums[0]]
+    print(f"without any float, as gemmlowp: times {fixed}, shifted right by {shift}: {' '.join(map(str, shifted))}")
     text = "ir_version 8\nopset 17\ngraph affine(x: u8[4,64]) -> (y: u8[4,3]) {\n"
     for name, array in {
         "x_scale": np.float32(x_scale), "x_zero": np.uint8(x_zero), "w": w_q, "w_scale": np.float32(w_scale), "b": b_q,
