@@ -72,11 +72,12 @@ FIGURES: dict[str, list[str]] = {
 
 
 def needs(example: Path) -> list[str]:
-    """Packages named in the docstring, in a line 'needs: torch, onnx'; what follows a semicolon is optional."""
-    docstring = ast.get_docstring(ast.parse(example.read_text())) or ""
-    found = re.search(r"^needs: (.*)", docstring, re.MULTILINE)
-    packages = found[1].split(";")[0] if found else "nothing"
-    return [] if packages.startswith("nothing") else [name.strip() for name in packages.split(",")]
+    """Packages that it imports at its head; what is imported inside functions is optional."""
+    statements = ast.parse(example.read_text()).body
+    statements += [inner for statement in statements if isinstance(statement, ast.Try) for inner in statement.body]
+    modules = [alias.name for statement in statements if isinstance(statement, ast.Import) for alias in statement.names]
+    modules += [statement.module or "" for statement in statements if isinstance(statement, ast.ImportFrom)]
+    return sorted({module.split(".")[0] for module in modules} - {"", "zeropoint"} - sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
