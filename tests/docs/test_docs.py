@@ -24,10 +24,11 @@ COUNT = 48  # samples
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(path: Path) -> list[tuple[int, str]]:
-    """(line, text) of each block marked as Python."""
+def blocks(path: Path, language: str = "python") -> list[tuple[int, str]]:
+    """(line, text) of each block of a language."""
     text = path.read_text()
-    return [(text[: match.start(1)].count("\n"), match[1]) for match in re.finditer(r"```python\n(.*?)```", text, re.S)]
+    found = re.finditer(rf"```{language}\n(.*?)```", text, re.S)
+    return [(text[: match.start(1)].count("\n"), match[1]) for match in found]
 
 
 def commands(path: Path) -> list[str]:
@@ -113,6 +114,16 @@ def test_commands(document: Path, tmp_path: Path) -> None:
         for flag, path in itertools.pairwise(arguments):
             if flag in ("-o", "--report"):
                 assert (tmp_path / path).stat().st_size > 0, command
+
+
+def test_recipe() -> None:
+    """The recipe that docs/recipes.md begins with is one, and survives being read."""
+    (_, text), *_ = blocks(ROOT / "docs/recipes.md", "json")
+    recipe = zeropoint.Recipe.from_json(text)
+    assert (recipe.name, len(recipe.rules)) == ("mine", 3)
+    assert zeropoint.Recipe.from_json(recipe.to_json()) == recipe
+    images = [{"images": picture[None]} for picture in pictures(4)]
+    zeropoint.quantize(ROOT / "tests/data/fmnist_dscnn.onnx", images, recipe, verify=False)
 
 
 def test_links() -> None:
