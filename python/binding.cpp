@@ -43,6 +43,7 @@ NB_MODULE(_core, m) {
   bind_quantize(m);
   bind_budget(m);
   bind_inspect(m);
+  bind_workers(m);
   m.def("instruction_sets", &isa_names,
         "Instruction sets that kernels may use here: this machine's, capped by the environment's ZEROPOINT_MAX_ISA.");
   m.def("physical_cores", &zeropoint::physical_cores,

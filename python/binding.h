@@ -26,6 +26,7 @@ void bind_statistics(nb::module_& m);
 void bind_quantize(nb::module_& m);
 void bind_budget(nb::module_& m);
 void bind_inspect(nb::module_& m);
+void bind_workers(nb::module_& m);
 
 // A graph as Python sees it: immutable, so copies and threads may share it.
 struct Model {

@@ -2,6 +2,7 @@
 #include "zeropoint/quantize.h"
 
 #include <fmt/format.h>
+#include <nanobind/operators.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
@@ -161,12 +162,21 @@ void bind_report(nb::module_& m) {
         return fmt::format("ValueMetrics(value='{}', node='{}', error={})", self.value, self.node, repr_error(self.error));
       });
   nb::class_<Accuracy>(m, "Accuracy", "Against labels, as shares from 0 to 1.")
+      .def(
+          "__init__",
+          [](Accuracy* self, std::uint64_t samples, double top1, std::optional<double> top5) {
+            new (self) Accuracy{samples, top1, top5};
+          },
+          nb::arg("samples"), nb::arg("top1"), nb::arg("top5") = nb::none())
       .def_ro("samples", &Accuracy::samples)
       .def_ro("top1", &Accuracy::top1)
       .def_ro("top5", &Accuracy::top5, "With at least 6 classes.")
-      .def("__repr__", [](const Accuracy& self) {
-        return fmt::format("Accuracy(top1={:.4f}, top5={}, samples={})", self.top1, share(self.top5), self.samples);
-      });
+      .def("__repr__",
+           [](const Accuracy& self) {
+             return fmt::format("Accuracy(top1={:.4f}, top5={}, samples={})", self.top1, share(self.top5), self.samples);
+           })
+      .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"))
+      .attr("__hash__") = nb::none();
   nb::class_<FloatNode>(m, "FloatNode", "An operator that stayed in float, and why.")
       .def_ro("node", &FloatNode::node)
       .def_ro("op_type", &FloatNode::op_type)

@@ -249,14 +249,18 @@ void bind_statistics(nb::module_& m) {
       "unfinished state, and whether to go on from it. progress: called with (done, total) by this thread.");
   m.def(
       "merge",
-      [](const Statistics& first, const nb::args& others, bool mix_isas) {
+      [](const Statistics& first, const nb::args& others, bool mix_isas, bool same_samples) {
         Statistics merged = first;
-        for (nb::handle other : others) merged = merge(merged, nb::cast<const Statistics&>(other), {.mix_isas = mix_isas});
+        for (nb::handle other : others)
+          merged = merge(merged, nb::cast<const Statistics&>(other), {.mix_isas = mix_isas, .same_samples = same_samples});
         return merged;
       },
-      nb::arg("first"), nb::arg("others"), nb::kw_only(), nb::arg("mix_isas") = false,
-      nb::sig("def merge(first: Statistics, *others: Statistics, mix_isas: bool = False) -> Statistics"),
-      "The statistics of all shards together, in any order. mix_isas: accept floats computed by different instruction sets.");
+      nb::arg("first"), nb::arg("others"), nb::kw_only(), nb::arg("mix_isas") = false, nb::arg("same_samples") = false,
+      nb::sig("def merge(first: Statistics, *others: Statistics, mix_isas: bool = False, same_samples: bool = False) -> "
+              "Statistics"),
+      "The statistics of all shards together, in any order.\n\n"
+      "mix_isas: accept floats computed by different instruction sets. same_samples: accept two sets of equal samples, where\n"
+      "samples occur more than once and the caller sees to it that no set is counted twice.");
   m.def(
       "load_statistics",
       [](nb::handle source) {

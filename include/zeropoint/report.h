@@ -84,6 +84,7 @@ struct Accuracy {
   std::uint64_t samples = 0;
   double top1 = 0;                                           // share, 0 ... 1
   std::optional<double> top5;                                // with at least 6 classes
+  friend bool operator==(const Accuracy&, const Accuracy&) = default;
 };
 
 struct FloatNode {
@@ -198,6 +199,8 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
 // Share of samples whose label is the place of the largest element of the first output. Throws Error kBadSample when a sample
 // has no label, kBadShape when the output is not [1, classes].
 Accuracy evaluate(const Graph& graph, const Samples& samples, const CompareOptions& options = {});
+// The same on a session that is there already; of the options, interrupt and progress hold.
+Accuracy evaluate(Session& session, const Samples& samples, const CompareOptions& options = {});
 
 std::uint64_t constant_bytes(const Graph& graph);
 

@@ -129,10 +129,11 @@ struct Statistics {
 };
 
 struct MergeOptions {
-  bool mix_isas = false;  // accept floats computed by different instruction sets
+  bool mix_isas = false;      // accept floats computed by different instruction sets
+  bool same_samples = false;  // accept the same set twice: there are equal samples, and the caller counts each set once
 };
-// Associative and commutative. Throws Error kMismatch for another model, other observed values, other instruction sets (unless
-// mixing is allowed), overlapping shards, shards of different sets, the same set twice, or a shard with a complete set.
+// Associative and commutative. Throws Error kMismatch for another model, other observed values, other instruction sets or the
+// same set twice (unless allowed), overlapping shards, shards of different sets, or a shard with a complete set.
 Statistics merge(const Statistics& a, const Statistics& b, const MergeOptions& options = {});
 
 // Versioned, checksummed bytes: equal statistics have equal bytes. parse throws Error kBadFile on anything else.

@@ -12,7 +12,9 @@ from . import recipes
 from ._core import (
     Accuracy,
     BudgetReport,
+    Calibrator,
     ErrorMetrics,
+    Evaluator,
     FloatNode,
     Inspection,
     Model,
@@ -79,8 +81,10 @@ from ._errors import Error
 __all__ = [
     "Accuracy",
     "BudgetReport",
+    "Calibrator",
     "Error",
     "ErrorMetrics",
+    "Evaluator",
     "FloatNode",
     "Inspection",
     "Model",

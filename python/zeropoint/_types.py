@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
 
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from ._core import Model
 
 Feeds: TypeAlias = Mapping[str, ArrayLike]
 
@@ -21,3 +24,5 @@ class SampleSequence(Protocol):
 
 # A path is a folder or file that zeropoint.open_samples takes; what can only be iterated is read into memory once.
 SampleSource: TypeAlias = SampleSequence | Iterable[Feeds] | str | os.PathLike[str]
+
+ModelSource: TypeAlias = Union["Model", str, os.PathLike[str], bytes]

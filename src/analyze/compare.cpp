@@ -206,6 +206,11 @@ Report compare(const Graph& float_graph, const Graph& quantized, const Samples& 
 Accuracy evaluate(const Graph& graph, const Samples& samples, const CompareOptions& options) {
   if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to evaluate on");
   Session session(graph, session_options(options));
+  return evaluate(session, samples, options);
+}
+
+Accuracy evaluate(Session& session, const Samples& samples, const CompareOptions& options) {
+  if (samples.size() == 0) throw Error(ErrorCode::kBadSample, "samples", "there are none to evaluate on");
   analyze::AccuracySums sums;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     check_interrupt(options.interrupt, "evaluate");

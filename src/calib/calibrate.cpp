@@ -391,6 +391,11 @@ class EngineRunner final : public Runner {
 
 }  // namespace
 
+std::unique_ptr<Runner> engine_runner(const Graph& graph, const std::vector<std::string>& values,
+                                      const CalibrateOptions& options) {
+  return std::make_unique<EngineRunner>(graph, values, options);
+}
+
 Statistics calibrate(const Graph& graph, const Samples& samples, const CalibrateOptions& options, const MakeRunner& make_runner,
                      const std::string& isas) {
   return naming_source(graph, [&] { return Calibration(graph, samples, options, make_runner, isas).run(); });
@@ -399,9 +404,7 @@ Statistics calibrate(const Graph& graph, const Samples& samples, const Calibrate
 }  // namespace calib
 
 Statistics calibrate(const Graph& graph, const Samples& samples, const CalibrateOptions& options) {
-  const auto make_runner = [&](const std::vector<std::string>& values) -> std::unique_ptr<calib::Runner> {
-    return std::make_unique<calib::EngineRunner>(graph, values, options);
-  };
+  const auto make_runner = [&](const std::vector<std::string>& values) { return calib::engine_runner(graph, values, options); };
   return calib::calibrate(graph, samples, options, make_runner, to_string(allowed_isas(options.max_isa)));
 }
 

@@ -20,6 +20,10 @@ class Runner {
 // Called in each worker's own thread; the result stays there.
 using MakeRunner = std::function<std::unique_ptr<Runner>(const std::vector<std::string>& values)>;
 
+// The engine on one thread; it copies what it needs of the graph.
+std::unique_ptr<Runner> engine_runner(const Graph& graph, const std::vector<std::string>& values,
+                                      const CalibrateOptions& options);
+
 // calibrate() with these runners. `isas` is what computes the floats.
 Statistics calibrate(const Graph& graph, const Samples& samples, const CalibrateOptions& options, const MakeRunner& make_runner,
                      const std::string& isas);

@@ -133,7 +133,8 @@ Statistics merge(const Statistics& a, const Statistics& b, const MergeOptions& o
     if (part->progress && part->samples == 0 && !other->progress) return *other;  // an empty part adds nothing
   if (a.progress.has_value() != b.progress.has_value())
     mismatch("one is a part of a sample set and the other a whole set: merge all parts of the set first");
-  if (!a.progress && a.samples == b.samples && a.samples_hash == b.samples_hash) mismatch("both hold the same samples");
+  if (!a.progress && !options.same_samples && a.samples == b.samples && a.samples_hash == b.samples_hash)
+    mismatch("both hold the same samples");
 
   Statistics sum;
   sum.model_hash = a.model_hash;
