@@ -50,6 +50,7 @@ PUBLIC = {
     "session": "engine",
     "data": "data",
     "statistics": "calib",
+    "calibrator": "calib",
     "recipe": "quant",
     "steps": "quant",
     "rounding": "quant",
