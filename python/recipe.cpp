@@ -135,6 +135,9 @@ void bind_granularities(nb::module_& m) {
       .def(nb::init<>())
       .def("__repr__", [](const PerTensor& self) { return repr(Granularity(self)); })
       .def("__hash__", [](const PerTensor&) { return 0; })
+      .def(
+          "__reduce__", [](nb::handle self) { return nb::make_tuple(self.type(), nb::make_tuple()); },
+          nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"));
   nb::class_<PerChannel>(m, "PerChannel", "A scale for each index along an axis: x of [O, I, kh, kw], axis 0 has scales [O].")
       .def(
@@ -142,6 +145,9 @@ void bind_granularities(nb::module_& m) {
       .def_ro("axis", &PerChannel::axis)
       .def("__repr__", [](const PerChannel& self) { return repr(Granularity(self)); })
       .def("__hash__", [](const PerChannel& self) { return 1 + self.axis; })
+      .def(
+          "__reduce__", [](nb::handle self) { return nb::make_tuple(self.type(), nb::make_tuple(self.attr("axis"))); },
+          nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"));
   nb::class_<PerGroup>(m, "PerGroup",
                        "A scale for each ``size`` elements along an axis: x of [K, N], axis 0, size 32 has scales [K/32, N].")
@@ -152,6 +158,10 @@ void bind_granularities(nb::module_& m) {
       .def_ro("size", &PerGroup::size)
       .def("__repr__", [](const PerGroup& self) { return repr(Granularity(self)); })
       .def("__hash__", [](const PerGroup& self) { return self.size * 31 + self.axis; })
+      .def(
+          "__reduce__",
+          [](nb::handle self) { return nb::make_tuple(self.type(), nb::make_tuple(self.attr("axis"), self.attr("size"))); },
+          nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"));
 }
 

@@ -6,10 +6,13 @@
 #include <nanobind/operators.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -93,9 +96,10 @@ Statistics calibrate_in_python(nb::handle source, nb::handle samples, const std:
 
 std::string repr_qparams(const QParams& self) {
   const bool one = std::holds_alternative<PerTensor>(self.granularity) && self.scale.size() == 1 && self.zero_point.size() == 1;
-  if (one) return fmt::format("QParams('{}', {}, {})", numpy_name(self.dtype), self.scale[0], self.zero_point[0]);
-  return fmt::format("QParams('{}', [{}], [{}], {})", numpy_name(self.dtype), fmt::join(self.scale, ", "),
-                     fmt::join(self.zero_point, ", "), repr(self.granularity));
+  const std::string bits = self.bits == 0 ? "" : fmt::format(", bits={}", self.bits);
+  if (one) return fmt::format("QParams('{}', {}, {}{})", numpy_name(self.dtype), self.scale[0], self.zero_point[0], bits);
+  return fmt::format("QParams('{}', [{}], [{}], {}{})", numpy_name(self.dtype), fmt::join(self.scale, ", "),
+                     fmt::join(self.zero_point, ", "), repr(self.granularity), bits);
 }
 
 // A number or numbers.
@@ -110,20 +114,22 @@ void bind_qparams(nb::module_& m) {
       .def(
           "__init__",
           [](QParams* self, const std::string& dtype, nb::handle scale, nb::handle zero_point,
-             const std::optional<Granularity>& granularity) {
+             const std::optional<Granularity>& granularity, int bits) {
             QParams made{.dtype = parse_numpy_name(dtype),
                          .granularity = granularity.value_or(PerTensor{}),
                          .scale = numbers<float>(scale),
-                         .zero_point = numbers<std::int32_t>(zero_point)};
+                         .zero_point = numbers<std::int32_t>(zero_point),
+                         .bits = bits};
             if (made.zero_point.size() == 1) made.zero_point.resize(made.scale.size(), made.zero_point[0]);
             if (made.zero_point.size() != made.scale.size())
               throw Error(ErrorCode::kBadShape, "QParams",
                           fmt::format("{} scales and {} zero points", made.scale.size(), made.zero_point.size()));
             new (self) QParams(std::move(made));
           },
-          nb::arg("dtype"), nb::arg("scale"), nb::arg("zero_point") = 0, nb::arg("granularity") = nb::none(),
+          nb::arg("dtype"), nb::arg("scale"), nb::arg("zero_point") = 0, nb::arg("granularity") = nb::none(), nb::kw_only(),
+          nb::arg("bits") = 0,
           nb::sig("def __init__(self, dtype: str, scale: numpy.typing.ArrayLike, zero_point: numpy.typing.ArrayLike = 0, "
-                  "granularity: PerTensor | PerChannel | PerGroup | None = None) -> None"))
+                  "granularity: PerTensor | PerChannel | PerGroup | None = None, *, bits: int = 0) -> None"))
       .def_prop_ro("dtype", [](const QParams& self) { return numpy_name(self.dtype); })
       .def_prop_ro(
           "granularity", [](const QParams& self) { return to_python(self.granularity); },
@@ -133,15 +139,20 @@ void bind_qparams(nb::module_& m) {
       .def_prop_ro(
           "zero_point", [](const QParams& self) { return vector_array(self.zero_point); },
           nb::sig("def zero_point(self) -> numpy.ndarray"))
+      .def_ro("bits", &QParams::bits, "Of the levels, where they are fewer than the type has; 0: all of them.")
       .def("__repr__", &repr_qparams)
       .def(
-          "__reduce__",
-          [](nb::handle self) {
-            const auto& params = nb::cast<const QParams&>(self);
-            return nb::make_tuple(self.type(), nb::make_tuple(numpy_name(params.dtype), params.scale, params.zero_point,
-                                                              to_python(params.granularity)));
+          "__getstate__",
+          [](const QParams& self) {
+            return nb::make_tuple(numpy_name(self.dtype), self.scale, self.zero_point, to_python(self.granularity), self.bits);
           },
-          nb::sig("def __reduce__(self) -> tuple[typing.Any, ...]"))
+          nb::sig("def __getstate__(self) -> tuple[typing.Any, ...]"))
+      .def("__setstate__",
+           [](QParams& self,
+              const std::tuple<std::string, std::vector<float>, std::vector<std::int32_t>, Granularity, int>& state) {
+             const auto& [dtype, scale, zero_point, granularity, bits] = state;
+             new (&self) QParams{parse_numpy_name(dtype), granularity, scale, zero_point, bits};
+           })
       .def(nb::self == nb::self, nb::sig("def __eq__(self, other: object, /) -> bool"))
       .attr("__hash__") = nb::none();
 

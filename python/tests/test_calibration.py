@@ -115,6 +115,11 @@ def test_qparams():
     many = q.QParams("int8", np.float32([0.5, 0.25]), granularity=q.PerChannel(axis=0))
     assert many.zero_point.tolist() == [0, 0] and many != one
     assert eval(repr(many), vars(q)) == many
+    narrow = q.QParams("uint8", 0.5, 3, bits=4)
+    assert narrow.bits == 4 and one.bits == 0 and narrow != one
+    assert eval(repr(narrow), vars(q)) == narrow
+    for each in (one, many, narrow, q.QParams("int4", [0.5], granularity=q.PerGroup(axis=0, size=16))):
+        assert pickle.loads(pickle.dumps(each)) == each
     with pytest.raises(q.Error):
         q.QParams("int8", [1, 2, 3], [0, 0])
     with pytest.raises(q.Error, match="known are"):

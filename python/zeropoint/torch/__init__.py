@@ -14,5 +14,7 @@ except ImportError as error:
     raise ImportError("zeropoint.torch needs PyTorch: pip install zeropoint[torch]") from error
 
 from .export import to_model
+from .graph_module import GraphModule
+from .qat import QATModule, convert, prepare_qat
 
-__all__ = ["to_model"]
+__all__ = ["GraphModule", "QATModule", "convert", "prepare_qat", "to_model"]
