@@ -83,14 +83,8 @@ class RowQuantizeStep : public Step {
     const auto part = partition(rows_, context.worker, context.workers);
     for (std::int64_t row = part.begin; row < part.end; ++row) {
       const float* x = reinterpret_cast<const float*>(context.values[inputs[0]]) + row * columns_;
-      float low = 0, high = 0;
-      functions_->min_max_f32(x, columns_, &low, &high);
-      kernels::QuantizeParams params;
-      params.scale = std::max(std::max(-low, high) / 127.0F, FLT_MIN);
-      params.zero_point = kMiddle;
-      reinterpret_cast<float*>(context.values[outputs[1]])[row] = params.scale;
-      functions_->quantize_u8(params, x, reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]) + row * columns_,
-                              columns_);
+      auto* q = reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]) + row * columns_;
+      reinterpret_cast<float*>(context.values[outputs[1]])[row] = functions_->quantize_row_u8(x, q, columns_);
     }
   }
 

@@ -11,11 +11,12 @@ namespace {
 
 constexpr const char* kProduct = "matmul_u8s8f32";  // in the names of its kernels
 
+bool fuses(IsaSet isas) { return isas != IsaSet(); }  // all but the reference
+
 // How many steps of such kernels there are to be, where the instruction set has any.
 auto products(int wanted) {
-  return [wanted](const std::string& steps, IsaSet isas) {
-    EXPECT_EQ(count(steps, kProduct), isas.contains(Isa::amxint8) ? wanted : 0) << steps;
-  };
+  return
+      [wanted](const std::string& steps, IsaSet isas) { EXPECT_EQ(count(steps, kProduct), fuses(isas) ? wanted : 0) << steps; };
 }
 
 // y = (float(q x w) * scale) * w_scale for scales of rows, or float(q x w) * (scale * w_scale).
@@ -48,7 +49,7 @@ TEST(LowerFusedProducts, QuantizersOfRowsJoinTheirProducts) {
       quantize_sets("x") + row_product("x_q", "x_scale", "w", "y") + row_product("x_q", "x_scale", "v", "z"), weights(40, 24));
   expect_literal(graph, {}, [](const std::string& steps, IsaSet isas) {
     products(1)(steps, isas);
-    EXPECT_EQ(count(steps, "quantize rows+MatMulInteger"), isas.contains(Isa::amxint8) ? 1 : 0) << steps;
+    EXPECT_EQ(count(steps, "quantize rows+MatMulInteger"), fuses(isas) ? 1 : 0) << steps;
   });
 }
 
@@ -149,7 +150,7 @@ TEST(LowerFusedProducts, BiasLimitsGeluAndResidualRideAlong) {
                               }()),
                    {}, [](const std::string& steps, IsaSet isas) {
                      products(1)(steps, isas);
-                     EXPECT_EQ(count(steps, "Erf"), isas.contains(Isa::amxint8) ? 0 : 1) << steps;
+                     EXPECT_EQ(count(steps, "Erf"), fuses(isas) ? 0 : 1) << steps;
                    });
 }
 
@@ -238,11 +239,22 @@ TEST(LowerFusedProducts, DepthThat32BitsHold) {
   }
 }
 
-TEST(LowerFusedProducts, WhatTheKernelDoesNotTakeStaysApart) {
+// Where tiles would be mostly empty, kernels without tiles take over.
+TEST(LowerFusedProducts, FewRowsAndColumns) {
   const std::string nodes = quantize_sets("x") + row_product("x_q", "x_scale", "w", "y");
-  expect_literal(text_graph("x: f32[3,40]", "y: f32", nodes, weights(40, 32)), {}, products(0));  // few rows
-  expect_literal(text_graph("x: f32[6,40]", "y: f32", nodes, weights(40, 8)), {}, products(0));   // few columns
-  expect_literal(text_graph("x: f32[1,40]", "y: f32", nodes, weights(40, 32)), {}, products(0));
+  for (const std::int64_t rows : {1, 3, 4})
+    for (const std::int64_t columns : {1, 8, 15, 16}) {
+      SCOPED_TRACE(std::to_string(rows) + " x " + std::to_string(columns));
+      expect_literal(text_graph("x: f32[" + std::to_string(rows) + ",40]", "y: f32", nodes, weights(40, columns)), {},
+                     [&](const std::string& steps, IsaSet isas) {
+                       products(1)(steps, isas);
+                       const bool tiles = isas.contains(Isa::amxint8) && rows >= 4 && columns >= 16;
+                       EXPECT_EQ(count(steps, "matmul_u8s8f32_32x32x64_amxint8"), tiles ? 1 : 0) << steps;
+                     });
+    }
+}
+
+TEST(LowerFusedProducts, WhatTheKernelDoesNotTakeStaysApart) {
   auto zeros = weights(40, 32);
   zeros["w_zero"] = Tensor::scalar(std::int8_t{5});
   expect_literal(text_graph("q: u8[6,40], s: f32[]", "y: f32",

@@ -1,5 +1,5 @@
-// exp, sigmoid, tanh and erf of f32 vectors: the operations of the fp32 forms of numerics/elementary.cpp, in the same order, so
-// the same bytes. Internal linkage: for ISA files only.
+// exp, sigmoid, tanh, erf and gelu of f32 vectors: the operations of the fp32 forms of numerics/elementary.cpp, in the same
+// order, so the same bytes. Internal linkage: for ISA files only.
 #pragma once
 
 #include "kernels/vector.h"
@@ -115,6 +115,12 @@ inline F32 erf(F32 x) {
   const F32 start = select_less(broadcast(numerics::kErfFirstFloat), size, part.of(kErfFloat[1]), size);
   return with_sign_of(fma(value, d, start), x);
 }
+
+// x / sqrt(2) by the reciprocal as a sum of two: rounded as the division rounds it down to 2^-100, where the small term stops
+// being normal. Smaller results may be one off in their last place, but their erf is lost beside 1 (matmul_q8_test.cpp has
+// both).
+inline F32 by_root_of_two(F32 x) { return fma(x, broadcast(0.707106769F), mul(x, broadcast(2.4203235e-08F))); }
+inline F32 gelu(F32 x) { return mul(mul(broadcast(0.5F), x), add(broadcast(1.0F), erf(by_root_of_two(x)))); }
 
 }  // namespace
 }  // namespace zeropoint::kernels

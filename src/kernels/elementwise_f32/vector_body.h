@@ -137,6 +137,7 @@ void unary(const UnaryF32& params, const float* src, float* dst, int64_t count) 
     case UnaryOp::hard_swish:
       return map(src, dst, count, [=](F32 x) { return mul(x, hard_sigmoid(x)); });
     case UnaryOp::gelu:
+      if (params.alpha == 1.41421354F) return map(src, dst, count, [](F32 x) { return gelu(x); });
       return map(src, dst, count, [=](F32 x) { return mul(mul(broadcast(0.5F), x), add(one, erf(div(x, alpha)))); });
     case UnaryOp::gelu_tanh:
       return map(src, dst, count, [=](F32 x) {

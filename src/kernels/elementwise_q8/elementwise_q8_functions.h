@@ -109,6 +109,10 @@ struct ElementwiseQ8Functions {
 
   // Widens [*low, *high] by the values; NaN is ignored. Start from (+inf, -inf), or (0, 0) for a range that holds zero.
   void (*min_max_f32)(const float* src, std::int64_t count, float* low, float* high) noexcept;
+
+  // A row by its own scale, which is returned: max(max |x| / 127, FLT_MIN), NaN left out;
+  // dst = clamp(round_half_even(x / scale) + 128, 0, 255), as quantize_u8 has it.
+  float (*quantize_row_u8)(const float* src, std::uint8_t* dst, std::int64_t count) noexcept;
 };
 
 // One a file; table.cpp lists them.

@@ -307,6 +307,23 @@ TEST_P(ElementwiseQ8Entry, MinMax) {
     }
 }
 
+TEST_P(ElementwiseQ8Entry, QuantizeRowLikeTheReference) {
+  for (const std::int64_t count : kCounts)
+    for (const float size : {0.0F, 1e-44F, 1e-37F, 0x1p-94F, 0x1p-93F, 1.0F, 300.0F, 0x1p106F, 0x1p107F, 3e38F})
+      for (int kind = 0; kind < 3; ++kind) {
+        // Halves of a step (of 1 / 127 of the size), where quotients lie half way between integers, and their neighbours; or
+        // every kind of special value too.
+        auto src = floats(static_cast<std::size_t>(count), size / 127, kind == 2 ? 127.0F : 97.0F);
+        for (float& v : src)
+          if (kind < 2 && !(std::abs(v) <= size)) v = 0;
+        if (kind < 2 && count > 0) src[static_cast<std::size_t>(random_int(0, static_cast<int>(count) - 1))] = -size;
+        std::vector<std::uint8_t> actual(static_cast<std::size_t>(count) + kGuard, 77), expected = actual;
+        const float scale = fast().quantize_row_u8(src.data(), actual.data(), count);
+        EXPECT_EQ(scale, reference().quantize_row_u8(src.data(), expected.data(), count)) << kSeed;
+        expect_same(actual, expected);
+      }
+}
+
 std::vector<const ElementwiseQ8Kernels*> entries() {
   std::vector<const ElementwiseQ8Kernels*> list;
   for (const ElementwiseQ8Kernels& kernel : elementwise_q8_kernels()) list.push_back(&kernel);
@@ -321,7 +338,17 @@ TEST(ElementwiseQ8Select, FollowsTheMask) {
     EXPECT_STREQ(select_elementwise_q8(implied_isas(kernel.needs)).name, kernel.name);
 }
 
-// The definition itself, on values worked out by hand.
+// The definitions themselves, on values worked out by hand.
+TEST(ElementwiseQ8Reference, QuantizesRows) {
+  const float src[] = {0, -63.5F, 31.75F, 0.25F, 0.75F, -0.25F, kNaN};
+  const int expected[] = {128, 1, 192, 128, 130, 128, 0};  // 31.75 is 63.5 steps
+  std::uint8_t dst[7];
+  EXPECT_EQ(elementwise_q8_reference.quantize_row_u8(src, dst, 7), 0.5F);
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(dst[i], expected[i]) << i;
+  EXPECT_EQ(elementwise_q8_reference.quantize_row_u8(src, dst, 1), std::numeric_limits<float>::min());
+  EXPECT_EQ(dst[0], 128);
+}
+
 TEST(ElementwiseQ8Reference, Quantizes) {
   const QuantizeParams params = quantize_params(0.5F, 10, {0, 255});
   const float src[] = {0, 0.25F, 0.75F, -0.25F, -0.75F, -5, -5.5F, 122.5F, 1000, kNaN, -kInfinity, kInfinity};

@@ -1,4 +1,5 @@
 // The definition of the elementwise family for 8-bit values.
+#include <cfloat>
 #include <limits>
 #include <type_traits>
 
@@ -109,6 +110,17 @@ void min_max_f32(const float* src, int64_t count, float* low, float* high) noexc
   }
 }
 
+float quantize_row_u8(const float* src, uint8_t* dst, int64_t count) noexcept {
+  float low = 0, high = 0;
+  min_max_f32(src, count, &low, &high);
+  const float ratio = (high > -low ? high : -low) / 127.0F;
+  QuantizeParams params;
+  params.scale = ratio > FLT_MIN ? ratio : FLT_MIN;
+  params.zero_point = 128;
+  quantize(params, src, dst, count);
+  return params.scale;
+}
+
 }  // namespace
 
 const ElementwiseQ8Functions elementwise_q8_reference = {
@@ -134,6 +146,7 @@ const ElementwiseQ8Functions elementwise_q8_reference = {
     .join_u8 = join<uint8_t>,
     .join_u16 = join<uint16_t>,
     .min_max_f32 = min_max_f32,
+    .quantize_row_u8 = quantize_row_u8,
 };
 
 }  // namespace zeropoint::kernels

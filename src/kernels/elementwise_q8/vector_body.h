@@ -3,6 +3,7 @@
 
 #include "kernels/elementwise_q8/elementwise_q8_functions.h"
 #include "kernels/vector.h"
+#include "kernels/vector_symmetric.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -474,6 +475,12 @@ void min_max_f32(const float* src, int64_t count, float* low, float* high) noexc
     if (lanes[1][lane] > *high) *high = lanes[1][lane];
   }
   elementwise_q8_reference.min_max_f32(src + i, count - i, low, high);
+}
+
+float quantize_row_u8(const float* src, uint8_t* dst, int64_t count) noexcept {
+  const float scale = symmetric_scale(largest_size(src, count));
+  quantize_symmetric(src, count, scale, 128, dst);
+  return scale;
 }
 
 }  // namespace

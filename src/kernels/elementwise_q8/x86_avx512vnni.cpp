@@ -39,6 +39,7 @@ const ElementwiseQ8Functions elementwise_q8_avx512vnni = {
     .join_u8 = join<uint8_t>,
     .join_u16 = join<uint16_t>,
     .min_max_f32 = min_max_f32,
+    .quantize_row_u8 = quantize_row_u8,
 };
 
 }  // namespace zeropoint::kernels

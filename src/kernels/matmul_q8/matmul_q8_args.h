@@ -24,7 +24,7 @@ enum class MatmulQ8Function : std::uint8_t { none, gelu };
 //   dst = function(t) + residual[row, n]                 gelu(t) = (0.5 * t) * (1 + erf(t / sqrt(2)))
 // What is null leaves its operation out.
 struct MatmulQ8Args {
-  const void* src = nullptr;  // u8: 64 bytes behind the last element must be readable
+  const void* src = nullptr;  // u8: 64 bytes before the first and behind the last element must be readable
   MatmulQ8Source source = MatmulQ8Source::u8;
   const float* row_scale = nullptr;  // [m] of u8 rows, or null
   const void* packed = nullptr;      // from MatmulQ8Kernel::pack, 64-byte aligned

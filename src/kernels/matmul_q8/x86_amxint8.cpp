@@ -103,11 +103,6 @@ float quantize_row(const float* x, int64_t count, uint8_t* q, const float* next,
 
 enum class Finish { plain, clamp, gelu, clamp_gelu };
 
-// x / sqrt(2) by the reciprocal as a sum of two: rounded as the division rounds it down to 2^-100, where the small term stops
-// being normal. Smaller results may be one off in their last place, but their erf is lost beside 1 (the test has both).
-inline F32 by_root_of_two(F32 x) { return fma(x, broadcast(0.707106769F), mul(x, broadcast(2.4203235e-08F))); }
-inline F32 gelu(F32 x) { return mul(mul(broadcast(0.5F), x), add(broadcast(1.0F), erf(by_root_of_two(x)))); }
-
 // A computed block: sums [32][32] at c, of which rows [begin, end) are wanted.
 struct Block {
   int32_t* c = nullptr;
