@@ -1,151 +1,184 @@
-// Attention out of the functions of other families, for instruction sets without tiles: small integers held as floats multiply
-// exactly by fma as long as their sums stay below 2^24, and fp32 products are as quick there as the conversions that integer
-// ones would need. One head at a time, so everything stays in L2.
-#include <algorithm>
-#include <cfloat>
-#include <cmath>
+// Attention out of the functions of other families, for instruction sets without tiles: K and V of a head are packed as the
+// weights of two integer convolutions, between which the softmax of a few rows stays in L1.
+//
+// Those multiply unsigned by signed bytes: Q is held as q + 128, and comp takes 128 * sum k away.
+#include "kernels/attention_q8/composed.h"
 
-#include "kernels/attention_q8/entries.h"
-#include "kernels/elementwise_f32/elementwise_f32_functions.h"
-#include "kernels/elementwise_q8/elementwise_q8_functions.h"
-#include "kernels/matmul_f32/matmul_f32_functions.h"
-#include "kernels/rows_f32/rows_f32_functions.h"
+#include <algorithm>
+#include <array>
+
+#include "kernels/attention_q8/attention_q8_functions.h"
+#include "kernels/block_arithmetic.h"
+#include "kernels/conv_q8/entries.h"
+#include "kernels/layout/layout_functions.h"
 
 namespace zeropoint::kernels {
 namespace {
 
-constexpr float kInfinity = __builtin_inff();
+constexpr std::int64_t kLine = 64, kGroup = 16;
+constexpr std::int64_t kTileRows = 12;          // a multiple of those of the convolutions' tiles
+constexpr std::int64_t kScoreBytes = 32 << 10;  // of the rows that are at work at once
 
-struct Families {
-  const MatmulF32Functions* matmul;
-  const ElementwiseQ8Functions* q8;
-  const ElementwiseF32Functions* f32;
-  const RowsF32Functions* rows;
+struct Parts {
+  const AttentionFunctions* functions;
+  const LayoutFunctions* layout;
+  std::size_t (*packed_bytes)(const ConvShape& shape);
+  void (*pack)(const ConvShape& shape, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed);
+  std::size_t (*workspace_bytes)(const ConvShape& shape, int workers);
+  void (*multiply)(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
 };
 
-struct Workspace {
-  std::int64_t k, v, q, scores, values, k_scale, v_scale, q_scale, p_scale, row, bytes_row, scratch, floats;
-  MatmulF32Shape first, second;
+ConvShape product(std::int64_t rows, std::int64_t k, std::int64_t columns, std::int64_t src_stride, std::int64_t dst_stride) {
+  return {.w = rows, .c = k, .ow = rows, .o = columns, .src_stride = src_stride, .dst_stride = dst_stride};
+}
 
-  explicit Workspace(const AttentionShape& s) {
-    first = {.m = s.rows, .n = s.columns, .k = s.depth, .a_row = s.depth, .b_k = 1, .b_column = s.depth, .c_row = s.columns};
-    second = {.m = s.rows,
-              .n = s.value_depth,
-              .k = s.columns,
-              .a_row = s.columns,
-              .b_k = s.value_depth,
-              .b_column = 1,
-              .c_row = s.value_depth};
+// Of one worker. Bytes that convolutions read have a line before and behind them.
+struct Workspace {
+  std::int64_t columns, value_depth;  // whole groups of 16, at which rows of sums lie
+  std::int64_t p_pitch, rows;         // rows at work at once
+  std::int64_t k, v, v_columns, packed_k, packed_v, comp, no_comp, k_scale, v_scale, q, q_scale, sums, p, p_scale, scratch,
+      bytes;
+  ConvShape scores, values;
+
+  Workspace(const Parts& parts, const AttentionShape& s)
+      : columns(round_up(s.columns, kGroup)), value_depth(round_up(s.value_depth, kGroup)), p_pitch(columns + kLine) {
+    rows = least(round_up(s.rows, kTileRows), most(kTileRows, kScoreBytes / (4 * columns) / kTileRows * kTileRows));
+    scores = product(rows, s.depth, s.columns, s.depth, columns);
+    values = product(rows, s.columns, s.value_depth, p_pitch, value_depth);
     std::int64_t at = 0;
-    const auto take = [&](std::int64_t count) {
-      const std::int64_t begin = at;
-      at += (count + 15) / 16 * 16 + 16;
+    const auto take = [&](std::int64_t size) {
+      const std::int64_t begin = at + kLine;
+      at += round_up(size, kLine) + 2 * kLine;
       return begin;
     };
-    const std::int64_t widest = std::max({s.columns, s.depth, s.value_depth});
-    k = take(s.columns * s.depth), v = take(s.columns * s.value_depth), q = take(s.rows * s.depth);
-    scores = take(s.rows * s.columns), values = take(s.rows * s.value_depth);
-    k_scale = take(s.columns), v_scale = take(s.value_depth), q_scale = take(s.rows), p_scale = take(s.rows);
-    row = take(widest), bytes_row = take((widest + 3) / 4);
-    scratch = take(static_cast<std::int64_t>(std::max(matmul_f32_scratch_bytes(first, 1), matmul_f32_scratch_bytes(second, 1)) /
-                                             sizeof(float)));
-    floats = at;
+    k = take(s.columns * s.depth), v = take(s.columns * value_depth), v_columns = take(s.columns * s.value_depth);
+    packed_k = take(static_cast<std::int64_t>(parts.packed_bytes(scores)));
+    packed_v = take(static_cast<std::int64_t>(parts.packed_bytes(values)));
+    comp = take(4 * columns), no_comp = take(4 * value_depth), k_scale = take(4 * columns), v_scale = take(4 * value_depth);
+    q = take(rows * s.depth), q_scale = take(4 * rows);
+    sums = take(4 * rows * most(columns, value_depth));
+    p = take(rows * p_pitch), p_scale = take(4 * rows);
+    scratch = take(static_cast<std::int64_t>(std::max(parts.workspace_bytes(scores, 1), parts.workspace_bytes(values, 1))));
+    bytes = at;
   }
 };
 
-// Integers of x / scale, as floats; zero_point of the bytes between is 128 or 0.
-void quantize(const Families& f, float scale, std::int32_t zero_point, const float* x, std::int64_t count, float* y,
-              std::uint8_t* bytes) {
-  QuantizeParams params;
-  params.scale = scale, params.zero_point = zero_point;
-  f.q8->quantize_u8(params, x, bytes, count);
-  f.q8->dequantize_u8({.scale = 1, .zero_point = zero_point}, bytes, y, count);
-}
-
-float quantize_row(const Families& f, const float* x, std::int64_t count, float* y, std::uint8_t* bytes) {
-  float low = 0, high = 0;
-  f.q8->min_max_f32(x, count, &low, &high);
-  const float scale = std::max(std::max(-low, high) / 127.0F, FLT_MIN);
-  quantize(f, scale, 128, x, count, y, bytes);
-  return scale;
-}
-
-void run(const Families& f, const AttentionShape& s, const AttentionArgs& a, int worker, int workers) {
-  const Workspace w(s);
-  float* own = static_cast<float*>(a.workspace) + w.floats * worker;
-  float *k = own + w.k, *v = own + w.v, *q = own + w.q, *scores = own + w.scores, *values = own + w.values, *row = own + w.row;
-  float *k_scale = own + w.k_scale, *v_scale = own + w.v_scale, *q_scale = own + w.q_scale, *p_scale = own + w.p_scale;
-  auto* bytes = reinterpret_cast<std::uint8_t*>(own + w.bytes_row);
-  const auto with = [](BinaryOp op) { return BinaryF32{.op = op, .low = -kInfinity, .high = kInfinity}; };
-  const BinaryF32 times = with(BinaryOp::mul), plus = with(BinaryOp::add), by = with(BinaryOp::div);
+void run(const Parts& parts, const AttentionShape& s, const AttentionArgs& a, int worker, int workers) {
+  const Workspace w(parts, s);
+  const AttentionFunctions& functions = *parts.functions;
+  auto* own = static_cast<std::uint8_t*>(a.workspace) + w.bytes * worker;
+  const auto floats = [&](std::int64_t at) { return reinterpret_cast<float*>(own + at); };
+  const auto words = [&](std::int64_t at) { return reinterpret_cast<std::int32_t*>(own + at); };
+  const auto bytes = [&](std::int64_t at) { return reinterpret_cast<std::int8_t*>(own + at); };
+  std::fill_n(words(w.no_comp), w.value_depth, 0);
+  const auto multiply = [&](ConvShape shape, std::int64_t rows, std::int64_t src, std::int64_t packed, std::int64_t comp) {
+    shape.w = shape.ow = rows;
+    ConvArgs args{.src = own + src, .packed = own + packed, .dst = own + w.sums, .workspace = own + w.scratch};
+    args.comp = words(comp);
+    args.output = ConvOutput::s32;
+    parts.multiply(shape, args, 0, 1);
+  };
   const std::int64_t pairs = s.batch * s.heads;
   for (std::int64_t pair = pairs * worker / workers; pair < pairs * (worker + 1) / workers; ++pair) {
     const auto at = [&](const AttentionShape::Strides& strides) {
       return pair / s.heads * strides.batch + pair % s.heads * strides.head;
     };
-    const float *from_v = a.v + at(s.v), *mask = a.mask ? a.mask + at(s.mask) : nullptr;
-    for (std::int64_t j = 0; j < s.columns; ++j)
-      k_scale[j] = quantize_row(f, a.k + at(s.k) + j * s.k.row, s.depth, k + j * s.depth, bytes);
-    std::fill_n(v_scale, s.value_depth, 0.0F);
-    for (std::int64_t j = 0; j < s.columns; ++j)
-      for (std::int64_t c = 0; c < s.value_depth; ++c) {
-        const float size = std::abs(from_v[j * s.v.row + c]);
-        v_scale[c] = size > v_scale[c] ? size : v_scale[c];  // NaN is left out
-      }
-    for (std::int64_t c = 0; c < s.value_depth; ++c) v_scale[c] = std::max(v_scale[c] / 127.0F, FLT_MIN);
+    functions.quantize_rows(a.k + at(s.k), s.k.row, s.columns, s.depth, 0, own + w.k, s.depth, floats(w.k_scale));
     for (std::int64_t j = 0; j < s.columns; ++j) {
-      f.f32->binary(by, from_v + j * s.v.row, v_scale, row, s.value_depth);
-      quantize(f, 1, 128, row, s.value_depth, v + j * s.value_depth, bytes);
+      const std::int8_t* k = bytes(w.k) + j * s.depth;
+      std::int32_t sum = 0;
+      for (std::int64_t i = 0; i < s.depth; ++i) sum += k[i];
+      words(w.comp)[j] = -128 * sum;
     }
-    for (std::int64_t i = 0; i < s.rows; ++i)
-      q_scale[i] = quantize_row(f, a.q + at(s.q) + i * s.q.row, s.depth, q + i * s.depth, bytes);
-    f.matmul->run(w.first, q, k, scores, own + w.scratch, 0, 1);
-    for (std::int64_t i = 0; i < s.rows; ++i) {
-      float* x = scores + i * s.columns;
-      f.f32->binary_scalar(times, x, q_scale[i], false, x, s.columns);
-      f.f32->binary(times, x, k_scale, x, s.columns);
-      if (a.factor_kind != AttentionFactor::none)
-        f.f32->binary_scalar(a.factor_kind == AttentionFactor::multiply ? times : by, x, a.factor, false, x, s.columns);
-      if (mask) f.f32->binary(plus, x, mask + i * s.mask.row, x, s.columns);
-      f.rows->softmax(false, x, x, 1, s.columns);
-      float low = 0, high = 0;
-      f.q8->min_max_f32(x, s.columns, &low, &high);
-      const float ratio = (std::isnan(x[0]) ? x[0] : high) / 255.0F;  // one NaN in the row makes all of it NaN
-      p_scale[i] = ratio < FLT_MIN ? FLT_MIN : ratio;
-      quantize(f, p_scale[i], 0, x, s.columns, x, bytes);
-    }
-    f.matmul->run(w.second, scores, v, values, own + w.scratch, 0, 1);
-    for (std::int64_t i = 0; i < s.rows; ++i) {
-      float* y = a.dst + at(s.dst) + i * s.dst.row;
-      f.f32->binary_scalar(times, values + i * s.value_depth, p_scale[i], false, y, s.value_depth);
-      f.f32->binary(times, y, v_scale, y, s.value_depth);
+    parts.pack(w.scores, bytes(w.k), nullptr, own + w.packed_k);
+    functions.quantize_columns(a.v + at(s.v), s.v.row, s.columns, s.value_depth, bytes(w.v), w.value_depth, floats(w.v_scale));
+    parts.layout->transpose({.rows = s.columns,
+                             .columns = s.value_depth,
+                             .src_row_stride = w.value_depth,
+                             .dst_row_stride = s.columns,
+                             .element_bytes = 1},
+                            own + w.v, own + w.v_columns, 0, 1);
+    parts.pack(w.values, bytes(w.v_columns), nullptr, own + w.packed_v);
+    const float* mask = a.mask ? a.mask + at(s.mask) : nullptr;
+    for (std::int64_t row = 0, count; row < s.rows; row += count) {
+      count = least(w.rows, s.rows - row);
+      functions.quantize_rows(a.q + at(s.q) + row * s.q.row, s.q.row, count, s.depth, 128, own + w.q, s.depth,
+                              floats(w.q_scale));
+      multiply(w.scores, count, w.q, w.packed_k, w.comp);
+      functions.soften(a, count, s.columns, words(w.sums), w.columns, floats(w.q_scale), floats(w.k_scale),
+                       mask ? mask + row * s.mask.row : nullptr, s.mask.row, own + w.p, w.p_pitch, floats(w.p_scale));
+      multiply(w.values, count, w.p, w.packed_v, w.no_comp);
+      functions.rescale(count, s.value_depth, words(w.sums), w.value_depth, floats(w.p_scale), floats(w.v_scale),
+                        a.dst + at(s.dst) + row * s.dst.row, s.dst.row);
     }
   }
 }
 
-}  // namespace
-
-bool supports_composed_attention(const AttentionShape& s) {
-  constexpr std::int64_t kExact = 1 << 24;
-  return s.rows >= 4 && 128 * 128 * s.depth <= kExact && 255 * 128 * s.columns <= kExact;
-}
-
-std::size_t attention_workspace_composed(const AttentionShape& s, int workers) {
-  return static_cast<std::size_t>(Workspace(s).floats * workers) * sizeof(float);
-}
+template <const Parts& kParts>
+struct Composed {
+  // Sums stay within s32: 128 * 128 * depth, 255 * 128 * columns.
+  static bool supports(const AttentionShape& s) { return s.rows >= 4 && s.columns < 65000 && s.depth < 131072; }
+  static std::size_t workspace_bytes(const AttentionShape& s, int workers) {
+    return static_cast<std::size_t>(Workspace(kParts, s).bytes * workers);
+  }
+  static void run(const AttentionShape& s, const AttentionArgs& a, int worker, int workers) noexcept {
+    kernels::run(kParts, s, a, worker, workers);
+  }
+  static constexpr AttentionKernel row(std::string_view name, Isa needs) {
+    return {.name = name, .needs = needs, .supports = &supports, .workspace_bytes = &workspace_bytes, .run = &run};
+  }
+};
 
 #if defined(__x86_64__)
-void attention_q8_avx512vnni(const AttentionShape& s, const AttentionArgs& a, int worker, int workers) noexcept {
-  run({&matmul_f32_avx512vnni, &elementwise_q8_avx512vnni, &elementwise_f32_avx512vnni, &rows_f32_avx512vnni}, s, a, worker,
-      workers);
-}
-void attention_q8_avx2(const AttentionShape& s, const AttentionArgs& a, int worker, int workers) noexcept {
-  run({&matmul_f32_avx2, &elementwise_q8_avx2, &elementwise_f32_avx2, &rows_f32_avx2}, s, a, worker, workers);
-}
+constexpr Parts kAvx512vnni = {.functions = &attention_functions_avx512vnni,
+                               .layout = &layout_avx512vnni,
+                               .packed_bytes = &packed_bytes_dwords,
+                               .pack = &pack_dwords,
+                               .workspace_bytes = &conv_workspace_14x32x4_avx512vnni,
+                               .multiply = &conv_u8s8s32_14x32x4_avx512vnni};
+constexpr Parts kAvx2vnni = {.functions = &attention_functions_avx2,
+                             .layout = &layout_avx2,
+                             .packed_bytes = &packed_bytes_dwords,
+                             .pack = &pack_dwords,
+                             .workspace_bytes = &conv_workspace_6x16x4_avx2vnni,
+                             .multiply = &conv_u8s8s32_6x16x4_avx2vnni};
+constexpr Parts kAvx2 = {.functions = &attention_functions_avx2,
+                         .layout = &layout_avx2,
+                         .packed_bytes = &packed_bytes_words,
+                         .pack = &pack_words,
+                         .workspace_bytes = &conv_workspace_6x16x2_avx2,
+                         .multiply = &conv_u8s8s32_6x16x2_avx2};
+constexpr std::array kKernels = {Composed<kAvx512vnni>::row("attention_q8_avx512vnni", Isa::avx512vnni),
+                                 Composed<kAvx2vnni>::row("attention_q8_avx2vnni", Isa::avx2vnni),
+                                 Composed<kAvx2>::row("attention_q8_avx2", Isa::avx2)};
 #elif defined(__aarch64__)
-void attention_q8_neon(const AttentionShape& s, const AttentionArgs& a, int worker, int workers) noexcept {
-  run({&matmul_f32_neon, &elementwise_q8_neon, &elementwise_f32_neon, &rows_f32_neon}, s, a, worker, workers);
-}
+constexpr Parts kNeonI8mm = {.functions = &attention_functions_neon,
+                             .layout = &layout_neon,
+                             .packed_bytes = &packed_bytes_qwords,
+                             .pack = &pack_qwords,
+                             .workspace_bytes = &conv_workspace_6x16x8_neoni8mm,
+                             .multiply = &conv_u8s8s32_6x16x8_neoni8mm};
+constexpr Parts kNeonDot = {.functions = &attention_functions_neon,
+                            .layout = &layout_neon,
+                            .packed_bytes = &packed_bytes_dwords,
+                            .pack = &pack_offset_dwords,
+                            .workspace_bytes = &conv_workspace_6x16x4_neondot,
+                            .multiply = &conv_u8s8s32_6x16x4_neondot};
+constexpr Parts kNeon = {.functions = &attention_functions_neon,
+                         .layout = &layout_neon,
+                         .packed_bytes = &packed_bytes_words,
+                         .pack = &pack_words,
+                         .workspace_bytes = &conv_workspace_6x16x2_neon,
+                         .multiply = &conv_u8s8s32_6x16x2_neon};
+constexpr std::array kKernels = {Composed<kNeonI8mm>::row("attention_q8_neoni8mm", Isa::neoni8mm),
+                                 Composed<kNeonDot>::row("attention_q8_neondot", Isa::neondot),
+                                 Composed<kNeon>::row("attention_q8_neon", Isa::neon)};
+#else
+constexpr std::array<AttentionKernel, 0> kKernels = {};
 #endif
+
+}  // namespace
+
+std::span<const AttentionKernel> composed_attention_q8_kernels() { return kKernels; }
 
 }  // namespace zeropoint::kernels

@@ -9,13 +9,6 @@ bool supports_any_attention(const AttentionShape& shape);
 std::size_t attention_workspace_reference(const AttentionShape& shape, int workers);
 void attention_q8_reference(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
 
-// Out of the functions of other families (composed.cpp).
-bool supports_composed_attention(const AttentionShape& shape);
-std::size_t attention_workspace_composed(const AttentionShape& shape, int workers);
-void attention_q8_avx512vnni(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
-void attention_q8_avx2(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
-void attention_q8_neon(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;
-
 bool supports_attention_amxint8(const AttentionShape& shape);
 std::size_t attention_workspace_amxint8(const AttentionShape& shape, int workers);
 void attention_q8_amxint8(const AttentionShape& shape, const AttentionArgs& args, int worker, int workers) noexcept;

@@ -1,15 +1,13 @@
 // Attention by AMX: s8 x s8 for the scores, u8 x s8 for the sums of values.
 //
 // For each head K and V are quantized straight into tiles, K^T by transposing dwords, V by joining four tokens to a dword. Then
-// 32 rows of Q at a time: their scores, softmax and quantization stay in L1, and P is never made as floats: the integers follow
-// from the powers, since with e = exp(s - most) the greatest element of a row of P is 1 / sum.
+// 32 rows of Q at a time: their scores, softmax and quantization stay in L1. What P holds beyond the last column meets zeros.
 #include <float.h>
 #include <immintrin.h>
 
 #include "kernels/attention_q8/entries.h"
+#include "kernels/attention_q8/vector_body.h"
 #include "kernels/block_arithmetic.h"
-#include "kernels/vector.h"
-#include "kernels/vector_elementary.h"
 #include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
@@ -203,7 +201,7 @@ class Head {
       quantize_rows(q + i * s_.q.row, s_.q.row, least(16, count - i), s_.depth, w_.depth, q_ + i * w_.depth, q_scale_ + i);
     finish_stores();
     scores();
-    soften_rows(mask, count);
+    soften(a_, count, s_.columns, sums_, w_.columns, q_scale_, k_scale_, mask, s_.mask.row, p_, w_.columns, p_scale_);
     finish_stores();
     sum_values();
     for (int64_t i = 0; i < count; ++i) {
@@ -242,77 +240,6 @@ class Head {
       _tile_stored(3, sums_ + 16 * w_.columns + token + 16, pitch);
     }
     finish_stores();
-  }
-
-  // Row by row in three passes: chains of operations of one row (its greatest element, its sum) wait for each other, those of
-  // different rows don't.
-  template <AttentionFactor kFactor, bool kMask>
-  void soften(const float* mask, int64_t count) {
-    float top[kRows], sum[kRows];
-    const F32 factor = broadcast(a_.factor);
-    for (int64_t row = 0; row < count; ++row, mask += kMask ? s_.mask.row : 0) {
-      int32_t* sums = sums_ + row * w_.columns;
-      const F32 q_scale = broadcast(q_scale_[row]);
-      F32 most = broadcast(-__builtin_inff());
-      for_each_vector(0, s_.columns, [&](int64_t j, auto part) {
-        F32 x = mul(mul(to_float(load_s32(sums + j, Whole{})), q_scale), load(k_scale_ + j, Whole{}));
-        if (kFactor == AttentionFactor::multiply) x = mul(x, factor);
-        if (kFactor == AttentionFactor::divide) x = div(x, factor);
-        if (kMask) x = add(x, load(mask + j, part));
-        most = max(within(x, most, part), most);  // NaN is left out: then the sum becomes NaN
-        store(reinterpret_cast<float*>(sums) + j, x, Whole{});
-      });
-      top[row] = _mm512_reduce_max_ps(most);
-    }
-    for (int64_t row = 0; row < count; ++row) {
-      float* powers = reinterpret_cast<float*>(sums_ + row * w_.columns);
-      const F32 most = broadcast(top[row]);
-      F32 lanes = broadcast(0);
-      for_each_vector(0, s_.columns, [&](int64_t j, auto part) {
-        const F32 power = within(exp(sub(load(powers + j, Whole{}), most)), broadcast(0), part);
-        lanes = add(lanes, power);
-        store(powers + j, power, Whole{});
-      });
-      sum[row] = lane_sum(lanes);
-    }
-    for (int64_t row = 0; row < count; ++row) {
-      const float ratio = (1.0F / sum[row]) / 255.0F, scale = ratio < FLT_MIN ? FLT_MIN : ratio;
-      p_scale_[row] = scale;
-      // e / sum / scale by one product: off by less than 2^-13 below 256, see Scale. sum is at least 1, and 255 * columns is
-      // far from overflow; NaN is always in doubt.
-      const F32 by = broadcast(1.0F / (sum[row] * scale)), sure = broadcast(0.5F - 0x1p-12F);
-      const float* powers = reinterpret_cast<const float*>(sums_ + row * w_.columns);
-      uint8_t* p = p_ + row * w_.columns;
-      int64_t j = 0;
-      for (; j < s_.columns; j += 16) {
-        const F32 e = load(powers + j, Whole{}), t = mul(e, by);
-        S32 q = to_nearest(t);
-        if (__builtin_expect(_mm512_cmp_ps_mask(abs(sub(t, to_float(q))), sure, _CMP_NLE_UQ) != 0, 0))
-          q = max(to_nearest(min(broadcast(255), div(div(e, broadcast(sum[row])), broadcast(scale)))), broadcast_s32(0));
-        _mm_store_si128(reinterpret_cast<__m128i*>(p + j), _mm512_cvtepi32_epi8(q));
-      }
-      for (; j < w_.columns; j += 16) _mm_store_si128(reinterpret_cast<__m128i*>(p + j), _mm_setzero_si128());
-    }
-  }
-
-  // x where the part holds an element, `other` beyond.
-  static F32 within(F32 x, F32, Whole) { return x; }
-  static F32 within(F32 x, F32 other, Part part) { return _mm512_mask_blend_ps(lane_mask(part), other, x); }
-  // As numerics::lane_sum: lanes 8 apart, then 4, 2, 1.
-  static float lane_sum(F32 lanes) {
-    const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(four, _mm_shuffle_ps(four, four, 1)));
-  }
-
-  void soften_rows(const float* mask, int64_t count) {
-    const auto run = [&]<AttentionFactor kFactor>() {
-      return mask ? soften<kFactor, true>(mask, count) : soften<kFactor, false>(mask, count);
-    };
-    if (a_.factor_kind == AttentionFactor::multiply) return run.template operator()<AttentionFactor::multiply>();
-    if (a_.factor_kind == AttentionFactor::divide) return run.template operator()<AttentionFactor::divide>();
-    return run.template operator()<AttentionFactor::none>();
   }
 
   // sums [32][value_depth]

@@ -124,27 +124,49 @@ class StepWeights {
   bool joined_;
 };
 
-// Blocks of 16 output channels; in a block [tap][channels / step][16 outputs][step channels] of w + offset.
+// pack_steps of one tap, likewise.
+template <int kStep, std::uint8_t kFlip>
+void pack_matrix_steps(const ConvShape& s, const std::int8_t* weights, std::uint8_t* out) {
+  const std::int64_t depth = s.c / s.groups, outputs = s.o / s.groups;
+  for (std::int64_t g = 0; g < s.groups; ++g)
+    for (std::int64_t block = 0; block < outputs; block += kBlock)
+      for (std::int64_t k = 0; k < depth; k += kStep)
+        for (std::int64_t o = block; o < block + kBlock; ++o, out += kStep) {
+          std::uint8_t step[kStep] = {};
+          const std::int8_t* row = weights + (g * outputs + o) * depth + k;
+          if (o < outputs && k + kStep <= depth)
+            std::memcpy(step, row, kStep);
+          else if (o < outputs)
+            std::memcpy(step, row, static_cast<std::size_t>(depth - k));
+          for (std::uint8_t& byte : step) byte ^= kFlip;
+          std::memcpy(out, step, kStep);
+        }
+}
+
+// Blocks of 16 output channels; in a block [tap][channels / step][16 outputs][step channels], of w + 128 if so wished.
 std::size_t packed_bytes_steps(const ConvShape& given, std::int64_t step) {
   const ConvShape s = with_joined_taps(given);
   const std::int64_t slots = s.groups * round_up(s.o / s.groups, kBlock);
   return static_cast<std::size_t>(weights_offset(slots) + slots * s.kh * s.kw * round_up(s.c / s.groups, step));
 }
 
-void pack_steps(const ConvShape& given, std::int64_t step, int offset, const std::int8_t* weights,
-                const std::int32_t* weight_zero_points, void* packed) {
+template <int kStep, bool kOffset = false>
+void pack_steps(const ConvShape& given, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
+  constexpr std::uint8_t kFlip = kOffset ? 0x80 : 0;
   const ConvShape s = with_joined_taps(given);
   const StepWeights place(given);
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
   auto* out = reinterpret_cast<std::uint8_t*>(pack_header(given, kBlock, weights, weight_zero_points, packed));
+  if (given.kh * given.kw == 1) return pack_matrix_steps<kStep, kFlip>(given, weights, out);
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
-        for (std::int64_t c = 0; c < channels; c += step)
+        for (std::int64_t c = 0; c < channels; c += kStep)
           for (std::int64_t o = block; o < block + kBlock; ++o)
-            for (std::int64_t k = c; k < c + step; ++k) {
-              const int w = o < outputs && k < channels ? weights[place.index(g * outputs + o, tap, k)] : 0;
-              *out++ = static_cast<std::uint8_t>(w + offset);
+            for (std::int64_t k = c; k < c + kStep; ++k) {
+              const std::int8_t w =
+                  o < outputs && k < channels ? weights[place.index(g * outputs + o, tap, k)] : std::int8_t{0};
+              *out++ = static_cast<std::uint8_t>(w) ^ kFlip;
             }
 }
 
@@ -154,9 +176,9 @@ PackedHeader make_header(const ConvShape& s, const std::int8_t* weights, const s
   const std::int64_t depth = s.c / s.groups * s.kh * s.kw;
   std::int64_t largest = 0;
   for (std::int64_t o = 0; o < s.o; ++o) {
-    std::int64_t sum = 0;
-    for (std::int64_t k = 0; k < depth; ++k) sum += 255 * std::abs(std::int64_t{weights[o * depth + k]});
-    largest = std::max(largest, sum);
+    std::int32_t sum = 0;  // as fold_bias lets depths be
+    for (std::int64_t k = 0; k < depth; ++k) sum += std::abs(std::int32_t{weights[o * depth + k]});
+    largest = std::max(largest, 255 * std::int64_t{sum});
   }
   PackedHeader header{};
   header.has_weight_zero_points =
@@ -177,15 +199,15 @@ bool supports_vector_product(const ConvShape& s) { return is_matrix_product(s) &
 
 std::size_t packed_bytes_dwords(const ConvShape& s) { return packed_bytes_steps(s, 4); }
 void pack_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
-  pack_steps(s, 4, 0, weights, weight_zero_points, packed);
+  pack_steps<4>(s, weights, weight_zero_points, packed);
 }
 void pack_offset_dwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
-  pack_steps(s, 4, 128, weights, weight_zero_points, packed);
+  pack_steps<4, true>(s, weights, weight_zero_points, packed);
 }
 
 std::size_t packed_bytes_qwords(const ConvShape& s) { return packed_bytes_steps(s, 8); }
 void pack_qwords(const ConvShape& s, const std::int8_t* weights, const std::int32_t* weight_zero_points, void* packed) {
-  pack_steps(s, 8, 0, weights, weight_zero_points, packed);
+  pack_steps<8>(s, weights, weight_zero_points, packed);
 }
 
 void pack_matrix_dwords(const ConvShape& s, const std::uint8_t* matrix, std::int32_t weight_zero_point, std::int32_t* sums,
@@ -226,6 +248,18 @@ void pack_words(const ConvShape& given, const std::int8_t* weights, const std::i
   const StepWeights place(given);
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
   auto* out = reinterpret_cast<std::int16_t*>(pack_header(given, kBlock, weights, weight_zero_points, packed));
+  if (given.kh * given.kw == 1) {
+    for (std::int64_t g = 0; g < s.groups; ++g)
+      for (std::int64_t block = 0; block < outputs; block += kBlock)
+        for (std::int64_t k = 0; k < channels; k += 2)
+          for (std::int64_t o = block; o < block + kBlock; ++o, out += 2) {
+            const std::int8_t* row = weights + (g * outputs + o) * channels + k;
+            const int zero_point = weight_zero_points && o < outputs ? weight_zero_points[g * outputs + o] : 0;
+            out[0] = static_cast<std::int16_t>(o < outputs ? row[0] - zero_point : 0);
+            out[1] = static_cast<std::int16_t>(o < outputs && k + 1 < channels ? row[1] - zero_point : 0);
+          }
+    return;
+  }
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)
