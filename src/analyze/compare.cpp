@@ -44,7 +44,7 @@ class Losses {
  public:
   explicit Losses(const QParams* qparams) {
     if (!qparams || qparams->scale.size() != 1) return;
-    const IntegerLimits limits = limits_of(qparams->dtype);
+    const IntegerLimits limits = limits_of(*qparams);
     const auto real = [&](std::int32_t q) { return static_cast<double>(qparams->scale[0]) * (q - qparams->zero_point[0]); };
     const double half_step = static_cast<double>(qparams->scale[0]) / 2;
     low_ = real(limits.low) - half_step;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "zeropoint/quantize_tensor.h"
@@ -27,19 +28,29 @@ std::vector<std::uint64_t> equal_bins(const HistogramView& view) {
   return counts;
 }
 
+// Of 2 to 16 bits.
 std::optional<std::int32_t> integer(const Tensor& tensor) {
-  switch (tensor.dtype()) {
-    case DType::u8:
-      return tensor.values<std::uint8_t>()[0];
-    case DType::s8:
-      return tensor.values<std::int8_t>()[0];
-    case DType::u16:
-      return tensor.values<std::uint16_t>()[0];
-    case DType::s16:
-      return tensor.values<std::int16_t>()[0];
-    default:
-      return std::nullopt;
+  const DType dtype = tensor.dtype();
+  if (!is_integer(dtype) || bits(dtype) > 16) return std::nullopt;
+  const Tensor plain = dequantize_tensor(tensor, {.dtype = dtype, .granularity = PerTensor{}, .scale = {1}, .zero_point = {0}});
+  return static_cast<std::int32_t>(plain.values<float>()[0]);
+}
+
+// Levels that a Clip right before the quantizer leaves of those of its type, in bits (insert_qdq); 0: it leaves all, or no such
+// number.
+int bits_of_clip(const Graph& graph, const Node& clip, const QParams& qparams) {
+  const Tensor *low = graph.constant(clip.input(1)), *high = graph.constant(clip.input(2));
+  for (const Tensor* end : {low, high})
+    if (!end || end->dtype() != DType::f32 || end->size() != 1) return 0;
+  const auto level = [&](const Tensor& end) {
+    return static_cast<double>(end.values<float>()[0]) / static_cast<double>(qparams.scale[0]) + qparams.zero_point[0];
+  };
+  constexpr double kRounding = 1e-3;  // of a level
+  for (int width = 2; width < bits(qparams.dtype); ++width) {
+    const IntegerLimits limits = limits_of_bits(width, lowest(qparams.dtype) < 0, false);
+    if (std::abs(level(*low) - limits.low) < kRounding && std::abs(level(*high) - limits.high) < kRounding) return width;
   }
+  return 0;
 }
 
 }  // namespace
@@ -85,15 +96,29 @@ std::vector<ValueDistribution> distributions(const Graph& graph, const QParamsMa
 
 QParamsMap activation_qparams(const Graph& quantized) {
   QParamsMap result;
+  std::map<std::string, const Node*> clips, clips_before;  // by what they make; by the integers behind them
   for (const Node& node : quantized.nodes) {
+    if (node.is("Clip")) clips.emplace(node.outputs[0], &node);
+    if (node.is("QuantizeLinear"))
+      if (const auto clip = clips.find(node.input(0)); clip != clips.end()) clips_before.emplace(node.outputs[0], clip->second);
     if (!node.is("DequantizeLinear") || quantized.constant(node.input(0))) continue;
     const Tensor* scale = quantized.constant(node.input(1));
     const Tensor* zero_point = quantized.constant(node.input(2));
     if (!scale || !zero_point || scale->dtype() != DType::f32 || scale->size() != 1 || zero_point->size() != 1) continue;
     const std::optional<std::int32_t> zero = integer(*zero_point);
     if (!zero) continue;
-    result[node.outputs[0]] = {.dtype = zero_point->dtype(), .scale = {scale->values<float>()[0]}, .zero_point = {*zero}};
+    QParams& qparams = result[node.outputs[0]];
+    qparams = {.dtype = zero_point->dtype(), .scale = {scale->values<float>()[0]}, .zero_point = {*zero}};
+    if (const auto clip = clips_before.find(node.input(0)); clip != clips_before.end())
+      qparams.bits = bits_of_clip(quantized, *clip->second, qparams);
   }
+  // What only moves such values stands behind no Clip of its own.
+  const auto key = [](const QParams& qparams) { return std::tuple(qparams.dtype, qparams.scale[0], qparams.zero_point[0]); };
+  std::map<std::tuple<DType, float, std::int32_t>, int> few;
+  for (const auto& [value, qparams] : result)
+    if (qparams.bits != 0) few.emplace(key(qparams), qparams.bits);
+  for (auto& [value, qparams] : result)
+    if (const auto found = few.find(key(qparams)); found != few.end()) qparams.bits = found->second;
   return result;
 }
 

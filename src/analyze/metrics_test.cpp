@@ -115,6 +115,44 @@ graph g(x: f32[1]) -> (y: f32[1]) {
   EXPECT_EQ(pairs[1].in_quantized, "y");
 }
 
+TEST(ValuePairsTest, BehindAClipToFewLevels) {
+  const Graph original = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[1]) -> (y: f32[1]) {
+  low = f32[]{0}
+  high = f32[]{6}
+  a = Neg(x)
+  b = Clip(a, low, high)
+  y = Neg(b)
+}
+)");
+  const Graph quantized = parse_graph(R"(ir_version 8
+opset 17
+graph g(x: f32[1]) -> (y: f32[1]) {
+  s = f32[]{0.4}
+  z = u8[]{0}
+  low = f32[]{0}
+  high = f32[]{6}
+  x_clipped = Clip(x, low, high)
+  xq = QuantizeLinear(x_clipped, s, z)
+  x_dequantized = DequantizeLinear(xq, s, z)
+  a = Neg(x_dequantized)
+  b = Clip(a, low, high)
+  bq = QuantizeLinear(b, s, z)
+  b_dequantized = DequantizeLinear(bq, s, z)
+  y = Neg(b_dequantized)
+}
+)");
+  const std::vector<ValuePair> pairs = pair_values(original, quantized);
+  ASSERT_EQ(pairs.size(), 2U);
+  EXPECT_EQ(pairs[0].in_float, "x");
+  EXPECT_EQ(pairs[0].in_quantized, "x_dequantized");
+  EXPECT_EQ(pairs[1].in_float, "b");
+  EXPECT_EQ(pairs[1].in_quantized, "b_dequantized");
+  const std::vector<ValuePair> others = pair_float_values(original, quantized);  // `a` leads to a quantizer
+  EXPECT_TRUE(others.empty());
+}
+
 TEST(ReportTextTest, SaysWhatIsThere) {
   Report report;
   report.recipe = "static_w8a8";

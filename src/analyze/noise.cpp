@@ -54,18 +54,19 @@ struct Quantizer {
   float scale = 1, zero_point = 0, low = 0, high = 255;
   explicit Quantizer(const QParams& qparams)
       : scale(qparams.scale.at(0)), zero_point(static_cast<float>(qparams.zero_point.at(0))) {
-    const IntegerLimits limits = limits_of(qparams.dtype);
+    const IntegerLimits limits = limits_of(qparams);
     low = static_cast<float>(limits.low);
     high = static_cast<float>(limits.high);
   }
-  // The same range in 65536 steps, where there were 256.
+  // The same range in up to 65536 steps, where there were at most 256.
   Quantizer wide() const {
     if (high - low > 255) return *this;
     Quantizer result = *this;
-    result.scale = scale / 257;
-    result.zero_point = std::nearbyint((zero_point - low) * 257);
+    const float finer = std::floor(65535 / (high - low));
+    result.scale = scale / finer;
+    result.zero_point = std::nearbyint((zero_point - low) * finer);
     result.low = 0;
-    result.high = (high - low) * 257;
+    result.high = (high - low) * finer;
     return result;
   }
   float operator()(float x) const {
@@ -265,7 +266,7 @@ class Meter {
     for (std::size_t g = 0; g < options_.groups.size(); ++g)
       for (const std::string& value : options_.groups[g]) group_of[value] = g;
     std::map<std::size_t, std::size_t> by_group;
-    std::map<std::tuple<DType, float, std::int32_t>, std::size_t> by_parameters;
+    std::map<std::tuple<DType, int, float, std::int32_t>, std::size_t> by_parameters;
     const auto add = [&](const std::string& value) {
       const auto found = qparams.find(value);
       if (found == qparams.end()) return;
@@ -276,8 +277,8 @@ class Meter {
         sources_[at->second].values.push_back(value);
         return;
       }
-      const auto [at, is_new] =
-          by_parameters.emplace(std::tuple(parameters.dtype, parameters.scale[0], parameters.zero_point[0]), sources_.size());
+      const auto [at, is_new] = by_parameters.emplace(
+          std::tuple(parameters.dtype, parameters.bits, parameters.scale[0], parameters.zero_point[0]), sources_.size());
       if (is_new) sources_.push_back({.qparams = parameters});
       sources_[at->second].values.push_back(value);
     };
@@ -515,9 +516,7 @@ QParamsMap activation_qparams(const Graph& float_graph, const Graph& quantized) 
   for (const ValuePair& pair : pair_values(float_graph, quantized)) {
     const auto found = by_quantized.find(pair.in_quantized);
     if (found == by_quantized.end() || found->second.scale.size() != 1) continue;
-    const DType dtype = found->second.dtype;
-    if (dtype == DType::u8 || dtype == DType::s8 || dtype == DType::u16 || dtype == DType::s16)
-      result.emplace(pair.in_float, found->second);
+    result.emplace(pair.in_float, found->second);
   }
   return result;
 }

@@ -16,10 +16,15 @@ std::vector<ValuePair> pair_values(const Graph& float_graph, const Graph& quanti
       if (!output.empty()) order.emplace(output, order.size());
 
   std::map<std::string, std::string> quantized_from;  // output of QuantizeLinear -> its input
+  std::map<std::string, std::string> clipped_from;    // to the levels of a few bits: not a Clip of the float graph
   std::vector<ValuePair> pairs;
   for (const Node& node : quantized.nodes) {
     if (node.outputs.empty()) continue;
-    if (node.is("QuantizeLinear")) quantized_from[node.outputs[0]] = node.input(0);
+    if (node.is("Clip") && !order.contains(node.outputs[0])) clipped_from[node.outputs[0]] = node.input(0);
+    if (node.is("QuantizeLinear")) {
+      const auto clip = clipped_from.find(node.input(0));
+      quantized_from[node.outputs[0]] = clip == clipped_from.end() ? node.input(0) : clip->second;
+    }
     if (!node.is("DequantizeLinear")) continue;
     const auto source = quantized_from.find(node.input(0));
     if (source == quantized_from.end()) continue;  // a weight
@@ -36,9 +41,9 @@ std::vector<ValuePair> pair_values(const Graph& float_graph, const Graph& quanti
 
 namespace {
 
-// Whether all that reads a value is, at most behind a bias and an activation, a quantizer.
+// Whether all that reads a value is, at most behind a bias, an activation and a Clip to few levels, a quantizer.
 bool leads_to_quantizer(const Graph& graph, const Uses& uses, std::string value) {
-  constexpr int kMostBetween = 2;
+  constexpr int kMostBetween = 3;
   for (int i = 0; i <= kMostBetween; ++i) {
     const auto readers = uses.consumers.find(value);
     if (readers == uses.consumers.end()) return false;

@@ -13,8 +13,8 @@ struct ValuePair {
   std::string in_float, in_quantized;
 };
 // For each activation's DequantizeLinear, in the order of the float graph: the value of the same name in the float graph as
-// what QuantizeLinear reads, or (a graph output) as what DequantizeLinear makes. Activations unknown to the float graph are
-// left out.
+// what QuantizeLinear (or a Clip to its levels in front of it) reads, or (a graph output) as what DequantizeLinear makes.
+// Activations unknown to the float graph are left out.
 std::vector<ValuePair> pair_values(const Graph& float_graph, const Graph& quantized);
 
 // Values of float type that both graphs have under one name and that no quantizer stands at, in the order of the float graph;
