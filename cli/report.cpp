@@ -10,6 +10,7 @@
 #include "command.h"
 #include "write_report.h"
 #include "zeropoint/quantize.h"
+#include "zeropoint/sensitivity.h"
 
 namespace zeropoint::cli {
 namespace {
@@ -22,6 +23,7 @@ struct Flags {
   std::vector<std::string> files;
   std::string output;
   double seconds = 2;
+  bool sensitivity = false;
 };
 
 // Time of the whole and of each node, in float and in integers.
@@ -55,6 +57,24 @@ void add_times(Report& report, const Graph& model, const Graph& quantized, const
   }
 }
 
+// What quantizing each node costs, by the recipe in the quantized file; --data are calibrated and measured on.
+void measure_sensitivity(Report& report, const Graph& model, const Graph& quantized, const Samples& samples,
+                         const Flags& flags) {
+  const auto recipe = quantized.metadata.find(kRecipeKey);
+  if (recipe == quantized.metadata.end())
+    throw Error(ErrorCode::kBadArgument, "--sensitivity",
+                flags.files[1] + " holds no recipe: zeropoint did not make it; zeropoint sensitivity takes one");
+  const SessionOptions session = flags.common.session_options();
+  Progress progress("measuring", flags.common.quiet);
+  const Sensitivity found = sensitivity(model, samples, parse_recipe(recipe->second, flags.files[1]),
+                                        {.threads = flags.common.threads,
+                                         .max_isa = session.max_isa,
+                                         .shapes = session.shapes,
+                                         .progress = [&](std::size_t done, std::size_t total) { progress(done, total); },
+                                         .interrupt = &interrupted()});
+  report.sensitivity = found.nodes;
+}
+
 void run(const Flags& flags) {
   check_report_name("-o", flags.output);
   if (flags.files.size() == 1) {
@@ -81,6 +101,7 @@ void run(const Flags& flags) {
                       .interrupt = &interrupted()});
   }
   if (flags.seconds > 0) add_times(report, model, quantized, samples.get().get(0), flags);
+  if (flags.sensitivity) measure_sensitivity(report, model, quantized, samples.get(), flags);
   if (const auto recipe = quantized.metadata.find(kRecipeKey); recipe != quantized.metadata.end()) {
     report.recipe_json = recipe->second;
     {
@@ -104,6 +125,8 @@ void add_report(CLI::App& program, int*) {
   verb->add_option("--seconds", flags->seconds, "how long to time each model; 0: not at all")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
+  verb->add_flag("--sensitivity", flags->sensitivity,
+                 "also what quantizing each node costs, with causes and fixes, by the recipe in the quantized file");
   flags->data.add_to(*verb, false);
   flags->common.add_to(*verb);
   verb->callback([flags] { run(*flags); });

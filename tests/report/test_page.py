@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     )
     zeropoint(
         *("report", MODEL, folder / "int8.onnx", "--data", folder / "images.npz", "--seconds", "0.1", "--threads", "1"),
-        *("-o", folder / "report.json", "--quiet"),
+        *("-o", folder / "report.json", "--sensitivity", "--quiet"),
     )
     return folder
 
@@ -144,6 +144,19 @@ def test_json_has_what_the_page_shows(folder, report):
     assert any(one["clipped"] > 0 for one in report["distributions"])  # percentiles cut
 
 
+def test_report_measures_sensitivity(browser, folder, report):
+    products = {node["node"] for node in report["nodes"] if node["macs"]}
+    found = report["sensitivity"]
+    assert products <= {row["node"] for row in found}
+    assert [row["alone_db"] for row in found] == sorted(row["alone_db"] for row in found)
+    assert sum(row["share"] for row in found) == pytest.approx(1)
+    assert all(row["cause"] and row["fix"] for row in found)
+    zeropoint("report", folder / "report.json", "-o", folder / "sensitivity.html")
+    browser.open(folder / "sensitivity.html")
+    assert "sensitivity" in sections(browser)
+    assert found[0]["node"] in browser.run("return document.querySelector('#sensitivity').innerText")
+
+
 def test_quantize_reports_ranges_and_nodes(folder):
     report = json.loads((folder / "quantize.json").read_text())
     assert report["command"].startswith(f"zeropoint quantize {MODEL} ")
@@ -160,6 +173,10 @@ def test_report_files_are_told_apart_by_their_names(folder):
         (["compare", MODEL, MODEL, "--data", folder / "images.npz", "--report", "x.xml"], "end the name in .html"),
         (["report", ROOT / "bench/workloads.json", "-o", "x.html"], "is no report"),
         (["report", MODEL, folder / "int8.onnx", "-o", "x.html"], "give --data"),
+        (
+            ["report", MODEL, MODEL, "--data", folder / "images.npz", "--sensitivity", "--seconds", "0", "-o", "x.html"],
+            "holds no recipe",
+        ),
     ]:
         done = subprocess.run([ZEROPOINT, *map(str, words)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2
