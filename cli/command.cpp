@@ -111,6 +111,7 @@ Recipe read_recipe(const std::string& name_or_file, const std::string& target) {
   if (!parsed)
     throw Error(ErrorCode::kBadArgument, "--target",
                 "no target is called '" + target + "'; there are: onnxruntime openvino zeropoint");
+  recipe.checked = recipe.checked && recipe.target == *parsed;
   recipe.target = *parsed;
   return recipe;
 }

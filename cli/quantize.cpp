@@ -67,6 +67,7 @@ Recipe choose_recipe(const Flags& flags) {
     }
     for (Rule& rule : recipe.rules)
       if (rule.activation && !rule.activation->dynamic) rule.activation->range = flags.range;
+    recipe.checked = false;
   }
   for (const auto& scope : flags.exclude) recipe.keep_float(scope);
   add_steps(recipe, flags.steps);
@@ -74,6 +75,7 @@ Recipe choose_recipe(const Flags& flags) {
     if (recipe.target != Target::zeropoint)
       throw Error(ErrorCode::kBadArgument, "--all-integers",
                   "only the target zeropoint leaves in float what integers make slower");
+    recipe.checked = recipe.checked && recipe.all_integers;
     recipe.all_integers = true;
   }
   return recipe;

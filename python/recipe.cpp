@@ -62,8 +62,8 @@ std::string repr_rule(const Rule& rule) {
 std::string repr_recipe(const Recipe& recipe) {
   std::string rules;
   for (const Rule& rule : recipe.rules) rules += (rules.empty() ? "" : ", ") + repr_rule(rule);
-  return fmt::format("Recipe(name={}, target='{}', {}rules=[{}])", quoted(recipe.name), name(recipe.target),
-                     recipe.all_integers ? "all_integers=True, " : "", rules);
+  return fmt::format("Recipe(name={}, target='{}', {}{}rules=[{}])", quoted(recipe.name), name(recipe.target),
+                     recipe.all_integers ? "all_integers=True, " : "", recipe.checked ? "checked=True, " : "", rules);
 }
 
 // A recipe is what its JSON can say: everything else is an error here, where it was written, and not when it is used.
@@ -98,6 +98,7 @@ Recipe override_rule(const Recipe& self, const std::string& scope, const std::st
                           .op_type = op_type,
                           .activation = activation ? activation : so_far(self, scope, op_type, &Rule::activation),
                           .weight = weight ? weight : so_far(self, scope, op_type, &Rule::weight)});
+  recipe.checked = false;
   return checked(std::move(recipe));
 }
 
@@ -105,6 +106,7 @@ Recipe with_step(const Recipe& self, const std::string& name, const nb::kwargs& 
   Recipe recipe = self;
   Step& step = recipe.steps.emplace_back(Step{.name = name});
   for (const auto& [key, value] : parameters) step.parameters.emplace_back(nb::cast<std::string>(key), nb::cast<double>(value));
+  recipe.checked = false;
   return checked(std::move(recipe));
 }
 
@@ -116,6 +118,7 @@ Recipe with_target(const Recipe& self, const std::string& target) {
     for (const std::string& each : target_names()) known += (known.empty() ? "" : ", ") + each;
     throw Error(ErrorCode::kBadArgument, "target", "'" + target + "' is not known; known are " + known);
   }
+  recipe.checked = recipe.checked && recipe.target == *parsed;
   recipe.target = *parsed;
   return recipe;
 }
@@ -270,6 +273,11 @@ void bind_recipe(nb::module_& m) {
       .def_prop_ro(
           "all_integers", [](const Recipe& self) { return self.all_integers; },
           "For the target zeropoint: whether operators are quantized, too, that integers make slower.")
+      .def_prop_ro(
+          "checked", [](const Recipe& self) { return self.checked; },
+          "Whether a self check made it by repairs: quantize() judges its model again, but changes nothing. Changed copies "
+          "lose "
+          "the mark.")
       .def_prop_ro("rules", [](const Recipe& self) { return self.rules; })
       .def_prop_ro("steps", &steps, nb::sig("def steps(self) -> list[tuple[str, dict[str, float]]]"),
                    "Algorithms run on the whole model, in order: (name, parameters).")
@@ -283,6 +291,7 @@ void bind_recipe(nb::module_& m) {
           [](const Recipe& self, const std::string& scope, const std::string& op_type) {
             Recipe recipe = self;
             recipe.rules.push_back({.scope = scope, .op_type = op_type});
+            recipe.checked = false;
             return checked(std::move(recipe));
           },
           nb::arg("scope") = ".*", nb::arg("op_type") = "*", "Leaves these operators in float.")
@@ -306,6 +315,7 @@ void bind_recipe(nb::module_& m) {
           "with_all_integers",
           [](const Recipe& self, bool enabled) {
             Recipe recipe = self;
+            recipe.checked = recipe.checked && recipe.all_integers == enabled;
             recipe.all_integers = enabled;
             return recipe;
           },

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "zeropoint/graph.h"
 #include "zeropoint/insert_qdq.h"
@@ -55,6 +56,7 @@ struct Quantized {
   QParamsMap qparams;
   Statistics statistics;
   Report report;                                             // without what only running the models shows: see compare()
+  std::vector<std::string> preparation_notes;                // those of its notes that steps before calibration left
 };
 
 // fuse -> the recipe's steps before calibration -> calibrate -> choose_qparams -> its other steps -> insert_qdq -> verify, then

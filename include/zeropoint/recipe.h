@@ -60,6 +60,9 @@ struct Recipe {
   std::vector<Step> steps;
   // Target zeropoint: quantize nodes, too, that are slower in integers by the engine's table of costs (docs/recipes.md).
   bool all_integers = false;
+  // What a self check repaired: quantize() judges it again, but changes nothing (docs/diagnosis.md). Any change of the recipe by
+  // the functions below takes the mark off.
+  bool checked = false;
   friend bool operator==(const Recipe&, const Recipe&) = default;
 
   Recipe& keep_float(std::string scope);  // adds a rule without schemes

@@ -53,6 +53,22 @@ def test_round_trip():
     assert json.loads(recipe.to_json())["target"] == "openvino"
 
 
+def test_changes_take_the_mark_of_a_check_off():
+    text = q.recipes.static_w8a8().to_json().replace('"rules"', '"checked": true, "rules"', 1)
+    recipe = q.Recipe.from_json(text)
+    assert recipe.checked and q.Recipe.from_json(recipe.to_json()) == recipe
+    assert recipe.with_target(recipe.target).checked
+    for changed in (
+        recipe.with_target("zeropoint"),
+        recipe.with_range("mse"),
+        recipe.with_step("gptq"),
+        recipe.with_all_integers(),
+        recipe.keep_float("a"),
+        recipe.override("a", weight=q.uint8()),
+    ):
+        assert not changed.checked
+
+
 def test_repr():
     assert repr(q.int8(q.PerChannel(axis=0), range="mse")) == "int8(PerChannel(axis=0), range='mse')"
     assert repr(q.uint8()) == "uint8(PerTensor())"

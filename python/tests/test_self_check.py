@@ -60,6 +60,10 @@ def test_quantize_repairs(model: bytes, samples: list[dict[str, np.ndarray]]):
     again = q.quantize(model, statistics=result.statistics, recipe=recipe)
     assert bytes(again.model.to_bytes()) == bytes(result.model.to_bytes())
     assert again.report.self_check.samples == 0
+    assert recipe.checked and "checked=True" in repr(recipe) and not recipe.keep_float("one").checked
+    replayed = q.quantize(model, samples, recipe=recipe)
+    assert bytes(replayed.model.to_bytes()) == bytes(result.model.to_bytes())
+    assert not replayed.report.repairs and replayed.report.self_check.sound
     onnx.checker.check_model(onnx.load_from_string(bytes(result.model.to_bytes())), full_check=True)
 
 

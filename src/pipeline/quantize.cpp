@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -127,6 +128,7 @@ Quantized quantize_fused(Prepared prepared, Statistics statistics, const Samples
   const Recipe fixed = recipe.has_data_free_rules() ? quant::static_part(recipe) : recipe;
   quant::QParamsChoice choice = quant::choose_with_notes(fused, statistics, fixed);
   const StepOptions how = step_options(options);
+  std::vector<std::string> preparation_notes = prepared.log.notes;
   quant::Rounding rounding{fused, statistics, fused, std::move(choice.qparams)};
   quant::run_after(rounding, {recipe, samples, how, prepared.log});
   choice.qparams = std::move(rounding.qparams);
@@ -137,6 +139,7 @@ Quantized quantize_fused(Prepared prepared, Statistics statistics, const Samples
   report.recipe = recipe.name;
   report.steps = std::move(prepared.log.gains);
   choice.notes.insert(choice.notes.end(), prepared.log.notes.begin(), prepared.log.notes.end());
+  result.preparation_notes = std::move(preparation_notes);
   for (const quant::LeftInFloat& node : choice.placement.left_in_float)
     report.left_in_float.push_back({node.node, node.op_type, node.reason});
   report.notes = std::move(choice.notes);
@@ -236,6 +239,14 @@ Statistics restricted(Statistics statistics, const CalibrateOptions& options) {
   return statistics;
 }
 
+// Why nodes that were timed stay in float.
+void name_slower_nodes(Report& report) {
+  std::set<std::string_view> kept;
+  for (const NodeSpeed& node : report.speed->kept_float) kept.insert(node.node);
+  for (FloatNode& node : report.left_in_float)
+    if (kept.contains(node.node)) node.reason = "slower in integers on this machine";
+}
+
 // Quantizes by the recipe that choose_by_speed() makes of `recipe`.
 template <class Quantize>
 Quantized speed_aware(const Graph& fused, const Recipe& recipe, const QuantizeOptions& options, const Quantize& quantize) {
@@ -243,11 +254,8 @@ Quantized speed_aware(const Graph& fused, const Recipe& recipe, const QuantizeOp
       options.timed_on, {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes}, options.interrupt);
   SpeedChoice choice = choose_by_times(fused, recipe, [&](const Recipe& one) { return quantize(one).model; }, timing);
   Quantized result = quantize(choice.recipe);
-  std::set<std::string_view> kept;
-  for (const NodeSpeed& node : choice.report.kept_float) kept.insert(node.node);
-  for (FloatNode& node : result.report.left_in_float)
-    if (kept.contains(node.node)) node.reason = "slower in integers on this machine";
   result.report.speed = std::move(choice.report);
+  name_slower_nodes(result.report);
   return result;
 }
 
@@ -335,6 +343,18 @@ Quantized quantize_on(const Graph& graph, const Samples& samples, const Recipe& 
   return quantize_prepared(std::move(prepared), std::move(statistics), &samples, recipe, options);
 }
 
+// What was measured of a model before repairs, for the one after them.
+void keep_times(const Report& before, const QuantizeOptions& options, Quantized& repaired) {
+  if (!before.speed) return;
+  Report& report = repaired.report;
+  report.speed = before.speed;
+  if (report.repairs.empty()) return;
+  name_slower_nodes(report);
+  const Timing timing = on_this_machine(
+      options.timed_on, {.threads = options.threads, .max_isa = options.max_isa, .shapes = options.shapes}, options.interrupt);
+  std::tie(report.speed->float_seconds, report.speed->seconds) = timing.compare(repaired.fused, repaired.model);
+}
+
 // Calibrates on what the self check leaves.
 Quantized quantize_and_check(const Graph& graph, const Samples& samples, const Recipe& recipe, const QuantizeOptions& options) {
   if (!options.verify || recipe.converts_floats()) return quantize_on(graph, samples, recipe, options);
@@ -368,7 +388,7 @@ Quantized quantize_and_check(const Graph& graph, const Samples& samples, const R
   Quantized result = check_and_repair(first, Subset(samples, checked), calibration, again, how);
   result.report.self_check->kept_aside = !aside.empty();
   result.report.self_check->calibrated_on = calibration.size();
-  result.report.speed = first.report.speed;
+  keep_times(first.report, options, result);
   return result;
 }
 
@@ -415,7 +435,7 @@ Quantized quantize(const Graph& graph, const Statistics& statistics, const Recip
 }
 
 Quantized requantize(const Quantized& made, const Samples* samples, const Recipe& recipe, const QuantizeOptions& options) {
-  Prepared prepared{made.fused, {}};
+  Prepared prepared{made.fused, {.gains = {}, .notes = made.preparation_notes}};
   for (const StepGain& gain : made.report.steps)
     if (const quant::StepRule* rule = quant::find_step(gain.step); rule && rule->phase == quant::Phase::before)
       prepared.log.gains.push_back(gain);

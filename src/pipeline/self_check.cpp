@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "analyze/node_noise.h"
 #include "analyze/noise.h"
 #include "analyze/output_check.h"
+#include "pipeline/float_search.h"
 #include "quant/placement.h"
 #include "quant/rule_matcher.h"
 #include "quant/steps.h"
@@ -32,6 +34,9 @@ constexpr double kCheapNoise = 0.005, kCheapRatio = 2, kCheapMacs = 0.2, kCheapG
 constexpr std::size_t kSamples = 4, kCheapSamples = 8;
 constexpr double kMacs = 3e11, kCheapMostMacs = 6e10;  // of all runs that look for what loses
 constexpr double kStepShare = 0.5, kStepDb = 1;        // of the noise that a step is tried for; what it must bring
+constexpr char kSpread[] = "wide_channel_spread";
+// Models made to find out which nodes go to float; with a step that takes long.
+constexpr int kMostTries = 24, kMostLongTries = 8;
 
 double power(double db) { return std::pow(10, -db / 10); }
 
@@ -44,6 +49,13 @@ bool asks_for_few_bits(const Recipe& recipe) {
   };
   return std::any_of(recipe.rules.begin(), recipe.rules.end(),
                      [&](const Rule& rule) { return few(rule.activation) || few(rule.weight); });
+}
+
+bool has_long_step(const Recipe& recipe) {
+  return std::any_of(recipe.steps.begin(), recipe.steps.end(), [](const Step& step) {
+    const quant::StepRule* rule = quant::find_step(step.name);
+    return rule && rule->phase != quant::Phase::before && rule->needs_samples;
+  });
 }
 
 // One way to make a node lose less.
@@ -74,7 +86,8 @@ class SelfCheckRun {
       return std::move(best_);
     }
     std::vector<Repair> repairs;
-    if (!asks_for_few_bits(parse_recipe(best_.model.metadata.at(kRecipeKey)))) {
+    const Recipe recipe = parse_recipe(best_.model.metadata.at(kRecipeKey));
+    if (!recipe.checked && !asks_for_few_bits(recipe)) {
       if (!sound(now))
         repair(now, repairs);
       else if (now.sqnr_db < options_.good_db)
@@ -90,6 +103,7 @@ class SelfCheckRun {
               : fmt::format("the top class is that of the float model in {:.0f} % of the rows, fewer than {:.0f} %",
                             100 * now.top1_agreement.value_or(0), 100 * options_.least_agreement);
     best_.report.self_check = result;
+    if (!repairs.empty()) mark_as_checked();
     best_.report.repairs = std::move(repairs);
     if (!best_.report.integer_coverage) best_.report.integer_coverage = now.integer_coverage;
     return std::move(best_);
@@ -104,6 +118,15 @@ class SelfCheckRun {
   bool sound(const analyze::OutputCheck& now) const {
     return now.sqnr_db >= options_.good_db ||
            (now.sqnr_db >= options_.least_db && now.top1_agreement.value_or(1) >= options_.least_agreement);
+  }
+
+  // Whoever quantizes by this recipe gets this file.
+  void mark_as_checked() {
+    std::string& text = best_.model.metadata.at(kRecipeKey);
+    Recipe recipe = parse_recipe(text);
+    recipe.checked = true;
+    text = to_json(recipe);
+    best_.report.recipe_json = text;
   }
 
   // What the present model loses, where.
@@ -201,36 +224,92 @@ class SelfCheckRun {
   void repair(analyze::OutputCheck& now, std::vector<Repair>& repairs) {
     Findings found = look(kSamples, kMacs);
     if (even_out(found, now, repairs)) found = look(kSamples, kMacs);
-    double float_share = options_.float_share;
     bool changed = false;  // since `found`
     for (int round = 0; round < kMostRounds && (!sound(now) || now.sqnr_db < options_.aim_db); ++round) {
       if (changed) found = look(kSamples, kMacs);
-      const std::vector<Remedy> remedies = choose(found, now, float_share);
+      const std::vector<Remedy> remedies = choose(found, now);
       changed = !remedies.empty() && apply(found, remedies, sound(now) ? kLeastGain : kAnyGain, now, repairs);
-      if (changed) continue;
-      if (sound(now) || float_share >= 1) break;
-      float_share = 1;  // rather slow than wrong
+      if (!changed) changed = !sound(now) && round_better(found, now, repairs);
+      if (!changed) break;
     }
-    if (!sound(now)) all_in_float(changed ? look(kSamples, kMacs) : found, now, repairs);
+    if (changed && !sound(now)) found = look(kSamples, kMacs);
+    if (!sound(now)) step_by_step_in_float(found, now, repairs);
   }
 
-  // At last: float for all that loses, and for the convolutions that make what it reads.
-  void all_in_float(const Findings& found, analyze::OutputCheck& now, std::vector<Repair>& repairs) {
-    const Graph& graph = best_.fused;
-    Recipe changed = found.recipe;
-    std::vector<Repair> tried;
-    for (const analyze::NodeNoise& node : found.nodes) {
-      if (node.total() < kNegligible * found.noise.total) continue;
-      for (const std::size_t maker : convolutions_before(found, node.node))
-        changed.rules.push_back(analyze::float_rule(graph, maker));
-      changed.rules.push_back(analyze::float_rule(graph, node.node));
-      tried.push_back({.node = quant::name_of(graph.nodes[node.node]),
-                       .op_type = graph.nodes[node.node].op_type,
-                       .cause = "accumulating_drift",
-                       .action = "float",
-                       .before_db = now.sqnr_db});
+  // Where rounded weights lose most of it: the step gptq.
+  bool round_better(const Findings& found, analyze::OutputCheck& now, std::vector<Repair>& repairs) {
+    double weights = 0;
+    const analyze::NodeNoise* worst = nullptr;
+    for (const analyze::NodeNoise& each : found.nodes) {
+      weights += each.weights;
+      if (!worst || each.weights > worst->weights) worst = &each;
     }
-    keep_if_better(changed, std::move(tried), kAnyGain, now, repairs);
+    if (!worst || weights < kStepShare * found.noise.total) return false;
+    return try_step({.name = "gptq", .parameters = {}}, best_.fused.nodes[worst->node], "accumulating_drift", found.recipe, now,
+                    repairs);
+  }
+  bool try_step(Step step, const Node& node, std::string cause, const Recipe& recipe, analyze::OutputCheck& now,
+                std::vector<Repair>& repairs) {
+    if (!quant::find_step(step.name) || recipe.has_step(step.name)) return false;
+    Recipe changed = recipe;
+    std::string action = "step " + step.name;
+    changed.steps.insert(changed.steps.begin(), std::move(step));
+    return keep_if_better(changed,
+                          {{.node = quant::name_of(node),
+                            .op_type = node.op_type,
+                            .cause = std::move(cause),
+                            .action = std::move(action),
+                            .before_db = now.sqnr_db}},
+                          kStepDb, now, repairs);
+  }
+
+  // At last: float for nodes that lose, the noisiest first, each with the convolutions that make what it reads.
+  void step_by_step_in_float(const Findings& found, analyze::OutputCheck& now, std::vector<Repair>& repairs) {
+    std::vector<const analyze::NodeNoise*> candidates;
+    std::vector<double> work;
+    for (const analyze::NodeNoise& node : found.nodes)
+      if (node.total() >= kNegligible * found.noise.total) {
+        candidates.push_back(&node);
+        work.push_back(node.macs_share);
+      }
+    if (candidates.empty()) return;
+    struct Tried {
+      std::vector<bool> in_float;  // of `candidates`
+      Quantized made;
+      analyze::OutputCheck check;
+    };
+    std::optional<Tried> best;  // sound, else the last one: all in float
+    search_float(work, has_long_step(found.recipe) ? kMostLongTries : kMostTries, [&](const std::vector<bool>& in_float) {
+      Recipe changed = found.recipe;
+      std::set<std::size_t> decided;
+      const auto keep = [&](std::size_t node) {
+        if (decided.insert(node).second) changed.rules.push_back(analyze::float_rule(best_.fused, node));
+      };
+      for (std::size_t i = 0; i < candidates.size(); ++i) {
+        if (!in_float[i]) continue;
+        for (const std::size_t maker : convolutions_before(found, candidates[i]->node)) keep(maker);
+        keep(candidates[i]->node);
+      }
+      Tried tried{in_float, requantize_(changed), {}};
+      tried.check = check(tried.made.model);
+      const bool is_sound = sound(tried.check);
+      if (is_sound || !best || !sound(best->check)) best = std::move(tried);
+      return is_sound;
+    });
+    if (!sound(best->check) && !(best->check.sqnr_db >= now.sqnr_db + kAnyGain)) return;
+    const analyze::Patient patient{best_.fused, best_.statistics, best_.qparams, found.placement, found.recipe};
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      if (!best->in_float[i]) continue;
+      const Node& node = best_.fused.nodes[candidates[i]->node];
+      repairs.push_back({.node = quant::name_of(node),
+                         .op_type = node.op_type,
+                         .cause = analyze::diagnose(patient, *candidates[i], found.noise).cause,
+                         .action = "float",
+                         .before_db = now.sqnr_db,
+                         .after_db = best->check.sqnr_db});
+    }
+    now = best->check;
+    best_ = std::move(best->made);
   }
 
   // Steps that even channels out, where these lose: at the inputs of products smooth_quant, between convolutions
@@ -238,41 +317,30 @@ class SelfCheckRun {
   bool even_out(const Findings& found, analyze::OutputCheck& now, std::vector<Repair>& repairs) {
     const analyze::Patient patient{best_.fused, best_.statistics, best_.qparams, found.placement, found.recipe};
     double products = 0, convolutions = 0;
-    std::string product, convolution;  // the worst
+    const Node *product = nullptr, *convolution = nullptr;  // the worst
     for (const analyze::NodeNoise& each : found.nodes) {
       const Node& node = best_.fused.nodes[each.node];
       if (node.is("MatMul")) {
         products += each.values;
-        if (product.empty()) product = quant::name_of(node);
+        if (!product) product = &node;
       } else if (each.total() > kNegligible * found.noise.total &&
-                 analyze::diagnose(patient, each, found.noise).cause == "wide_channel_spread") {
+                 analyze::diagnose(patient, each, found.noise).cause == kSpread) {
         convolutions += each.total();
-        if (convolution.empty()) convolution = quant::name_of(node);
+        if (!convolution) convolution = &node;
       }
     }
-    const auto try_step = [&](Step step, const std::string& node) {
-      if (!quant::find_step(step.name) || found.recipe.has_step(step.name)) return false;
-      Recipe changed = found.recipe;
-      changed.steps.insert(changed.steps.begin(), step);
-      return keep_if_better(changed,
-                            {{.node = node,
-                              .op_type = "",
-                              .cause = "wide_channel_spread",
-                              .action = "step " + step.name,
-                              .before_db = now.sqnr_db}},
-                            kStepDb, now, repairs);
-    };
     if (products >= kStepShare * found.noise.total) {
       // Explicit: behind residual sums and GELU nothing can take the factors but a Mul.
-      return try_step({.name = "smooth_quant", .parameters = {{"explicit", 1}}}, product);
+      return try_step({.name = "smooth_quant", .parameters = {{"explicit", 1}}}, *product, kSpread, found.recipe, now, repairs);
     }
     if (convolutions >= kStepShare * found.noise.total)
-      return try_step({.name = "cross_layer_equalization", .parameters = {}}, convolution);
+      return try_step({.name = "cross_layer_equalization", .parameters = {}}, *convolution, kSpread, found.recipe, now,
+                      repairs);
     return false;
   }
 
   // The cheapest remedies for the work they make slower, until the noise that is predicted fits.
-  std::vector<Remedy> choose(const Findings& found, const analyze::OutputCheck& now, double float_share) const {
+  std::vector<Remedy> choose(const Findings& found, const analyze::OutputCheck& now) const {
     const double all_noise = found.noise.total;
     std::vector<Remedy> all;
     for (const analyze::NodeNoise& node : found.nodes) {
@@ -293,7 +361,7 @@ class SelfCheckRun {
           std::find_if(chosen.begin(), chosen.end(), [&](const Remedy& each) { return each.node == remedy.node; });
       if (same != chosen.end() && (remedy.wide || remedy.gain - same->gain < kNegligible * all_noise)) continue;
       if (!remedy.wide) {
-        if (const double macs = found.of(remedy.node).macs_share; float_macs + macs > float_share)
+        if (const double macs = found.of(remedy.node).macs_share; float_macs + macs > options_.float_share)
           continue;
         else
           float_macs += macs;

@@ -203,6 +203,15 @@ TEST_P(BrokenModelTest, IsRepairedByDefault) {
   // The recipe says it all: no check, the same file.
   const Recipe recipe = parse_recipe(repaired.model.metadata.at(kRecipeKey));
   EXPECT_EQ(serialize(quantize(graph, repaired.statistics, recipe).model), serialize(repaired.model));
+
+  // From the samples, too: what is repaired is judged again, and stays as it is.
+  EXPECT_TRUE(recipe.checked);
+  EXPECT_EQ(repaired.report.recipe_json, to_json(recipe));
+  const Quantized replayed = quantize(graph, samples, recipe, kQuick);
+  EXPECT_EQ(serialize(replayed.model), serialize(repaired.model));
+  EXPECT_TRUE(replayed.report.repairs.empty());
+  EXPECT_NEAR(replayed.report.self_check->sqnr_db, check.sqnr_db, 0.01);  // of float graphs with the same function
+  EXPECT_TRUE(replayed.report.self_check->sound);
 }
 
 INSTANTIATE_TEST_SUITE_P(, BrokenModelTest,
@@ -228,6 +237,72 @@ TEST(SelfCheckTest, SoundModelsStayAsTheyAre) {
   QuantizeOptions unchecked = kQuick;
   unchecked.verify = false;
   EXPECT_EQ(serialize(quantize(graph, samples, recipes::static_w8a8(), unchecked).model), serialize(quantized.model));
+}
+
+TEST(SelfCheckTest, ACheckedRecipeIsJudgedNotRepaired) {
+  const Graph graph = scaled_channel();
+  Recipe recipe = recipes::static_w8a8();
+  recipe.checked = true;
+  const Report report = quantize(graph, Noise(graph, 64), recipe, kQuick).report;
+  EXPECT_FALSE(report.self_check->sound);
+  EXPECT_TRUE(report.repairs.empty());
+}
+
+TEST(SelfCheckTest, NotesOfStepsBeforeCalibrationSurviveRepairs) {
+  const Graph graph = clipped_bias();
+  const Noise samples(graph, 64);
+  Recipe recipe = recipes::static_w8a8();
+  recipe.add_step({.name = "smooth_quant", .parameters = {}});
+  QuantizeOptions unchecked = kQuick;
+  unchecked.verify = false;
+  const Quantized first = quantize(graph, samples, recipe, unchecked), repaired = quantize(graph, samples, recipe, kQuick);
+  ASSERT_FALSE(first.preparation_notes.empty());
+  ASSERT_FALSE(repaired.report.repairs.empty());
+  for (const std::string& note : first.preparation_notes) EXPECT_THAT(repaired.report.notes, ::testing::Contains(note));
+}
+
+// Products whose weights lose more than their values: rounding them better comes before float.
+TEST(SelfCheckTest, WeightsAreRoundedBetterBeforeNodesGoToFloat) {
+  const Graph graph = fashion("fmnist_resnet8");
+  const Noise samples(graph, 64);
+  Recipe recipe = recipes::named("static_w8a16");
+  QuantizeOptions unchecked = kQuick;
+  unchecked.verify = false;
+  const Quantized first = quantize(graph, samples, recipe, unchecked);
+  const auto remake = [&](const Recipe& changed) { return quantize(graph, samples, changed, unchecked); };
+  const SelfCheck before = *check_and_repair(first, samples, samples, remake, {.threads = 1}).report.self_check;
+  ASSERT_TRUE(before.sound);
+  const double wanted = before.sqnr_db + 2;
+  const Quantized repaired =
+      check_and_repair(first, samples, samples, remake,
+                       {.threads = 1, .least_db = wanted, .aim_db = wanted, .good_db = wanted, .float_share = 0});
+  EXPECT_TRUE(repaired.report.self_check->sound) << to_text(repaired.report);
+  EXPECT_TRUE(parse_recipe(repaired.model.metadata.at(kRecipeKey)).has_step("gptq"));
+  ASSERT_FALSE(repaired.report.repairs.empty());
+  EXPECT_EQ(repaired.report.repairs.back().action, "step gptq");
+  for (const Repair& repair : repaired.report.repairs) EXPECT_NE(repair.action, "float");
+  EXPECT_EQ(repaired.report.integer_coverage, first.report.integer_coverage);
+}
+
+TEST(SelfCheckTest, NodesGoToFloatAtLast) {
+  const Graph graph = masked_attention();
+  const Noise samples(graph, 64);
+  Recipe recipe = recipes::static_w8a8();
+  recipe.target = Target::openvino;
+  QuantizeOptions unchecked = kQuick;
+  unchecked.verify = false;
+  const Quantized broken = quantize(graph, samples, recipe, unchecked);
+  int made = 0;
+  const auto remake = [&](const Recipe& changed) {
+    return ++made == 1 ? broken /* the round before is in vain */ : quantize(graph, samples, changed, unchecked);
+  };
+  const Quantized repaired = check_and_repair(broken, samples, samples, remake, {.threads = 1});
+  EXPECT_TRUE(repaired.report.self_check->sound) << to_text(repaired.report);
+  EXPECT_EQ(made, 2);
+  ASSERT_EQ(repaired.report.repairs.size(), 1U) << to_text(repaired.report);
+  EXPECT_EQ(repaired.report.repairs[0].node, "add_mask");
+  EXPECT_EQ(repaired.report.repairs[0].cause, "mask_value");
+  EXPECT_EQ(repaired.report.repairs[0].action, "float");
 }
 
 TEST(SelfCheckTest, StatisticsAloneCannotBeChecked) {

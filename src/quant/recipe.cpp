@@ -306,6 +306,7 @@ std::optional<Target> parse_target(std::string_view text) {
 
 Recipe& Recipe::keep_float(std::string scope) {
   rules.push_back({.scope = std::move(scope)});
+  checked = false;
   return *this;
 }
 
@@ -331,6 +332,7 @@ Recipe& Recipe::add_step(Step step) {
   const std::string source = "step";
   read_step(Reader(json, "", source));
   steps.push_back(std::move(step));
+  checked = false;
   return *this;
 }
 
@@ -355,6 +357,7 @@ Recipe& Recipe::set_range(std::string_view method, double parameter) {
       rule.activation->range = method;
       rule.activation->parameter = parameter;
     }
+  checked = false;
   return *this;
 }
 
@@ -363,6 +366,7 @@ std::string to_json(const Recipe& recipe) {
   json["name"] = recipe.name;
   json["target"] = name(recipe.target);
   if (recipe.all_integers) json["all_integers"] = true;
+  if (recipe.checked) json["checked"] = true;
   json["rules"] = Json::array();
   for (const Rule& rule : recipe.rules) {
     Json& written = json["rules"].emplace_back();
@@ -395,11 +399,12 @@ Recipe parse_recipe(std::string_view text, const std::string& source) {
                 fmt::format("{}: not JSON: {}", source, start == what.npos ? what : what.substr(start + 2)));
   }
   const Reader reader(json, "", source);
-  reader.check_object({"name", "target", "all_integers", "rules", "steps"});
+  reader.check_object({"name", "target", "all_integers", "checked", "rules", "steps"});
   Recipe recipe;
   if (reader.has("name")) recipe.name = reader.at("name").text();
   if (reader.has("target")) recipe.target = *parse_target(reader.at("target").one_of(target_names()));
   if (reader.has("all_integers")) recipe.all_integers = reader.at("all_integers").boolean();
+  if (reader.has("checked")) recipe.checked = reader.at("checked").boolean();
   if (!reader.has("rules")) reader.fail("a recipe needs rules");
   for (const Reader& rule : reader.at("rules").items()) recipe.rules.push_back(read_rule(rule));
   const auto has_schemes = [](const Rule& rule) { return rule.activation || rule.weight; };
