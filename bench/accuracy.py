@@ -412,7 +412,7 @@ def overview(results: Sequence[dict]) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     if behind:
         lines += ["", "Where another mean is higher:", "", *behind]
-        lines += ["", "0.01 point of accuracy is one test picture of 10,000: such differences are noise around float."]
+        lines += ["", "0.01 point of accuracy is one test picture of 10,000; what lies above float does so by chance."]
     return "\n".join(lines) + "\n"
 
 
