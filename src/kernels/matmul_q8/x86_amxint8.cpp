@@ -23,7 +23,10 @@ constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeight
 constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 beside the weights
 constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
 constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
-constexpr int64_t kMostSteps = 16;          // of a part of the depth: 32 KB of rows
+// They walk as many places at once: the hardware, which runs ahead of each within its page, then asks for lines long before
+// they are wanted, and requests of its own don't hold up loads.
+constexpr int kStreams = 4;
+constexpr int64_t kMostSteps = 16;  // of a part of the depth: 32 KB of rows
 
 struct Geometry {
   int64_t steps, blocks, block_bytes, pitch, chunk;  // chunk: rows at once
@@ -193,20 +196,33 @@ struct Finisher {
 // GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
 inline void finish_stores() { asm volatile("" ::: "memory"); }
 
+// Weights to be prefetched: `lines` cache lines a step, from `at` on; where `apart` is not 0, from each of kStreams places.
+struct Ahead {
+  const int8_t* at;
+  int64_t lines, apart;
+};
+
 // Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`; added to the sums
-// at `partial` unless that is null. Meanwhile the finisher works off its own block, `pace` rows a product, and `lines` cache
-// lines a step of `next` are prefetched.
+// at `partial` unless that is null. Meanwhile the finisher works off its own block, `pace` rows a product, and each step
+// prefetches what is ahead.
 template <Finish kFinish>
 __attribute__((noinline)) void multiply(const uint8_t* a, int64_t pitch, const int8_t* b, int64_t steps, const int32_t* partial,
-                                        int32_t* previous, const Finisher<kFinish>& other_block, int pace, const int8_t* next,
-                                        int lines) {
+                                        int32_t* previous, const Finisher<kFinish>& other_block, int pace, const Ahead& ahead) {
   Finisher<kFinish> finisher = other_block;  // a copy that stays in registers
   const uint8_t* a1 = a + 16 * pitch;
   const auto finish = [&]() __attribute__((always_inline)) {
     for (int i = 0; i < pace; ++i) finisher.step();
   };
+  const int8_t* next = ahead.at;
+  const int64_t lines = ahead.lines, apart = ahead.apart;
   const auto fetch = [&]() __attribute__((always_inline)) {
-    for (int i = 0; i < lines; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+    if (apart == 0) {
+      for (int64_t i = 0; i < lines; ++i, next += 64) _mm_prefetch(next, _MM_HINT_T1);
+      return;
+    }
+    for (int64_t i = 0; i < lines; ++i, next += 64)
+#pragma GCC unroll 4
+      for (int stream = 0; stream < kStreams; ++stream) _mm_prefetch(next + stream * apart, _MM_HINT_T1);
   };
   fetch();
   _tile_stream_loadd(6, b, 64);
@@ -267,13 +283,12 @@ class Pipeline {
   Pipeline(const MatmulQ8Shape& s, const MatmulQ8Args& a) : args_(a), finisher_(s, a) {}
 
   // A block whose c is null gets room for its sums.
-  void add(const uint8_t* rows, int64_t pitch, const int8_t* weights, int64_t steps, Block block, const int8_t* next,
-           int lines) {
+  void add(const uint8_t* rows, int64_t pitch, const int8_t* weights, int64_t steps, Block block, const Ahead& ahead) {
     if (!block.c) block.c = sums_[count_ & 1];
     start(stored_);
     const int pace = static_cast<int>((kBlock + 4 * steps - 1) / (4 * steps));
     multiply<kFinish>(rows, pitch, weights, steps, block.continued ? block.c : nullptr,
-                      multiplied_.c ? multiplied_.c : sums_[1], finisher_, pace, next, lines);
+                      multiplied_.c ? multiplied_.c : sums_[1], finisher_, pace, ahead);
     finish_stores();
     stored_ = multiplied_;
     multiplied_ = block;
@@ -359,9 +374,13 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
     // What one pass over the rows prefetches is the weights of the next pass, at most kMostLines a step.
     const int64_t group = g.group_blocks();
     const int64_t lines = least(kMostLines, (kStepWeights / 64 + tiles - 1) / tiles);
+    const int64_t streams = lines < kStreams ? 1 : kStreams;
     for (int64_t begin = first_block; begin < last_block; begin += group) {
       const int64_t end = least(begin + group, last_block);
-      const int8_t* next = weights + end * g.block_bytes;
+      const int64_t next_bytes = (least(end + group, last_block) - end) * g.block_bytes;
+      Ahead ahead{.at = weights + end * g.block_bytes,
+                  .lines = next_bytes == 0 ? 0 : (lines + streams - 1) / streams,
+                  .apart = streams == 1 ? 0 : next_bytes / kStreams};
       // The sums of a block are stored while the next one is multiplied: a single block has no time for parts.
       const int64_t parts = end - begin > 1 ? g.parts() : 1;
       for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -383,8 +402,8 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
                                .end = static_cast<int>(direct ? kBlock : least(kBlock, left)),
                                .columns = static_cast<int>(least(kBlock, s.n - column))};
             pipeline.add(from + row * pitch + step * kStepBytes, pitch, weights + block * g.block_bytes + step * kStepWeights,
-                         steps, output, next, end < last_block ? static_cast<int>(lines) : 0);
-            next += steps * lines * 64;
+                         steps, output, ahead);
+            ahead.at += steps * ahead.lines * 64;
           }
         }
       }
