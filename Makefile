@@ -12,7 +12,7 @@ CONFIGURE := -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON) -DCMAKE_PREFIX_PATH=$(CURDI
 # The module as built, without installing it.
 export PYTHONPATH := $(CURDIR)/build/release/python
 
-.PHONY: help setup build test test-aarch64 demo bench format clean distclean
+.PHONY: help setup build test test-aarch64 wheel test-wheel demo bench format clean distclean
 .NOTPARALLEL:
 
 help:  ## say what there is to make
@@ -37,6 +37,21 @@ test-aarch64:  ## build for aarch64, run unit tests and golden hashes under qemu
 	cmake --build --preset aarch64 --parallel $(JOBS) --target unit_tests same_bytes_test memory_test
 	set -e; for cpu in max neoverse-n1 cortex-a57; do \
 	  echo "== $$cpu"; QEMU_CPU=$$cpu ctest --preset aarch64 --parallel $(JOBS) -L 'unit|promises'; done
+
+wheel:  ## build/wheel/zeropoint-*.whl, for this Python (from 3.12 on for later ones, too)
+	tools/setup.sh build python
+	rm -rf build/wheel
+	$(PYTHON) -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
+	@ls -l build/wheel
+
+test-wheel: wheel  ## install the wheel in an environment of its own and run the Python tests on it (not part of `test`)
+	rm -rf build/wheel-venv
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install -q build/wheel/zeropoint-*.whl
+	PYTHONPATH= build/wheel-venv/bin/python -c 'import zeropoint'  # with nothing beside what it asks for
+	$(PYTHON) -c 'import site; print(site.getsitepackages()[0])' > \
+	  $$(build/wheel-venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/tools_of_the_tests.pth
+	PYTHONPATH= build/wheel-venv/bin/python -m pytest -q python/tests
 
 demo:  ## quantize a real network on real photographs, run it, compare it with float
 	tools/setup.sh build python

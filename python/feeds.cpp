@@ -12,14 +12,19 @@ Feeds to_feeds(nb::handle mapping, const std::vector<ValueInfo>* inputs, const s
                           nb::cast<std::string>(nb::str(nb::type_name(mapping.type()))))
                              .c_str());
   Feeds feeds;
-  for (nb::handle item : mapping.attr("items")()) {
-    if (!nb::isinstance<nb::str>(item[0])) throw nb::type_error((where + "the keys of feeds are names of inputs").c_str());
-    const auto name = nb::cast<std::string>(item[0]);
+  const auto add = [&](nb::handle key, nb::handle array) {
+    if (!nb::isinstance<nb::str>(key)) throw nb::type_error((where + "the keys of feeds are names of inputs").c_str());
+    const auto name = nb::cast<std::string>(key);
     std::optional<DType> wanted;
     if (inputs != nullptr)
       for (const ValueInfo& input : *inputs)
         if (input.name == name && input.type.dtype != DType::undefined) wanted = input.type.dtype;
-    feeds.emplace(name, to_tensor(item[1], where + "input '" + name + "'", wanted));
+    feeds.emplace(name, to_tensor(array, where + "input '" + name + "'", wanted));
+  };
+  if (PyDict_CheckExact(mapping.ptr()) != 0) {
+    for (const auto& [key, array] : nb::borrow<nb::dict>(mapping)) add(key, array);
+  } else {
+    for (nb::handle item : mapping.attr("items")()) add(item[0], item[1]);
   }
   return feeds;
 }

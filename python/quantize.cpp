@@ -327,7 +327,7 @@ void bind_quantize(nb::module_& m) {
             "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
             "allow_non_finite: bool = False, timed_on: collections.abc.Mapping[str, numpy.typing.ArrayLike] | None = None, "
             "verify: bool = True, "
-            "progress: collections.abc.Callable[[int, int], object] | None = None) -> Quantized"),
+            "progress: Progress | None = None) -> Quantized"),
         "Float model and samples to quantized model: fuse, calibrate, choose_qparams, the recipe's steps and insert_qdq in one "
         "call.\n\n"
         "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
@@ -338,7 +338,8 @@ void bind_quantize(nb::module_& m) {
         "report.repairs); the repairs stand in the recipe of the result.\n"
         "timed_on: inputs to time models with; nodes that integers make slower on this machine then stay in float, and the\n"
         "recipe of the result says which (report.speed).\n"
-        "max_memory: bytes, of calibration. progress: called with (done, total) by this thread: samples of calibration, then\n"
+        "max_memory: bytes, of calibration. progress: called with (done, total) by this thread, or True for a bar of tqdm's: "
+        "samples of calibration, then\n"
         "layers of each step that takes long.");
   m.def(
       "prepare",
@@ -360,7 +361,7 @@ void bind_quantize(nb::module_& m) {
               "False, threads: int "
               "= 0, "
               "max_isa: str | None = None, shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
-              "progress: collections.abc.Callable[[int, int], object] | None = None) -> Report"),
+              "progress: Progress | None = None) -> Report"),
       "Runs both models over the samples and reports how far the quantized one's outputs lie from the float one's.\n\n"
       "labels: classes of the samples, for accuracy; samples from files may bring their own. values: compare the values "
       "inside, too.");
@@ -373,7 +374,7 @@ void bind_quantize(nb::module_& m) {
               "recipe: Recipe | str | None = None, *, statistics: Statistics | None = None, target: str | None = None, "
               "measure_on: int = 4, restored: int = 8, threads: int = 0, max_isa: str | None = None, "
               "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
-              "progress: collections.abc.Callable[[int, int], object] | None = None) -> Sensitivity"),
+              "progress: Progress | None = None) -> Sensitivity"),
       "Ranks the nodes of a float model by what quantizing each by the recipe costs at the outputs, with cause and fix.\n\n"
       "measure_on: samples on which each node's loss is measured. restored: of how many of the worst nodes the model is made\n"
       "again without them. statistics: of an earlier calibrate(); the samples are then only measured on.");
@@ -383,7 +384,7 @@ void bind_quantize(nb::module_& m) {
         nb::sig("def evaluate(model: Model | str | os.PathLike[str] | bytes, samples: SampleSource, *, labels: "
                 "collections.abc.Sequence[int] | None = None, threads: int = 0, max_isa: str | None = None, "
                 "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, "
-                "progress: collections.abc.Callable[[int, int], object] | None = None) -> Accuracy"),
+                "progress: Progress | None = None) -> Accuracy"),
         "Share of samples whose label is the place of the largest element of the model's first output.");
   m.def(
       "correct_biases",

@@ -8,8 +8,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <chrono>
+#include <exception>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arrays.h"
@@ -22,8 +25,27 @@ namespace {
 // A Session and the lock that makes it safe for Python's threads: runs of one session take turns, those of two run side by
 // side.
 struct LockedSession {
-  LockedSession(const Graph& graph, const SessionOptions& options) : session(graph, options) {}
-  Session session;
+  LockedSession(const Graph& graph, SessionOptions options) : session(graph, interruptible(std::move(options))) {}
+
+  // Ctrl-C is Python's to notice, so a long run asks it now and then; what a signal's handler raised is kept for the caller.
+  bool interrupted() {
+    const auto now = Clock::now();
+    if (now - asked < std::chrono::milliseconds(50)) return false;
+    const nb::gil_scoped_acquire gil;
+    asked = now;
+    if (PyErr_CheckSignals() == 0) return false;
+    raised = std::make_exception_ptr(nb::python_error());
+    return true;
+  }
+  SessionOptions interruptible(SessionOptions options) {
+    options.interrupted = [this] { return interrupted(); };
+    return options;
+  }
+
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point asked;    // of the run that holds `running`, like `raised`
+  std::exception_ptr raised;  // by a signal's handler
+  Session session;            // last of the three, since its constructor may ask
   std::mutex running;
 };
 
@@ -63,22 +85,48 @@ std::vector<std::size_t> output_places(const Session& session, nb::handle names)
   return places;
 }
 
+template <nb::object (*to_object)(Tensor)>
 nb::list run(LockedSession& self, nb::handle output_names, nb::handle inputs) {
   const std::vector<std::size_t> places = output_places(self.session, output_names);
   const Feeds feeds = to_feeds(inputs, &self.session.inputs());
   std::vector<Tensor> results;
+  std::exception_ptr raised;
   {
     nb::gil_scoped_release release;
     const std::lock_guard lock(self.running);
-    results = self.session.run(feeds);
+    self.asked = LockedSession::Clock::now();
+    try {
+      results = self.session.run(feeds);
+    } catch (const Error&) {
+      raised = std::exchange(self.raised, nullptr);
+      if (!raised) throw;
+    }
   }
+  if (raised) std::rethrow_exception(raised);
   // An output asked for once is handed over without a copy.
   nb::list arrays;
   for (std::size_t i = 0; i < places.size(); ++i) {
     const bool again = std::find(places.begin() + static_cast<std::ptrdiff_t>(i) + 1, places.end(), places[i]) != places.end();
-    arrays.append(to_array(again ? results[places[i]] : std::move(results[places[i]])));
+    arrays.append(to_object(again ? results[places[i]] : std::move(results[places[i]])));
   }
   return arrays;
+}
+
+// Seconds of each of `repeat` runs, as a program without Python has them: outputs in place, nothing allocated.
+std::vector<double> native_seconds(LockedSession& self, nb::handle inputs, int repeat) {
+  const Feeds feeds = to_feeds(inputs, &self.session.inputs());
+  nb::gil_scoped_release release;
+  const std::lock_guard lock(self.running);
+  std::vector<Tensor> in, out = self.session.run(feeds);
+  for (const ValueInfo& input : self.session.inputs()) in.push_back(feeds.at(input.name));
+  std::vector<double> seconds;
+  for (int i = 0; i < repeat; ++i) {
+    self.asked = LockedSession::Clock::now();
+    const auto start = LockedSession::Clock::now();
+    if (self.session.run(in, out) != ErrorCode::kOk) throw Error(ErrorCode::kInternal, "session", "the run failed");
+    seconds.push_back(std::chrono::duration<double>(LockedSession::Clock::now() - start).count());
+  }
+  return seconds;
 }
 
 std::vector<StepInfo> steps(LockedSession& self) {
@@ -162,14 +210,20 @@ void bind_session(nb::module_& m) {
           "autotune: measure which kernels run fastest on this machine at these shapes; the results are the same. What was\n"
           "found is kept in a file of tuning_cache (None: zeropoint/tuning in $XDG_CACHE_HOME or ~/.cache) for the next time.\n"
           "share_weights_with: a session of the same model, which may run meanwhile; packed weights are then in memory once.")
-      .def("run", &run, nb::arg("output_names").none(), nb::arg("feeds"),
+      .def("run", &run<&to_array>, nb::arg("output_names").none(), nb::arg("feeds"),
            nb::sig("def run(self, output_names: collections.abc.Sequence[str] | None, feeds: collections.abc.Mapping[str, "
                    "numpy.typing.ArrayLike]) -> list[numpy.ndarray]"),
            "Runs the model on {input name: array} and returns the outputs asked for; None stands for all, in the model's "
            "order.\n\n"
-           "Arrays that are C-contiguous are read in place, others are copied first. An element type that is not the input's "
-           "is a "
-           "TypeError; a missing, extra or misshaped input is an Error.")
+           "Arrays that are C-contiguous are read in place, as are CPU tensors of PyTorch and all else that knows DLPack; "
+           "others "
+           "are copied first. Results own their memory. An element type that is not the input's is a TypeError; a missing, "
+           "extra "
+           "or misshaped input is an Error. Ctrl-C stops a run between two of its steps.")
+      .def("run_dlpack", &run<&to_dlpack>, nb::arg("output_names").none(), nb::arg("feeds"),
+           nb::sig("def run_dlpack(self, output_names: collections.abc.Sequence[str] | None, feeds: "
+                   "collections.abc.Mapping[str, numpy.typing.ArrayLike]) -> list[DLPack]"),
+           "As ``run``, with results for any library's ``from_dlpack``, such as torch's, which takes them over without a copy.")
       .def_prop_ro("inputs", [](const LockedSession& self) { return self.session.inputs(); })
       .def_prop_ro("outputs", [](const LockedSession& self) { return self.session.outputs(); })
       .def_prop_ro("steps", &steps, "What runs, in order.")
@@ -180,6 +234,8 @@ void bind_session(nb::module_& m) {
       .def_prop_ro("arena_bytes", &arena_bytes, "Memory planned for activations and scratch at the last run's shapes.")
       .def("__repr__", &repr_session);
 
+  // For bench/python_overhead.py.
+  m.def("_native_seconds", &native_seconds, nb::arg("session"), nb::arg("feeds"), nb::arg("repeat"));
   // For tests: where the session would read each input.
   m.def("_addresses", [](nb::handle feeds) {
     nb::dict addresses;

@@ -250,14 +250,15 @@ void bind_statistics(nb::module_& m) {
           "values: collections.abc.Sequence[str] | None = None, threads: int = 0, max_isa: str | None = None, "
           "shapes: collections.abc.Mapping[str, collections.abc.Sequence[int]] | None = None, max_memory: int | None = None, "
           "shard: int = 0, shards: int = 1, checkpoint: str | os.PathLike[str] | None = None, resume: bool = False, "
-          "allow_non_finite: bool = False, progress: collections.abc.Callable[[int, int], object] | None = None) -> "
+          "allow_non_finite: bool = False, progress: Progress | None = None) -> "
           "Statistics"),
       "Runs the float model over the samples once and observes its values; memory does not grow with the samples.\n\n"
       "samples: a sequence or iterable of {input name: array}, Samples, or a path that open_samples takes.\n"
       "recipe: observe what it quantizes; values: observe these; neither: every float value.\n"
       "max_memory: bytes. shard, shards: this call takes that part of the set; merge() joins them. checkpoint, resume: a file "
       "for "
-      "unfinished state, and whether to go on from it. progress: called with (done, total) by this thread.");
+      "unfinished state, and whether to go on from it. progress: called with (done, total) by this thread, or True for a bar "
+      "of tqdm's.");
   m.def(
       "merge",
       [](const Statistics& first, const nb::args& others, bool mix_isas, bool same_samples) {

@@ -8,6 +8,21 @@ namespace zeropoint::python {
 
 namespace nb = nanobind;
 
+Watch::Watch(nb::handle progress) : progress_(nb::borrow(progress)), own_bar_(progress.is(Py_True)) {
+  if (own_bar_) progress_ = nb::module_::import_("zeropoint._progress").attr("Bar")();
+  if (progress.is(Py_False)) progress_ = nb::none();
+}
+
+Watch::~Watch() {
+  if (own_bar_) {
+    try {
+      progress_.attr("close")();
+    } catch (nb::python_error& error) {  // what is reported is the work's own end
+      error.discard_as_unraisable("closing a progress bar");
+    }
+  }
+}
+
 void Watch::report(std::size_t done, std::size_t total) {
   const std::lock_guard lock(mutex_);
   done_ = done;

@@ -15,8 +15,11 @@ namespace zeropoint::python {
 
 class Watch {
  public:
-  // progress: None, or called with (done, total) by the caller's thread only.
-  explicit Watch(nanobind::handle progress) : progress_(progress) {}
+  // progress: None, or called with (done, total) by the caller's thread only; True: a bar of tqdm's, as long as this lives.
+  explicit Watch(nanobind::handle progress);
+  ~Watch();
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
 
   const std::atomic<bool>* interrupt() const { return &interrupt_; }
   void report(std::size_t done, std::size_t total);  // from any thread
@@ -28,7 +31,8 @@ class Watch {
  private:
   void call_progress();
 
-  nanobind::handle progress_;
+  nanobind::object progress_;
+  bool own_bar_ = false;
   std::atomic<bool> interrupt_{false};
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -30,6 +31,8 @@ struct SessionOptions {
   // Another session, which may run meanwhile: weights that both pack alike are in memory once, as long as either lives. For
   // several sessions of one model; asked for, since weights are told apart by a hash that is no proof against forgery.
   const Session* share_weights_with = nullptr;  // read at construction
+  // Asked by run() between steps, on its caller's thread; where it says true, run() throws Error kInterrupted.
+  std::function<bool()> interrupted;
 };
 
 // One step of the compiled plan, for explain(), profiles and reports.

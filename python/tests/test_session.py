@@ -252,3 +252,47 @@ def test_sessions_of_one_model_share_weights(pictures: np.ndarray):
     del first
     np.testing.assert_array_equal(second.run(None, {"images": pictures})[0], expected)
     assert second.weight_bytes == weights
+
+
+def test_tensors_of_other_libraries_are_not_copied():
+    torch = pytest.importorskip("torch")
+    x = torch.zeros(4, 5)
+    assert _core._addresses({"x": x, "rest": x[2:]}) == {"x": x.data_ptr(), "rest": x.data_ptr() + 2 * 5 * 4}
+    half = torch.zeros(4, 5, dtype=torch.bfloat16)  # which NumPy does not have
+    assert _core._addresses({"x": half}) == {"x": half.data_ptr()}
+    assert _core._addresses({"x": x.T})["x"] != x.data_ptr()
+
+
+def test_results_for_other_libraries_are_not_copied(small: q.Model):
+    torch = pytest.importorskip("torch")
+    session = q.Session(small)
+    x = torch.tensor([[1.0, 2.0], [-3.0, 4.0]])
+    (result,) = session.run_dlpack(["y"], {"x": x})
+    y, same = torch.from_dlpack(result), np.from_dlpack(result)
+    assert y.data_ptr() == address(same)
+    expected = session.run(None, {"x": x})[0].tolist()
+    del session, result, same
+    assert y.tolist() == expected
+    y[:] = 7  # its own memory
+    assert x.tolist() == [[1, 2], [-3, 4]]
+
+
+def test_bfloat16_in_and_out_of_torch():
+    torch = pytest.importorskip("torch")
+    text = "ir_version 8\nopset 17\ngraph g(x: bf16[3]) -> (y: bf16[1,3]) {\n"
+    session = q.Session(q.Model.from_text(text + "  axes = s64[1]{0}\n  y = Unsqueeze(x, axes)\n}\n"))
+    x = torch.tensor([1.5, -2.0, 3e38], dtype=torch.bfloat16)
+    (y,) = session.run_dlpack(None, {"x": x})
+    assert torch.equal(torch.from_dlpack(y), x[None])
+    (array,) = session.run(None, {"x": x})
+    assert array.dtype.name == "bfloat16" and array.astype(np.float32).tolist() == x[None].tolist()
+
+
+def test_tensors_that_do_not_fit(small: q.Model):
+    torch = pytest.importorskip("torch")
+    session = q.Session(small)
+    with pytest.raises(TypeError, match="input 'x' is float64, wanted is float32"):
+        session.run(None, {"x": torch.zeros(1, 2, dtype=torch.float64)})
+    assert session.run(None, {"x": torch.ones(1, 2, requires_grad=True)})[0].tolist() == [[0.5, 0]]
+    with pytest.raises(TypeError):
+        session.run(None, {"x": torch.zeros(1, 2, device="meta")})

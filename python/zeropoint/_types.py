@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias, Union
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 from numpy.typing import ArrayLike
 
@@ -26,3 +26,14 @@ class SampleSequence(Protocol):
 SampleSource: TypeAlias = SampleSequence | Iterable[Feeds] | str | os.PathLike[str]
 
 ModelSource: TypeAlias = Union["Model", str, os.PathLike[str], bytes]
+
+# Called with (done, total); True: a bar of tqdm's.
+Progress: TypeAlias = Callable[[int, int], object] | bool
+
+
+class DLPack(Protocol):
+    """Memory that any library's from_dlpack takes over without a copy."""
+
+    def __dlpack__(self, *, stream: Any = None) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...

@@ -75,7 +75,8 @@ struct Session::Impl {
     outputs = graph.outputs;
     isas = allowed_isas(options.max_isa);
     engine::StageOptions how{.lower = {.threads = pool.threads(), .isas = isas, .taps = std::move(taps)},
-                             .profile = options.profile};
+                             .profile = options.profile,
+                             .interrupted = options.interrupted};
     if (options.autotune) how.lower.tuning = tuning = std::make_shared<const engine::Tuning>(tune(graph, how));
     stage.emplace(std::move(graph), std::move(how), pool, packs);
     plan_ahead();

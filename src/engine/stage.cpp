@@ -269,6 +269,7 @@ void Stage::execute(Ready& ready, const Observe* observe) {
   if (observe != nullptr) show(-1);
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     Step& step = *plan.steps[i];
+    if (options_.interrupted && options_.interrupted()) throw Error(ErrorCode::kInterrupted, "run", "stopped by the user");
     if (options_.profile) {
       const Stopwatch stopwatch;
       call(step);

@@ -27,7 +27,8 @@ namespace zeropoint::engine {
 
 struct StageOptions {
   LowerOptions lower;
-  bool profile = false;  // time every step
+  bool profile = false;               // time every step
+  std::function<bool()> interrupted;  // asked between steps; true: throw Error kInterrupted
 };
 
 // The chain of plans that was used last.

@@ -86,7 +86,7 @@ class Search {
     options_.quantize.checkpoint.clear();  // of one calibration; the search has a record of its own
     options_.quantize.resume = false;
     options_.quantize.timed_on.clear();
-    cache_.begin(cache_identity(fused_, samples, metric), options.resume);
+    cache_.begin(cache_identity(fused_, samples, metric, options.quantize.interrupt), options.resume);
     report_.metric = metric.name;
     report_.larger_is_better = metric.larger_is_better;
     report_.float_bytes = constant_bytes(fused_);

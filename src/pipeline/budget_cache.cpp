@@ -19,10 +19,13 @@ double number(const Json& json) { return std::stod(json.get<std::string>()); }
 
 }  // namespace
 
-std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric) {
+std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric,
+                           const std::atomic<bool>* interrupt) {
   std::uint64_t hash = 0;
-  for (std::size_t i = 0; i < samples.size(); ++i)
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    if (interrupt != nullptr && *interrupt) throw Error(ErrorCode::kInterrupted, "quantize", "interrupted");
     for (const auto& [name, tensor] : samples.get(i)) hash = calib::hash64(tensor.bytes(), hash);
+  }
   return fmt::format("zeropoint {} {} {} {} {} {:016x}", ZEROPOINT_VERSION, graph_hash(fused), metric.name, metric.identity,
                      samples.size(), hash);
 }

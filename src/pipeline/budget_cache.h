@@ -1,6 +1,7 @@
 // What a search within a budget has tried, in a file: JSON, replaced whole after each model.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -14,8 +15,10 @@
 
 namespace zeropoint {
 
-// Tells searches apart: the model, the samples that it is calibrated on, and how it is judged.
-std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric);
+// Tells searches apart: the model, the samples that it is calibrated on, and how it is judged. `interrupt` becomes true: throws
+// Error kInterrupted.
+std::string cache_identity(const Graph& fused, const Samples& samples, const Metric& metric,
+                           const std::atomic<bool>* interrupt = nullptr);
 
 class BudgetCache {
  public:
