@@ -59,6 +59,23 @@ FIGURES: dict[str, list[str]] = {
         r"weight_only_w4_g128 +2.81 MB +3.36 MB +6.26  +(8|9|1\d)\.\d dB",
         r"weight_only_w4_g32 +3.30 MB +3.81 MB +5.53  +(9|1\d)\.\d dB",
     ],
+    "pytorch_static": [
+        r"mlp: quantized(?s:.*)cnn: quantized(?s:.*)resnet18: quantized",
+        r"6 modules became 4 steps, 4 of them in integers",
+        r"12 modules became 8 steps, 8 of them in integers",
+        r"as int8 times 0\.000\d+ +\[ *-?\d+ ",
+        r"SQNR of the outputs +[3-6]\d\.\d\d dB",
+        r"accuracy +[78]\d\.\d\d % -> [78]\d\.\d\d %",
+        r"size of the constants +0\.83 MB -> 0\.21 MB, ratio 0\.25",
+        r"size of the constants +46\.7\d MB -> 11\.\d\d MB, ratio 0\.25",
+    ],
+    "pytorch_dynamic": [
+        r"12 Linear layers hold 9\.0 % of the parameters",
+        r"in integers: 9\d\.\d % of the multiply-accumulates",
+        r"SQNR of the hidden states +[34]\d\.\d\d dB",
+        r"cosine of a token's state  0\.999\d+",
+        r"ratio 0\.258",
+    ],
     "workflow": [
         r"fp32 +309.7 kB +9\d.\d\d %",
         r"fp16 +154.8 kB +9\d.\d\d % .* within the budget",
