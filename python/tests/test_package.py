@@ -36,7 +36,9 @@ def test_what_is_needed():
     assert {"torch", "dev"} <= set(project["optional-dependencies"])
 
 
-@pytest.mark.parametrize(("module", "extra", "missing"), [("zeropoint.torch", "torch", "torch")])
+@pytest.mark.parametrize(
+    ("module", "extra", "missing"), [("zeropoint.torch", "torch", "torch"), ("zeropoint.ray", "ray", "ray")]
+)
 def test_subpackages_say_what_they_need(module: str, extra: str, missing: str):
     code = f"import sys; sys.modules['{missing}'] = None\ntry:\n  import {module}\nexcept ImportError as e:\n  print(e)"
     assert f"pip install zeropoint[{extra}]" in run(code)
@@ -56,11 +58,16 @@ def test_the_stub_has_every_public_name_with_a_docstring():
     native = [name for name in q.__all__ if hasattr(_core, name) and not inspect.ismodule(getattr(q, name))]
     assert len(native) > 40
     assert [name for name in native if not described.get(name)] == []
-    for path in (ROOT / "python/zeropoint").rglob("[!_]*.py"):
+    for path in (ROOT / "python/zeropoint").glob("[!_]*.py"):
         module = ast.parse(path.read_text())
         public = [node for node in module.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
         undocumented = [node.name for node in public if not node.name.startswith("_") and not ast.get_docstring(node)]
         assert ast.get_docstring(module) and not undocumented, (path, undocumented)
+
+
+def test_what_the_torch_package_exports_has_docstrings():
+    exported = pytest.importorskip("zeropoint.torch")
+    assert [name for name in exported.__all__ if not vars(exported)[name].__doc__] == []
 
 
 def test_options_of_functions_have_names():
