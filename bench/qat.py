@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Few-bit integers with training and without, on the 10,000 labelled test pictures of Fashion-MNIST.
 
-    build/venv/bin/python bench/qat.py [--network dscnn] [--schemes w4a4,w8a8] [--epochs 3] [--threads 2] [--json FILE]
+    build/venv/bin/python bench/qat.py [--network dscnn] [--schemes w4a4,w8a8] [--epochs 2] [--threads 2] [--json FILE]
 
 Beside the float network: what the steps of docs/recipes.md make of it without training (on 256 training pictures, the
 best draw is not looked for), and what prepare_qat makes of it in a few epochs. Trained on the 60,000 training pictures;
@@ -76,9 +76,10 @@ def train(
     epochs: float,
     batch: int,
     rate: float,
+    frozen_after: float,
     seed: int,
 ) -> None:
-    """Adam, the rate rising over 5 % of the steps, then falling to 0 by a cosine; BatchNorm frozen for the last half.
+    """Adam, the rate rising over 5 % of the steps, then falling to 0 by a cosine; BatchNorm frozen after a share.
 
     The loss is half of the labels', half of the float network's answers at temperature 2 (Hinton et al. 2015).
     """
@@ -100,7 +101,7 @@ def train(
         for chosen in batches(len(images), batch, generator):
             if done == steps:
                 break
-            if done == steps // 2:
+            if done == int(frozen_after * steps):
                 module.freeze_batch_norm()
             picked = images[chosen]
             flipped = generator.random(batch) < 0.5
@@ -123,12 +124,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--network", default="dscnn", help="dscnn, resnet8, vit or lstm")
     parser.add_argument("--schemes", default="w4a4,w8a8", help=f"of {','.join(SCHEMES)}")
-    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--epochs", type=float, default=2, help="0: only the rows without training")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--rate", type=float, default=2e-3, help="Adam's largest")
+    parser.add_argument("--rate", type=float, help="Adam's largest (default 0.002; 0.001 with 8-bit weights)")
+    parser.add_argument(
+        "--frozen-after", type=float, default=0.5, help="share of the steps with BatchNorm's own statistics"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--without", default=",".join(WITHOUT_TRAINING), help="ways without training, ; between them")
+    parser.add_argument("--only-train", action="store_true", help="leave out the rows without training")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
@@ -149,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         of_module = "     -" if module is None else f"{module:6.2f}"
         print(f"{scheme:6}  {method:32}  {file:6.2f}  {of_module}  {seconds:7.0f}", flush=True)
         if args.json:
-            args.json.write_text(json.dumps({"arguments": vars(args) | {"json": None}, "rows": rows}, indent=2) + "\n")
+            args.json.write_text(
+                json.dumps({"arguments": vars(args) | {"json": str(args.json)}, "rows": rows}, indent=2) + "\n"
+            )
 
     print(f"fmnist_{args.network}, top-1 accuracy in %")
     print(f"{'scheme':6}  {'method':32}  {'file':>6}  {'module':>6}  {'seconds':>7}")
@@ -164,19 +170,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for scheme in args.schemes.split(","):
         recipe = SCHEMES[scheme]()
-        for method, steps in WITHOUT_TRAINING.items():
-            if method not in args.without.replace(", ", "_ ").replace(",", ";").replace("_ ", ", ").split(";"):
-                continue
+        for method, steps in ({} if args.only_train else WITHOUT_TRAINING).items():
             started, chosen_recipe = time.perf_counter(), recipe
             for step, parameters in steps:
                 chosen_recipe = chosen_recipe.with_step(step, **parameters)
             made = q.quantize(model, samples, chosen_recipe, threads=args.threads, verify=False).model
             seconds = time.perf_counter() - started
             add(scheme, method, accuracy(run_file(made, test_images, args.threads), test_labels), None, seconds)
+        if args.epochs == 0:
+            continue
         started = time.perf_counter()
         torch.manual_seed(args.seed)
+        rate = args.rate or (1e-3 if scheme.startswith("w8") else 2e-3)
         module = prepare_qat(model, recipe, samples=samples, threads=args.threads)
-        train(module, images, labels, teacher, epochs=args.epochs, batch=args.batch, rate=args.rate, seed=args.seed)
+        train(
+            module,
+            images,
+            labels,
+            teacher,
+            epochs=args.epochs,
+            batch=args.batch,
+            rate=rate,
+            frozen_after=args.frozen_after,
+            seed=args.seed,
+        )
         seconds = time.perf_counter() - started
         ours, deployed = run_module(module, test_images), run_file(convert(module), test_images, args.threads)
         if not np.array_equal(ours, deployed):

@@ -79,8 +79,23 @@ def of_tour() -> dict[str, Any]:
     }
 
 
+def of_training() -> dict[str, Any]:
+    import torch
+
+    write_model(Path("model.onnx"), "images")
+    images = torch.from_numpy(pictures(16)).split(4)
+    return {
+        "samples": [{"images": picture[None]} for picture in pictures(8)],
+        "loader": [(x, torch.arange(len(x))) for x in images],
+    }
+
+
 # What a reader has before the first block.
-GIVEN: dict[str, Callable[[], dict[str, Any]]] = {"README.md": of_readme, "docs/python.md": of_tour}
+GIVEN: dict[str, Callable[[], dict[str, Any]]] = {
+    "README.md": of_readme,
+    "docs/python.md": of_tour,
+    "docs/qat.md": of_training,
+}
 
 
 @pytest.mark.parametrize("name", GIVEN)

@@ -50,6 +50,17 @@ FIGURES: dict[str, list[str]] = {
         r"ONNX Runtime static: input scale 0.011109, zero point -55 \(int8\)",
         r"ONNX Runtime's file in zeropoint: class 9, label 9",
     ],
+    "qat": [
+        rf"step 1: loss {NUMBER}, scales {NUMBER} {NUMBER} {NUMBER}",
+        r"step 5: loss ",
+        r"weights as integers: \[\[-?\d, ",
+        rf"loss of the file {NUMBER}, module and file equal: True",
+        r"fp32 +[78]\d.\d\d % +9\d.\d kB",
+        r"4 bits, gptq +[78]\d.\d\d % +2\d.\d kB",
+        r"4 bits, trained +[78]\d.\d\d % +2\d.\d kB",
+        r"   module and file equal: True",
+        rf"4-bit training +{NUMBER}( +{NUMBER}){{10}}",
+    ],
     "decoder_sizes": [
         r"6,738,415,616 parameters, of them 6,738,149,376 in matrices",
         r"fp32 +26.95 GB",
