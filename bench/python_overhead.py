@@ -4,7 +4,7 @@
     build/venv/bin/python bench/python_overhead.py [--wheel DIR/zeropoint-*.whl] [--json]
 
 Native runs are timed inside the module, in turns with calls from Python in the same session on the same input; figures
-are minima over blocks. The import is timed in fresh interpreters, against one that imports NumPy alone.
+are minima over blocks. The import is timed in fresh interpreters.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{row['network']:20}  {row['arrays']:22}  {row['native_us']:9.2f}  {row['call_us']:8.2f}  "
             f"{row['call_us'] - row['native_us']:11.2f}"
         )
-    print(f"import: {result['import_seconds']:.3f} s, of which NumPy {result['import_of_numpy_seconds']:.3f} s")
+    print(f"import: {result['import_seconds']:.3f} s; of NumPy alone: {result['import_of_numpy_seconds']:.3f} s")
     if args.wheel:
         print(f"wheel: {result['wheel_bytes'] / 1e6:.2f} MB")
     return 0
