@@ -8,9 +8,9 @@ namespace zeropoint {
 namespace {
 
 constexpr bool (*kPasses[])(Graph&) = {
-    passes::inline_branches, passes::remove_identity, passes::resolve_reshape,
-    passes::fold_pad,        passes::simplify_matmul, passes::fold_batchnorm,
-    passes::fold_scale,      passes::fuse_activation, passes::remove_dead_code,
+    passes::inline_branches, passes::remove_identity,  passes::resolve_reshape, passes::fold_pad,
+    passes::fold_transpose,  passes::simplify_matmul,  passes::fold_batchnorm,  passes::fold_scale,
+    passes::fuse_activation, passes::remove_dead_code,
 };
 
 // Most networks take three turns; one that makes a branch known in each would take any number. Nodes count in each turn.

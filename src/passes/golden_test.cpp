@@ -103,10 +103,10 @@ INSTANTIATE_TEST_SUITE_P(
     Passes, Golden,
     testing::Values(Case{"fold_constants", passes::fold_constants, 0}, Case{"inline_branches", passes::inline_branches, 0},
                     Case{"remove_identity", passes::remove_identity, 0}, Case{"resolve_reshape", passes::resolve_reshape, 0},
-                    Case{"fold_pad", passes::fold_pad, 0}, Case{"fold_batchnorm", passes::fold_batchnorm, 1e-6},
-                    Case{"fold_scale", passes::fold_scale, 1e-6}, Case{"simplify_matmul", passes::simplify_matmul, 1e-6},
-                    Case{"fuse_activation", passes::fuse_activation, 0}, Case{"remove_dead_code", passes::remove_dead_code, 0},
-                    Case{"fuse", nullptr, 1e-6}),
+                    Case{"fold_pad", passes::fold_pad, 0}, Case{"fold_transpose", passes::fold_transpose, 1e-6},
+                    Case{"fold_batchnorm", passes::fold_batchnorm, 1e-6}, Case{"fold_scale", passes::fold_scale, 1e-6},
+                    Case{"simplify_matmul", passes::simplify_matmul, 1e-6}, Case{"fuse_activation", passes::fuse_activation, 0},
+                    Case{"remove_dead_code", passes::remove_dead_code, 0}, Case{"fuse", nullptr, 1e-6}),
     [](const auto& test) { return test.param.name; });
 
 }  // namespace

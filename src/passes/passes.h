@@ -23,6 +23,7 @@ bool resolve_reshape(Graph& graph);   // computed target shapes -> constants, Fl
 bool fold_pad(Graph& graph);          // zero padding into Conv and AveragePool
 bool fold_batchnorm(Graph& graph);    // BatchNormalization into Conv, ConvTranspose, Gemm
 bool fold_scale(Graph& graph);        // per-channel Mul, Div, Add, Sub by constants into the same
+bool fold_transpose(Graph& graph);    // between Flatten and a constant matrix: into its rows
 bool simplify_matmul(Graph& graph);   // alpha, beta and transA of Gemm, leading ones of MatMul's constant
 bool fuse_activation(Graph& graph);   // Relu and Clip in one form each, none that cannot act
 bool remove_dead_code(Graph& graph);  // what no output needs
