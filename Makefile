@@ -12,7 +12,7 @@ CONFIGURE := -DPython_EXECUTABLE=$(CURDIR)/$(PYTHON) -DCMAKE_PREFIX_PATH=$(CURDI
 # The module as built, without installing it.
 export PYTHONPATH := $(CURDIR)/build/release/python
 
-.PHONY: help setup build test test-aarch64 wheel test-wheel demo bench format clean distclean
+.PHONY: help setup build test test-aarch64 wheel test-wheel frameworks test-frameworks demo bench format clean distclean
 .NOTPARALLEL:
 
 help:  ## say what there is to make
@@ -52,6 +52,13 @@ test-wheel: wheel  ## install the wheel in an environment of its own and run the
 	$(PYTHON) -c 'import site; print(site.getsitepackages()[0])' > \
 	  $$(build/wheel-venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/tools_of_the_tests.pth
 	PYTHONPATH= build/wheel-venv/bin/python -m pytest -q python/tests
+
+frameworks:  ## a Python environment with Keras and Paddle in build/frameworks-venv, 3 GB
+	tools/setup.sh frameworks
+
+test-frameworks: build frameworks  ## train, export and quantize with Keras and Paddle (not part of `test`)
+	tools/setup.sh models
+	build/frameworks-venv/bin/python -m pytest -q tests/frameworks/export_checks.py
 
 demo:  ## quantize a real network on real photographs, run it, compare it with float
 	tools/setup.sh build python

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what zeropoint needs on Debian 12. Safe to run again: a step that has nothing to do takes no time.
 #
-#   tools/setup.sh [build] [python] [competitors] [models] [browser] [bench] [large] [cross]     the first five without an argument
+#   tools/setup.sh [build] [python] [competitors] [models] [browser] [bench] [large] [frameworks] [cross]     the first five without an argument
 #
 #   build        compilers and libraries (apt)
 #   python       a private Python environment in build/venv
@@ -10,6 +10,7 @@
 #   browser      Chromium, in which the tests open reports (apt, 100 MB); left out where there is no root
 #   bench        BERT-base and a wide linear layer with random weights, 925 MB, for bench/workloads.py; only when asked for
 #   large        SmolLM2, 657 MB; only when asked for
+#   frameworks   Keras and Paddle in build/frameworks-venv, 3 GB, for `make test-frameworks`; only when asked for
 #   cross        compiler, emulator and libraries of aarch64 (apt, 400 MB); only when asked for
 #
 # PYTHON=/path/to/python3 chooses the interpreter. TORCH_INDEX_URL=URL names a package index with the CPU build of
@@ -156,13 +157,23 @@ step_large() {
   "$VENV/bin/python" tools/make_models.py --only smollm2
 }
 
+step_frameworks() {
+  step_python
+  local venv=build/frameworks-venv
+  up_to_date frameworks tools/requirements-frameworks.txt && [[ -x $venv/bin/python ]] && return 0
+  say "pip: tools/requirements-frameworks.txt"
+  "$VENV/bin/python" -m venv --clear "$venv"
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --retries 5 -r tools/requirements-frameworks.txt
+  done_with frameworks tools/requirements-frameworks.txt
+}
+
 main() {
   local steps=("$@") step
   [[ ${#steps[@]} -gt 0 ]] || steps=(build python competitors models browser)
   for step in "${steps[@]}"; do
     case $step in
-      build | python | competitors | models | browser | bench | large | cross) ;;
-      *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
+      build | python | competitors | models | browser | bench | large | frameworks | cross) ;;
+      *) sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; die "no step '$step'" ;;
     esac
   done
   mkdir -p "$STAMPS"

@@ -87,6 +87,13 @@ FIGURES: dict[str, list[str]] = {
         r"cosine of a token's state  0\.999\d+",
         r"ratio 0\.258",
     ],
+    "tensorrt_engine": [
+        r"319.5 kB -> 10\d.\d kB \(3.\d\dx smaller\)",
+        r"input: scale 0.0\d+, zero point 0 \(int8\)",
+        r"weights in int8, zero point 0: +10",
+        r"convolutions and products of quantized values: +10",
+        r"fits TensorRT's explicit quantization",
+    ],
     "workflow": [
         r"fp32 +309.7 kB +9\d.\d\d %",
         r"fp16 +154.8 kB +9\d.\d\d % .* within the budget",
