@@ -210,6 +210,12 @@ OURS = {
         ("weights=per_tensor", "step=cross_layer_equalization", "step=gptq"),
     ),
     "zeropoint_w4a8": Row("zeropoint, recipe static_w4a8 (4-bit weights)", "", "zeropoint", ("recipe=static_w4a8",)),
+    "zeropoint_w4a8_all": Row(
+        "zeropoint, static_w4a8 with steps adaround, empirical_bias_correction",
+        "",
+        "zeropoint",
+        ("recipe=static_w4a8", "step=adaround", "step=empirical_bias_correction"),
+    ),
     "zeropoint_w4a4": Row(
         "zeropoint, static_w4a8 with 4-bit activations", "", "zeropoint", ("recipe=static_w4a8", "activations=u4")
     ),
@@ -372,7 +378,7 @@ def means_of(task: Task, results: Sequence[dict]) -> dict[str, dict[str, dict[st
     for name in ("zeropoint", *OTHERS):
         good = [r for r in results if (r["fixture"], r["quantizer"]) == (task.name, name) and "failed" not in r]
         if good:
-            means[name] = {key: summary(good, key) for key in ("value", "sqnr_db")}
+            means[name] = {key: {**summary(good, key), "draws": len(good)} for key in ("value", "sqnr_db")}
     return means
 
 
@@ -404,10 +410,11 @@ def overview(results: Sequence[dict]) -> str:
                 if others_best["mean"] - ours["mean"] >= 0.5 * 10**-places:
                     unit = "dB" if key == "sqnr_db" else "points" if "%" in UNITS[task.metric] else ""
                     lead = f"{others_best['mean'] - ours['mean']:.{places}f} {unit}".strip()
+                    spread = f"theirs {others_best['max'] - others_best['min']:.{places}f}"
                     behind.append(
                         f"- {task.title}: {lead} behind {ROWS[best].title}; "
                         f"our draws lie {ours['max'] - ours['min']:.{places}f} apart, "
-                        f"theirs {others_best['max'] - others_best['min']:.{places}f}."
+                        f"{spread if others_best['draws'] > 1 else 'of theirs there is one'}."
                     )
         lines.append(f"| {' | '.join(cells)} |")
     if behind:
