@@ -40,12 +40,22 @@ def quantize_dynamically(values: TensorType) -> TensorType:
     return op.DequantizeLinear(quantized, scale, zero_point)
 
 
+def linear_dynamically(
+    values: TensorType, weight: TensorType, scales: TensorType, bias: TensorType | None = None
+) -> TensorType:
+    quantized, scale, zero_point = op.DynamicQuantizeLinear(values)
+    sums = op.MatMulInteger(quantized, op.Transpose(weight, perm=[1, 0]), zero_point)
+    result = op.Mul(op.Cast(sums, to=1), op.Mul(scale, op.Cast(scales, to=1)))
+    return result if bias is None else op.Add(result, bias)
+
+
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     decomposed = torch.ops.quantized_decomposed
     return {
         decomposed.quantize_per_tensor.default: quantize_per_tensor,
         decomposed.dequantize_per_tensor.default: dequantize_per_tensor,
         torch.ops.zeropoint.quantize_dynamically.default: quantize_dynamically,
+        torch.ops.zeropoint.linear_dynamically.default: linear_dynamically,
     }
 
 

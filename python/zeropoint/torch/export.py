@@ -25,7 +25,7 @@ Inputs: TypeAlias = torch.Tensor | Sequence[Any] | Mapping[str, Any]
 Translations: TypeAlias = Mapping[Callable[..., Any], Callable[..., Any]]
 
 _LARGE = 1 << 30  # bytes of weights from which on ONNX goes over the disk: a message must stay below 2 GiB
-_WITH_WEIGHTS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "BatchNormalization"}
+_WITH_WEIGHTS = set("Conv ConvTranspose Gemm MatMul MatMulInteger LSTM GRU RNN BatchNormalization".split())
 
 
 @dataclass(frozen=True)

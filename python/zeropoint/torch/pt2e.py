@@ -33,13 +33,14 @@ def from_pt2e(
 
     Quantizers become QuantizeLinear and DequantizeLinear with the program's scales, zero points and integer weights;
     limits narrower than the integer type's become a Clip in front. Ranges chosen at run time (``choose_qparams``,
-    asymmetric, 8 bits) become DynamicQuantizeLinear. torch multiplies by 1 / scale where ONNX divides by the scale, so
-    a value in the middle between two integers may go to the other one.
+    asymmetric, 8 bits) become DynamicQuantizeLinear, and linear layers behind them MatMulInteger. torch multiplies by
+    1 / scale where ONNX divides by the scale, so a value in the middle between two integers may go to the other one.
 
     Raises Error ``unsupported`` for programs with other quantizers.
     """
     program = _exported(program, example_inputs) if isinstance(program, fx.GraphModule) else copy.deepcopy(program)
     _join_dynamic(program.graph_module)
+    _join_linear(program)
     from ._quantized_decomposed import translations
 
     exported = export(
@@ -81,6 +82,63 @@ def _quantize_dynamically(values: torch.Tensor) -> torch.Tensor:
 @_quantize_dynamically.register_fake
 def _(values: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(values)
+
+
+@torch.library.custom_op("zeropoint::linear_dynamically", mutates_args=())
+def _linear_dynamically(
+    values: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A linear layer on values quantized as above; weight: integers [outputs, inputs], scales: one for each output."""
+    real = weight.float() * scales.float().reshape(-1, 1)
+    return torch.nn.functional.linear(_quantize_dynamically(values), real, bias)
+
+
+@_linear_dynamically.register_fake
+def _(
+    values: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    return values.new_empty((*values.shape[:-1], weight.shape[0]))
+
+
+def _join_linear(program: torch.export.ExportedProgram) -> None:
+    """Linear layers on values quantized at run time, with symmetric weights: ONNX has a product of integers."""
+    graph = program.graph_module.graph
+    for node in list(graph.nodes):
+        if node.target is not torch.ops.aten.linear.default:
+            continue
+        values, weight, bias = (*node.args, None)[:3]
+        if values.target is not torch.ops.zeropoint.quantize_dynamically.default:
+            continue
+        if weight.target is not _DECOMPOSED.dequantize_per_channel.default or weight.args[3] != 0:
+            continue
+        integers, scales, zero_points = weight.args[:3]
+        zeros = None if zero_points is None else _constant(program, zero_points)
+        if zero_points is not None and (zeros is None or bool(zeros.any())):
+            continue
+        with graph.inserting_before(node):
+            joined = graph.call_function(
+                torch.ops.zeropoint.linear_dynamically.default, (values.args[0], integers, scales, bias)
+            )
+        joined.meta = dict(node.meta)
+        node.replace_all_uses_with(joined)
+    graph.eliminate_dead_code()
+    graph.lint()
+    program.graph_module.recompile()
+
+
+def _constant(program: torch.export.ExportedProgram, node: fx.Node) -> torch.Tensor | None:
+    """What a program's placeholder for a parameter, buffer or constant stands for."""
+    signature = program.graph_signature
+    for names in (
+        signature.inputs_to_parameters,
+        signature.inputs_to_buffers,
+        signature.inputs_to_lifted_tensor_constants,
+    ):
+        if node.name in names:
+            name = names[node.name]
+            value = program.state_dict.get(name, program.constants.get(name))
+            return value if isinstance(value, torch.Tensor) else None
+    return None
 
 
 def _join_dynamic(module: fx.GraphModule) -> None:
