@@ -38,7 +38,7 @@ def test_fresh_exports_are_like_the_committed_ones(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["keras_cnn", "paddle_cnn"])
 def test_examples(name: str) -> None:
-    text = run(f"examples/{name}.py", "--quick")
+    text = run(f"examples/frameworks/{name}.py", "--quick")
     accuracies = [float(found) for found in re.findall(r"(\d+\.\d+)%", text)]
     assert accuracies[0] > 70
     assert min(accuracies[1:]) > accuracies[0] - 1.5
