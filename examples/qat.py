@@ -41,6 +41,12 @@ def four_bits() -> q.Recipe:
     )
 
 
+def scales_of(module: qt.QATModule, name: str) -> list[float]:
+    scale = module.quantizers[name].scale
+    assert isinstance(scale, torch.Tensor)
+    return [float(value) for value in scale.reshape(-1)]
+
+
 def smallest() -> None:
     print("1. Linear(4, 2), five steps of SGD")
     torch.manual_seed(0)
@@ -54,7 +60,8 @@ def smallest() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        scales = " ".join(f"{scale:.4f}" for each in module.quantizers.values() for scale in each.scale.reshape(-1))
+        found = [parameters for name in module.quantizers for parameters in scales_of(module, name)]
+        scales = " ".join(f"{scale:.4f}" for scale in found)
         print(f"   step {step + 1}: loss {loss.item():.4f}, scales {scales}")
     module.eval()
     model = qt.convert(module)
