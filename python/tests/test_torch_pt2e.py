@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +111,19 @@ def test_other_quantizers_are_refused():
         qt.from_pt2e(graph)
     quantized = qt.from_pt2e(graph, torch.tensor([[-1.0, 2.0, 3.0]] * 2))
     np.testing.assert_array_equal(quantized(torch.tensor([[-1.0, 2.0, 3.0]] * 2)).numpy(), [[0, 2, 3]] * 2)
+
+
+def test_a_torch_without_the_operators():
+    """Their module is private to torch; without it all but from_pt2e works."""
+    code = (
+        "import sys; sys.modules['torch.ao.quantization.fx._decomposed'] = None\n"
+        "import torch, zeropoint, zeropoint.torch as qt\n"
+        "module, x = torch.nn.ReLU(), torch.ones(2, 3)\n"
+        "print(qt.to_model(module, x).nodes[0].op_type)\n"
+        "try:\n    qt.from_pt2e(torch.export.export(module, (x,)))\n"
+        "except zeropoint.Error as error:\n    print(error.code, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()[-2:]
+    assert first == "Relu" and second.startswith("unsupported") and "quantized_decomposed" in second

@@ -131,8 +131,10 @@ def test_arguments_and_results_have_the_structure_of_the_module():
         torch.testing.assert_close(actual.parts["half"], expected.parts["half"], atol=0.05, rtol=0.05)
         torch.testing.assert_close(actual.total, expected.total, atol=0.1, rtol=0.05)
         torch.testing.assert_close(actual.parts["half"] * 2, actual.parts["same"])
-    with pytest.raises(TypeError, match="exported"):
-        quantized(*batches[0], deep=False)
+    torch.testing.assert_close(quantized(*batches[0], deep=True, last=None), quantized(*batches[0]), rtol=0, atol=0)
+    for other in (False, None):  # None is not the default here
+        with pytest.raises(TypeError, match="exported"):
+            quantized(*batches[0], deep=other)
     with pytest.raises(TypeError, match="exported"):
         quantized(batches[0][0], {"down": batches[0][1]["up"]})
     with pytest.raises(TypeError):

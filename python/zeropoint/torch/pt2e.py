@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
 import torch
-import torch.ao.quantization.fx._decomposed  # defines the operators quantized_decomposed
 from torch import fx
 
 import zeropoint as q
 
 from .export import Inputs, export, split_inputs
 from .quantized import Calling, QuantizedModule
+
+with contextlib.suppress(ImportError):  # private to torch: nothing but from_pt2e may depend on it
+    import torch.ao.quantization.fx._decomposed  # defines the operators quantized_decomposed
 
 _DECOMPOSED = torch.ops.quantized_decomposed
 
@@ -36,8 +39,11 @@ def from_pt2e(
     asymmetric, 8 bits) become DynamicQuantizeLinear, and linear layers behind them MatMulInteger. torch multiplies by
     1 / scale where ONNX divides by the scale, so a value in the middle between two integers may go to the other one.
 
-    Raises Error ``unsupported`` for programs with other quantizers.
+    Raises Error ``unsupported`` for programs with other quantizers, and where torch lacks PT2E's operators.
     """
+    if not hasattr(_DECOMPOSED, "quantize_per_tensor"):
+        message = f"torch {torch.__version__} does not define the operators quantized_decomposed that PT2E writes"
+        raise q.Error("unsupported", "program", message)
     program = _exported(program, example_inputs) if isinstance(program, fx.GraphModule) else copy.deepcopy(program)
     _join_dynamic(program.graph_module)
     _join_linear(program)

@@ -276,6 +276,7 @@ def _plain(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _bind(signature: inspect.Signature, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments by parameter, the same however they were passed; those that are None are as good as not passed."""
-    bound = signature.bind(*args, **kwargs).arguments
-    return {name: value for name, value in bound.items() if value is not None}
+    """Arguments by parameter, the same however they were passed, defaults included; None stands for no argument."""
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    return {name: value for name, value in bound.arguments.items() if value is not None}
