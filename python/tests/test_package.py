@@ -66,7 +66,8 @@ def test_the_stub_has_every_public_name_with_a_docstring():
 
 
 def test_what_the_torch_package_exports_has_docstrings():
-    exported = pytest.importorskip("zeropoint.torch")
+    import zeropoint.torch as exported
+
     assert [name for name in exported.__all__ if not vars(exported)[name].__doc__] == []
 
 

@@ -434,7 +434,8 @@ def test_the_file_is_the_same_as_quantize_writes(pictures: np.ndarray) -> None:
 
 
 def test_export_runs_in_onnxruntime(pictures: np.ndarray, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime
+
     module = prepare_qat(DATA / "fmnist_resnet8.onnx", samples=samples(pictures))
     train(module, pictures[:6])
     module.eval()

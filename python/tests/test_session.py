@@ -6,15 +6,16 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 import zeropoint as q
 from zeropoint import _core
 
 
 def test_float_model_against_onnxruntime(dscnn_path: Path, pictures: np.ndarray):
-    runtime = pytest.importorskip("onnxruntime")
-    expected = runtime.InferenceSession(dscnn_path).run(None, {"images": pictures})
+    expected = onnxruntime.InferenceSession(dscnn_path).run(None, {"images": pictures})
     session = q.Session(dscnn_path)
     result = session.run(None, {"images": pictures})
     assert len(result) == len(expected)
@@ -110,7 +111,6 @@ def test_strided_and_foreign_arrays(small: q.Model):
     wide = np.arange(12, dtype=np.float32).reshape(3, 4)
     (expected,) = session.run(None, {"x": np.ascontiguousarray(wide[:, ::2])})
     np.testing.assert_array_equal(session.run(None, {"x": wide[:, ::2]})[0], expected)
-    torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(session.run(None, {"x": torch.from_numpy(wide)[:, ::2].contiguous()})[0], expected)
 
 
@@ -255,7 +255,6 @@ def test_sessions_of_one_model_share_weights(pictures: np.ndarray):
 
 
 def test_tensors_of_other_libraries_are_not_copied():
-    torch = pytest.importorskip("torch")
     x = torch.zeros(4, 5)
     assert _core._addresses({"x": x, "rest": x[2:]}) == {"x": x.data_ptr(), "rest": x.data_ptr() + 2 * 5 * 4}
     half = torch.zeros(4, 5, dtype=torch.bfloat16)  # which NumPy does not have
@@ -264,7 +263,6 @@ def test_tensors_of_other_libraries_are_not_copied():
 
 
 def test_results_for_other_libraries_are_not_copied(small: q.Model):
-    torch = pytest.importorskip("torch")
     session = q.Session(small)
     x = torch.tensor([[1.0, 2.0], [-3.0, 4.0]])
     (result,) = session.run_dlpack(["y"], {"x": x})
@@ -278,7 +276,6 @@ def test_results_for_other_libraries_are_not_copied(small: q.Model):
 
 
 def test_bfloat16_in_and_out_of_torch():
-    torch = pytest.importorskip("torch")
     text = "ir_version 8\nopset 17\ngraph g(x: bf16[3]) -> (y: bf16[1,3]) {\n"
     session = q.Session(q.Model.from_text(text + "  axes = s64[1]{0}\n  y = Unsqueeze(x, axes)\n}\n"))
     x = torch.tensor([1.5, -2.0, 3e38], dtype=torch.bfloat16)
@@ -289,7 +286,6 @@ def test_bfloat16_in_and_out_of_torch():
 
 
 def test_tensors_that_do_not_fit(small: q.Model):
-    torch = pytest.importorskip("torch")
     session = q.Session(small)
     with pytest.raises(TypeError, match="input 'x' is float64, wanted is float32"):
         session.run(None, {"x": torch.zeros(1, 2, dtype=torch.float64)})
