@@ -123,8 +123,9 @@ def evaluate(
         "shapes": None if shapes is None else {name: list(dims) for name, dims in shapes.items()},
     }
     _core.Evaluator(loaded, **options)
+    count = _workers(workers, threads)
     arguments = (ray.put(loaded), options, label)
-    counts = _on_actors(dataset, _EvaluateShard, arguments, _workers(workers, threads), threads, ray_remote_args)
+    counts = _on_actors(dataset, _EvaluateShard, arguments, count, threads, ray_remote_args)
     seen: set[str] = set()
     samples = top1 = top5 = 0
     has_top5 = True
@@ -171,7 +172,7 @@ def _length(columns: Mapping[str, np.ndarray]) -> int:
 
 
 class _ShardNames:
-    """A name for each shard that a worker runs; a shard that is run again has the same one."""
+    """A name for each shard that a worker runs; a shard that is run again on a new actor has the same one."""
 
     def __init__(self) -> None:
         self._task = ""
