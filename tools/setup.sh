@@ -160,11 +160,12 @@ step_large() {
 step_frameworks() {
   step_python
   local venv=build/frameworks-venv
-  up_to_date frameworks tools/requirements-frameworks.txt && [[ -x $venv/bin/python ]] && return 0
+  local files=(tools/requirements-frameworks.txt tools/constraints-frameworks.txt)
+  up_to_date frameworks "${files[@]}" && [[ -x $venv/bin/python ]] && return 0
   say "pip: tools/requirements-frameworks.txt"
   "$VENV/bin/python" -m venv --clear "$venv"
-  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --retries 5 -r tools/requirements-frameworks.txt
-  done_with frameworks tools/requirements-frameworks.txt
+  "$venv/bin/python" -m pip install -qq --disable-pip-version-check --no-input --retries 5 -r "${files[0]}" -c "${files[1]}"
+  done_with frameworks "${files[@]}"
 }
 
 main() {
