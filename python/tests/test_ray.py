@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +107,12 @@ def test_rows_become_samples(small: q.Model):
         zr._Block({"y": np.float32([[1, 2]])}, small)
 
 
-def test_arguments(dscnn: q.Model):
+@pytest.mark.parametrize("call", [zr.calibrate, zr.evaluate])
+def test_arguments(call: Callable[..., object], dscnn: q.Model, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ray, "put", lambda _: pytest.fail("the model was stored before the arguments were checked"))
     for options in ({"threads": 0}, {"workers": 0}, {"max_isa": "nothing"}):
         with pytest.raises(q.Error) as caught:
-            zr.calibrate(dscnn, None, **options)
+            call(dscnn, None, **options)
         assert caught.value.code == "bad_argument", options
 
 
