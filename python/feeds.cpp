@@ -22,7 +22,8 @@ Feeds to_feeds(nb::handle mapping, const std::vector<ValueInfo>* inputs, const s
     feeds.emplace(name, to_tensor(array, where + "input '" + name + "'", wanted));
   };
   if (PyDict_CheckExact(mapping.ptr()) != 0) {
-    for (const auto& [key, array] : nb::borrow<nb::dict>(mapping)) add(key, array);
+    // Converting an array may run Python code: an owned list keeps what it might take out of the dict.
+    for (nb::handle item : nb::borrow<nb::dict>(mapping).items()) add(item[0], item[1]);
   } else {
     for (nb::handle item : mapping.attr("items")()) add(item[0], item[1]);
   }

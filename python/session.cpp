@@ -8,10 +8,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -27,8 +29,31 @@ namespace {
 struct LockedSession {
   LockedSession(const Graph& graph, SessionOptions options) : session(graph, interruptible(std::move(options))) {}
 
+  // Waits for the runs of other threads. A signal's handler in the middle of a run on this thread may not wait for that run.
+  std::unique_lock<std::mutex> turn() {
+    if (runner.load() == std::this_thread::get_id())
+      throw Error(ErrorCode::kBadArgument, "session", "a run of it is under way on this thread");
+    return std::unique_lock(running);
+  }
+  // Between: a run, which may be interrupted.
+  class Run {
+   public:
+    explicit Run(LockedSession& self) : self_(self) {
+      self.asked = Clock::now();
+      self.raised = nullptr;
+      self.runner = std::this_thread::get_id();
+    }
+    ~Run() { self_.runner = std::thread::id(); }
+    Run(const Run&) = delete;
+    Run& operator=(const Run&) = delete;
+
+   private:
+    LockedSession& self_;
+  };
+
   // Ctrl-C is Python's to notice, so a long run asks it now and then; what a signal's handler raised is kept for the caller.
   bool interrupted() {
+    if (!may_ask) return false;
     const auto now = Clock::now();
     if (now - asked < std::chrono::milliseconds(50)) return false;
     const nb::gil_scoped_acquire gil;
@@ -43,11 +68,19 @@ struct LockedSession {
   }
 
   using Clock = std::chrono::steady_clock;
+  bool may_ask = true;        // signals reach Python's main thread alone
   Clock::time_point asked;    // of the run that holds `running`, like `raised`
   std::exception_ptr raised;  // by a signal's handler
   Session session;            // last of the three, since its constructor may ask
   std::mutex running;
+  std::atomic<std::thread::id> runner{};  // the thread whose run holds `running`
 };
+
+bool on_main_thread() {
+  static const unsigned long main =
+      nb::cast<unsigned long>(nb::module_::import_("threading").attr("main_thread")().attr("ident"));
+  return PyThread_get_thread_ident() == main;
+}
 
 void make_session(LockedSession* self, nb::handle source, int threads, const std::optional<std::string>& max_isa,
                   const std::optional<std::map<std::string, Dims>>& shapes, bool profile, bool autotune,
@@ -91,10 +124,12 @@ nb::list run(LockedSession& self, nb::handle output_names, nb::handle inputs) {
   const Feeds feeds = to_feeds(inputs, &self.session.inputs());
   std::vector<Tensor> results;
   std::exception_ptr raised;
+  const bool may_ask = on_main_thread();
   {
     nb::gil_scoped_release release;
-    const std::lock_guard lock(self.running);
-    self.asked = LockedSession::Clock::now();
+    const auto lock = self.turn();
+    const LockedSession::Run run(self);
+    self.may_ask = may_ask;
     try {
       results = self.session.run(feeds);
     } catch (const Error&) {
@@ -116,12 +151,12 @@ nb::list run(LockedSession& self, nb::handle output_names, nb::handle inputs) {
 std::vector<double> native_seconds(LockedSession& self, nb::handle inputs, int repeat) {
   const Feeds feeds = to_feeds(inputs, &self.session.inputs());
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
+  self.may_ask = false;
   std::vector<Tensor> in, out = self.session.run(feeds);
   for (const ValueInfo& input : self.session.inputs()) in.push_back(feeds.at(input.name));
   std::vector<double> seconds;
   for (int i = 0; i < repeat; ++i) {
-    self.asked = LockedSession::Clock::now();
     const auto start = LockedSession::Clock::now();
     if (self.session.run(in, out) != ErrorCode::kOk) throw Error(ErrorCode::kInternal, "session", "the run failed");
     seconds.push_back(std::chrono::duration<double>(LockedSession::Clock::now() - start).count());
@@ -131,31 +166,31 @@ std::vector<double> native_seconds(LockedSession& self, nb::handle inputs, int r
 
 std::vector<StepInfo> steps(LockedSession& self) {
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
   return self.session.steps();
 }
 
 std::string explain(LockedSession& self) {
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
   return self.session.explain();
 }
 
 double integer_coverage(LockedSession& self) {
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
   return self.session.integer_coverage();
 }
 
 std::size_t weight_bytes(LockedSession& self) {
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
   return self.session.weight_bytes();
 }
 
 std::size_t arena_bytes(LockedSession& self) {
   nb::gil_scoped_release release;
-  const std::lock_guard lock(self.running);
+  const auto lock = self.turn();
   return self.session.arena_bytes();
 }
 

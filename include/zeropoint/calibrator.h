@@ -10,7 +10,7 @@ namespace zeropoint {
 
 class Calibrator {
  public:
-  // `options` as of calibrate(), without shard, checkpoint and resume.
+  // `options` as of calibrate(), without shard, checkpoint, resume and max_memory.
   explicit Calibrator(Graph graph, CalibrateOptions options = {});
   ~Calibrator();
   Calibrator(Calibrator&&) noexcept;

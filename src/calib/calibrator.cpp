@@ -19,9 +19,12 @@ class RunnerPool {
     idle_.pop_back();
     return runner;
   }
-  void give_back(std::unique_ptr<calib::Runner> runner) {
+  void give_back(std::unique_ptr<calib::Runner> runner) noexcept {
     const std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(runner));
+    try {
+      idle_.push_back(std::move(runner));
+    } catch (const std::bad_alloc&) {  // dropped, and made again when wanted
+    }
   }
 
  private:
@@ -53,6 +56,9 @@ struct Calibrator::State {
 Calibrator::Calibrator(Graph graph, CalibrateOptions options) : state_(std::make_unique<State>()) {
   if (options.shards != 1 || options.resume || !options.checkpoint.empty())
     throw Error(ErrorCode::kBadArgument, "calibrator", "each set of samples is whole: it has no shards, checkpoint or resume");
+  if (options.max_memory != 0)
+    throw Error(ErrorCode::kBadArgument, "calibrator",
+                "max_memory is measured while sessions are made, and this keeps them: set threads instead");
   state_->graph = std::move(graph);
   state_->options = std::move(options);
 }

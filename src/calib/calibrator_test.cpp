@@ -59,6 +59,7 @@ TEST(Calibrator, GoesOnAfterABadSet) {
 TEST(Calibrator, RefusesPartsOfASet) {
   EXPECT_THROW(Calibrator(small_graph(), {.shards = 2}), Error);
   EXPECT_THROW(Calibrator(small_graph(), {.checkpoint = "file"}), Error);
+  EXPECT_THROW(Calibrator(small_graph(), {.max_memory = std::size_t{1} << 30U}), Error);
 }
 
 TEST(Merge, EqualSetsWhereTheCallerSaysSo) {

@@ -170,7 +170,8 @@ std::optional<Tuning> autotune(const Graph& graph, const std::vector<Dims>& dims
   try {
     const std::vector<Tensor> inputs = made_up(graph, dims);
     return Search(graph, inputs, options, pool, seconds).run();
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.code == ErrorCode::kInterrupted) throw;
     return std::nullopt;  // on made-up inputs it does not run
   } catch (const std::bad_alloc&) {
     return std::nullopt;

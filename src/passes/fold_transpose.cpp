@@ -11,17 +11,23 @@ namespace zeropoint::passes {
 namespace {
 
 // Where each place of a flattened row comes from in the row before the Transpose; nullopt where the batch moves too, or where
-// dimensions are open.
-std::optional<std::vector<std::size_t>> row_order(const TensorType& in, const Node& transpose) {
+// dimensions are open, or where rows have not `length` places.
+std::optional<std::vector<std::size_t>> row_order(const TensorType& in, const Node& transpose, std::int64_t length) {
   if (!in.shape || in.shape->size() < 3) return std::nullopt;
-  const std::vector<std::int64_t> perm = transpose.get_ints("perm");
+  std::vector<std::int64_t> perm = transpose.get_ints("perm");
   const std::size_t rank = in.shape->size();
+  for (std::int64_t& axis : perm) axis += axis < 0 ? static_cast<std::int64_t>(rank) : 0;
   if (perm.size() != rank || perm[0] != 0) return std::nullopt;
+  std::vector<std::int64_t> axes = perm;
+  std::ranges::sort(axes);
+  for (std::size_t i = 0; i < rank; ++i)
+    if (axes[i] != static_cast<std::int64_t>(i)) return std::nullopt;
   std::vector<std::size_t> strides(rank, 1);
   for (std::size_t i = rank; i-- > 1;) {
     if (!(*in.shape)[i].fixed()) return std::nullopt;
     strides[i - 1] = strides[i] * static_cast<std::size_t>((*in.shape)[i].value);
   }
+  if (strides[0] != static_cast<std::size_t>(length)) return std::nullopt;
   std::vector<std::size_t> order = {0};
   for (std::size_t i = 1; i < rank; ++i) {
     const auto axis = static_cast<std::size_t>(perm[i]);
@@ -65,8 +71,8 @@ bool fold_transpose(Graph& graph) {
     if (transpose == nullptr || !transpose->is("Transpose")) continue;
     if (!rewrite.is_private(flatten->outputs[0]) || !rewrite.is_private(transpose->outputs[0])) continue;
     const bool columns = gemm && product.get_int("transB", 0) != 0;
-    const auto order = row_order(values.type_of(transpose->inputs[0]), *transpose);
-    if (!order || static_cast<std::int64_t>(order->size()) != weight->dim(columns ? 1 : 0)) continue;
+    const auto order = row_order(values.type_of(transpose->inputs[0]), *transpose, weight->dim(columns ? 1 : 0));
+    if (!order) continue;
     if (!rewrite.may_replace(product.inputs[1])) continue;
     product.inputs[1] = rewrite.replace_initializer(product.inputs[1], reordered(*weight, *order, columns));
     rewrite.bypass(*transpose, transpose->inputs[0]);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -139,6 +140,10 @@ class SelfCheckRun {
     const analyze::NodeNoise& of(std::size_t node) const {
       return *std::find_if(nodes.begin(), nodes.end(), [&](const auto& each) { return each.node == node; });
     }
+    double macs_share(std::size_t node) const {  // 0 where nothing is known of it
+      const auto known = std::find_if(nodes.begin(), nodes.end(), [&](const auto& each) { return each.node == node; });
+      return known == nodes.end() ? 0 : known->macs_share;
+    }
   };
   Findings look(std::size_t samples, double most_macs) const {
     Findings found{.recipe = parse_recipe(best_.model.metadata.at(kRecipeKey))};
@@ -196,7 +201,14 @@ class SelfCheckRun {
         changed.rules.push_back(analyze::wide_rule(graph, remedy.node, found.recipe));
       } else {
         for (const std::size_t maker : convolutions_before(found, remedy.node))
-          if (decided.insert(maker).second) changed.rules.push_back(analyze::wide_rule(graph, maker, found.recipe));
+          if (decided.insert(maker).second) {
+            changed.rules.push_back(analyze::wide_rule(graph, maker, found.recipe));
+            tried.push_back({.node = quant::name_of(graph.nodes[maker]),
+                             .op_type = graph.nodes[maker].op_type,
+                             .cause = analyze::diagnose(patient, found.of(remedy.node), found.noise).cause,
+                             .action = "16-bit activations",
+                             .before_db = now.sqnr_db});
+          }
         changed.rules.push_back(analyze::float_rule(graph, remedy.node));
       }
       tried.push_back({.node = quant::name_of(node),
@@ -271,26 +283,27 @@ class SelfCheckRun {
       if (node.total() >= kNegligible * found.noise.total) {
         candidates.push_back(&node);
         work.push_back(node.macs_share);
+        for (const std::size_t maker : convolutions_before(found, node.node)) work.back() += found.macs_share(maker);
       }
     if (candidates.empty()) return;
     struct Tried {
-      std::vector<bool> in_float;  // of `candidates`
+      std::map<std::size_t, const analyze::NodeNoise*> in_float;  // by node, and which candidate it is for
       Quantized made;
       analyze::OutputCheck check;
     };
     std::optional<Tried> best;  // sound, else the last one: all in float
     search_float(work, has_long_step(found.recipe) ? kMostLongTries : kMostTries, [&](const std::vector<bool>& in_float) {
       Recipe changed = found.recipe;
-      std::set<std::size_t> decided;
-      const auto keep = [&](std::size_t node) {
-        if (decided.insert(node).second) changed.rules.push_back(analyze::float_rule(best_.fused, node));
+      std::map<std::size_t, const analyze::NodeNoise*> decided;
+      const auto keep = [&](std::size_t node, const analyze::NodeNoise* reason) {
+        if (decided.emplace(node, reason).second) changed.rules.push_back(analyze::float_rule(best_.fused, node));
       };
       for (std::size_t i = 0; i < candidates.size(); ++i) {
         if (!in_float[i]) continue;
-        for (const std::size_t maker : convolutions_before(found, candidates[i]->node)) keep(maker);
-        keep(candidates[i]->node);
+        for (const std::size_t maker : convolutions_before(found, candidates[i]->node)) keep(maker, candidates[i]);
+        keep(candidates[i]->node, candidates[i]);
       }
-      Tried tried{in_float, requantize_(changed), {}};
+      Tried tried{std::move(decided), requantize_(changed), {}};
       tried.check = check(tried.made.model);
       const bool is_sound = sound(tried.check);
       if (is_sound || !best || !sound(best->check)) best = std::move(tried);
@@ -298,12 +311,11 @@ class SelfCheckRun {
     });
     if (!sound(best->check) && !(best->check.sqnr_db >= now.sqnr_db + kAnyGain)) return;
     const analyze::Patient patient{best_.fused, best_.statistics, best_.qparams, found.placement, found.recipe};
-    for (std::size_t i = 0; i < candidates.size(); ++i) {
-      if (!best->in_float[i]) continue;
-      const Node& node = best_.fused.nodes[candidates[i]->node];
+    for (const auto& [place, reason] : best->in_float) {
+      const Node& node = best_.fused.nodes[place];
       repairs.push_back({.node = quant::name_of(node),
                          .op_type = node.op_type,
-                         .cause = analyze::diagnose(patient, *candidates[i], found.noise).cause,
+                         .cause = analyze::diagnose(patient, *reason, found.noise).cause,
                          .action = "float",
                          .before_db = now.sqnr_db,
                          .after_db = best->check.sqnr_db});

@@ -117,7 +117,9 @@ void run(const Parts& parts, const AttentionShape& s, const AttentionArgs& a, in
 template <const Parts& kParts>
 struct Composed {
   // Sums stay within s32: 128 * 128 * depth, 255 * 128 * columns.
-  static bool supports(const AttentionShape& s) { return s.rows >= 4 && s.columns < 65000 && s.depth < 131072; }
+  static bool supports(const AttentionShape& s) {
+    return s.rows >= 4 && s.columns >= 1 && s.columns < 65000 && s.depth >= 1 && s.depth < 131072 && s.value_depth >= 1;
+  }
   static std::size_t workspace_bytes(const AttentionShape& s, int workers) {
     return static_cast<std::size_t>(Workspace(kParts, s).bytes * workers);
   }

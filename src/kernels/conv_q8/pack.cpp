@@ -124,9 +124,9 @@ class StepWeights {
   bool joined_;
 };
 
-// pack_steps of one tap, likewise.
+// pack_steps of one tap: as pack_tiles_of_matrix.
 template <int kStep, std::uint8_t kFlip>
-void pack_matrix_steps(const ConvShape& s, const std::int8_t* weights, std::uint8_t* out) {
+void pack_steps_of_matrix(const ConvShape& s, const std::int8_t* weights, std::uint8_t* out) {
   const std::int64_t depth = s.c / s.groups, outputs = s.o / s.groups;
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
@@ -157,7 +157,7 @@ void pack_steps(const ConvShape& given, const std::int8_t* weights, const std::i
   const StepWeights place(given);
   const std::int64_t channels = s.c / s.groups, outputs = s.o / s.groups, taps = s.kh * s.kw;
   auto* out = reinterpret_cast<std::uint8_t*>(pack_header(given, kBlock, weights, weight_zero_points, packed));
-  if (given.kh * given.kw == 1) return pack_matrix_steps<kStep, kFlip>(given, weights, out);
+  if (given.kh * given.kw == 1) return pack_steps_of_matrix<kStep, kFlip>(given, weights, out);
   for (std::int64_t g = 0; g < s.groups; ++g)
     for (std::int64_t block = 0; block < outputs; block += kBlock)
       for (std::int64_t tap = 0; tap < taps; ++tap)

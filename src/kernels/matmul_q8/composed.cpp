@@ -141,7 +141,7 @@ template <const Parts& kParts>
 struct Composed {
   static bool supports(const MatmulQ8Shape& s) {
     const ConvShape all = product(s.m, s.k, least(s.n, kMostColumns), most(s.src_stride, s.k), s.dst_stride);
-    return kParts.one_row ? s.m == 1 : supports_blocked_conv(all);
+    return s.m >= 1 && s.k >= 1 && s.n >= 1 && (kParts.one_row ? s.m == 1 : supports_blocked_conv(all));
   }
   static std::size_t packed_bytes(const MatmulQ8Shape& s) {
     const Geometry g(kParts, s);
