@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,6 +21,8 @@ import zeropoint as q
 from zeropoint.torch import GraphModule, QATModule, convert, prepare_qat, to_model
 from zeropoint.torch.fake_quantize import FakeQuantize, limits_of
 from zeropoint.torch.integer_graph import IntegerGraph
+from zeropoint.torch.onnx_graph import OnnxNode
+from zeropoint.torch.operators import run
 
 DATA = Path(__file__).parents[2] / "tests" / "data"
 RESNET18 = (
@@ -220,6 +224,35 @@ def test_gradient_of_the_step_size(per_channel: bool) -> None:
     np.testing.assert_allclose(quantizer.scale.numpy() - scales, -rate * wanted * scales, rtol=2e-2, atol=1e-9)
 
 
+def test_gradient_of_asymmetric_step_sizes() -> None:
+    """The same equation where each channel's zero point gives it limits of its own."""
+    generator = np.random.default_rng(6)
+    w = generator.normal(0, 1, (4, 6)).astype(np.float32)
+    scales, zeros = np.float32([0.2, 0.11, 0.3, 0.07]), np.int32([5, 0, 9, 3])
+    params = q.QParams("uint4", scales, zeros, q.PerChannel(axis=0))
+    quantizer = FakeQuantize(params, weight=True, shape=w.shape)
+    x = torch.from_numpy(w).requires_grad_()
+    upstream = generator.normal(0, 0.01, w.shape).astype(np.float32)
+    y = quantizer(x)
+    y.backward(torch.from_numpy(upstream))
+
+    of_scale, of_x = np.zeros(4), np.zeros_like(w)
+    for i in range(4):
+        s, low, high = float(scales[i]), -int(zeros[i]), 15 - int(zeros[i])
+        for j in range(6):
+            v = w[i, j] / s
+            inside = low <= v <= high
+            level = min(max(round(v), low), high)
+            assert y[i, j].item() == np.float32(level) * scales[i]
+            of_scale[i] += (level - v if inside else level) * upstream[i, j]
+            of_x[i, j] = upstream[i, j] if inside else 0
+    wanted = of_scale / math.sqrt(6 * 15) / scales
+    assert np.abs(wanted).max() < 1 and (of_x == 0).any() and (of_x != 0).any()
+    assert quantizer.log_ratio.grad is not None and x.grad is not None
+    np.testing.assert_allclose(quantizer.log_ratio.grad.numpy(), wanted, rtol=1e-3, atol=1e-6)
+    np.testing.assert_array_equal(x.grad.numpy(), of_x)
+
+
 def test_scales_stay_positive_and_steps_bounded() -> None:
     quantizer = FakeQuantize(q.QParams("uint8", 1e-3, 0))
     x = torch.full((1, 1000), 5.0)
@@ -369,6 +402,47 @@ def test_evaluation_follows_the_parameters(pictures: np.ndarray) -> None:
     assert not before.requires_grad
 
 
+def test_evaluation_follows_writes_past_autograd(pictures: np.ndarray) -> None:
+    module = prepare_qat(DATA / "fmnist_dscnn.onnx", samples=samples(pictures)).eval()
+    x = torch.from_numpy(pictures[:2])
+    before = module(x)
+    next(module.weight_parameters()).data.mul_(-1)  # leaves the tensor's version as it was
+    after = module(x)
+    assert not torch.equal(after, before)
+    np.testing.assert_array_equal(after.numpy(), q.Session(convert(module)).run(None, {"images": pictures[:2]})[0])
+
+
+def test_training_resumes_from_a_checkpoint() -> None:
+    """Into a module that has seen no sample: it must not calibrate again, nor let statistics run."""
+    torch.manual_seed(0)
+    original = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    x = torch.randn(8, 1, 8, 8)
+    source = to_model(original, x, training=True)
+    first, second = prepare_qat(source), prepare_qat(source)
+    first.train()
+    optimizer = torch.optim.Adam(first.parameters(), 1e-2)
+    for step in range(3):
+        if step == 2:
+            first.freeze_batch_norm()
+        optimizer.zero_grad()
+        first(x).square().sum().backward()
+        optimizer.step()
+    checkpoint = io.BytesIO()
+    torch.save(first.state_dict(), checkpoint)
+    checkpoint.seek(0)
+    second.load_state_dict(torch.load(checkpoint, weights_only=True))
+    assert torch.equal(second.eval()(x), first.eval()(x))
+
+    state = {name: value.clone() for name, value in second.state_dict().items() if isinstance(value, torch.Tensor)}
+    assert any(value.abs().max() > 0 for name, value in state.items() if name.endswith("log_ratio"))
+    second.train()
+    second(3 * x + 1)
+    assert second.batch_norm_frozen
+    now = second.state_dict()
+    for name, value in state.items():
+        assert torch.equal(now[name], value), name
+
+
 def test_module_and_first_batch() -> None:
     """A torch module, calibrated on the first batch that is trained on."""
     torch.manual_seed(0)
@@ -456,6 +530,52 @@ def test_recipes_without_fixed_integers_are_refused(recipe: str) -> None:
     with pytest.raises(q.Error, match="QAT") as caught:
         prepare_qat(DATA / "fmnist_dscnn.onnx", recipe)
     assert caught.value.code == "unsupported" and caught.value.where == "/rules/0"
+
+
+@pytest.mark.parametrize(
+    ("step", "parameters"),
+    [
+        ("smooth_quant", {}),
+        ("equalize_activations", {}),
+        ("split_outliers", {}),
+        ("cross_layer_equalization", {"clip_margin": 2}),
+    ],
+)
+def test_steps_by_samples_are_refused(step: str, parameters: dict[str, float], pictures: np.ndarray) -> None:
+    recipe = q.recipes.static_w8a8().with_step(step, **parameters)
+    with pytest.raises(
+        q.Error, match=f"QAT does not apply the step '{step}'.*(leave it out|take it without)"
+    ) as caught:
+        prepare_qat(DATA / "fmnist_dscnn.onnx", recipe, samples=samples(pictures))
+    assert caught.value.code == "unsupported" and caught.value.where == "/steps"
+
+
+def test_cross_layer_equalization_is_applied(pictures: np.ndarray) -> None:
+    recipe = q.recipes.static_w8a8().with_step("cross_layer_equalization")
+    module = prepare_qat(DATA / "fmnist_dscnn.onnx", recipe, samples=samples(pictures))
+    plain = prepare_qat(DATA / "fmnist_dscnn.onnx", samples=samples(pictures))
+    pairs = list(zip(module.weight_parameters(), plain.weight_parameters(), strict=False))
+    assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "attributes", "what"),
+    [
+        ("ArgMax", {"select_last_index": 1}, "select_last_index"),
+        ("Resize", {"antialias": 1}, "antialias"),
+        ("Resize", {"axes": [2, 3]}, "axes"),
+        ("Resize", {"exclude_outside": 1}, "exclude_outside"),
+        ("Resize", {"keep_aspect_ratio_policy": "not_larger"}, "keep_aspect_ratio_policy"),
+    ],
+)
+def test_attributes_that_do_not_run_are_named(op_type: str, attributes: dict[str, Any], what: str) -> None:
+    x = torch.arange(16.0).reshape(1, 1, 4, 4)
+    inputs = [x] if op_type == "ArgMax" else [x, None, None, torch.tensor([1, 1, 2, 2])]
+    usual = {} if op_type == "ArgMax" else {"mode": "linear"}
+    run(OnnxNode(op_type, "n", "", ("x",), ("y",), usual), 18, inputs)
+    with pytest.raises(q.Error, match=what) as caught:
+        run(OnnxNode(op_type, "n", "", ("x",), ("y",), usual | attributes), 18, inputs)
+    assert caught.value.code == "unsupported" and caught.value.where == f"node 'n' ({op_type})"
 
 
 def test_arguments(pictures: np.ndarray) -> None:

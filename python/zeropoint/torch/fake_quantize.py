@@ -35,6 +35,7 @@ def limits_of(qparams: q.QParams, *, weight: bool) -> tuple[int, int]:
 class _LearnedStep(torch.autograd.Function):
     """scale * clamp(round(x / scale), low, high), where scale = initial * exp(log_ratio).
 
+    low, high: numbers, or tensors that broadcast against x as a scale a channel does.
     Gradients, with v = x / scale:
         of x       that of the output where low <= v <= high (within 0.001, which is rounding), else 0
         of scale   round(v) - v inside, low or high outside, times that of the output, summed, times `gradient_scale`
@@ -46,10 +47,16 @@ class _LearnedStep(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, scale: Tensor, log_ratio: Tensor, low: float, high: float, gradient_scale: float
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        log_ratio: Tensor,
+        low: float | Tensor,
+        high: float | Tensor,
+        gradient_scale: float,
     ) -> Tensor:
-        # In place, and limits as numbers: that is several times as fast as with tensors.
-        y = (x / scale).round_().clamp_(low, high).mul_(scale)
+        # In place, and limits as numbers where they can be: that is several times as fast as with tensors.
+        y = (x / scale).round_().clamp_(low, high).mul_(scale)  # type: ignore[arg-type]
         ctx.save_for_backward(x, y, scale, log_ratio)
         ctx.constants = low, high, gradient_scale
         return y
@@ -185,12 +192,11 @@ class FakeQuantize(nn.Module):
                 x, scale, self.log_ratio, float(low - zero), float(high - zero), gradient_scale
             )
             return y
-        # Asymmetric weights: limits a channel. Shifted by the zero point they are the same for all.
-        shift = self._spread(self.zero_point).to(x.dtype) * scale
-        shifted: Tensor = _LearnedStep.apply(  # type: ignore[no-untyped-call]
-            x + shift, scale, self.log_ratio, float(low), float(high), gradient_scale
+        zeros = self._spread(self.zero_point).to(x.dtype)  # of asymmetric weights: each channel has limits of its own
+        result: Tensor = _LearnedStep.apply(  # type: ignore[no-untyped-call]
+            x, scale, self.log_ratio, low - zeros, high - zeros, gradient_scale
         )
-        return shifted - shift
+        return result
 
     def _zero_points_equal(self) -> bool:
         return self.zero_point.numel() == 1 or bool((self.zero_point == self.zero_point[0]).all())

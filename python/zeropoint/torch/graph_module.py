@@ -235,6 +235,13 @@ class GraphModule(nn.Module):
         """From now on BatchNorm uses its running statistics while training, too, and they stay as they are."""
         self.batch_norm_frozen = frozen
 
+    def get_extra_state(self) -> dict[str, bool]:
+        """Part of ``state_dict()``: what training resumes with beside the tensors."""
+        return {"batch_norm_frozen": self.batch_norm_frozen}
+
+    def set_extra_state(self, state: Mapping[str, bool]) -> None:
+        self.batch_norm_frozen = state["batch_norm_frozen"]
+
     def folded(self, pair: BatchNorm, node: OnnxNode) -> tuple[Tensor, Tensor]:
         """Weights and bias of a product with its BatchNorm in them; gradients pass."""
         return fold(

@@ -395,6 +395,8 @@ _reduction("ReduceSumSquare", lambda x, axes, keep: x.square().sum(axes, keepdim
 
 @_operator("ArgMax")
 def arg_max(node: OnnxNode, opset: int, x: Tensor) -> Tensor:
+    if node.attributes.get("select_last_index", 0):
+        raise unsupported(node, "an ArgMax with select_last_index")
     return x.argmax(dim=node.attributes.get("axis", 0), keepdim=bool(node.attributes.get("keepdims", 1)))
 
 
@@ -586,6 +588,10 @@ def resize(
     sizes: Tensor | None = None,
 ) -> Tensor:
     given = node.attributes
+    plain = {"antialias": 0, "axes": list(range(x.ndim)), "exclude_outside": 0, "keep_aspect_ratio_policy": "stretch"}
+    for name, usual in plain.items():
+        if given.get(name, usual) != usual:
+            raise unsupported(node, f"a Resize with {name} {given[name]}")
     mode, place = given.get("mode", "nearest"), given.get("coordinate_transformation_mode", "half_pixel")
     if sizes is not None and sizes.numel():
         lengths = numbers(sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -28,6 +29,8 @@ _SHARE_PARAMETERS = frozenset(
     "ReduceMax ReduceMin GlobalMaxPool GatherElements GatherND SpaceToDepth Pad Concat".split()
 )
 
+_NEED_SAMPLES = frozenset({"equalize_activations", "smooth_quant", "split_outliers"})  # before calibration
+
 
 def prepare_qat(
     model: nn.Module | ModelSource,
@@ -42,8 +45,8 @@ def prepare_qat(
 
     model: a torch module (with ``example_inputs``), or a float ONNX model: zeropoint.Model, path or bytes. Neither is
     changed; the prepared module has parameters of its own.
-    recipe: a static one (default static_w8a8). Its ranges say where scales start. Steps before calibration are applied;
-    those that round weights or correct biases are not: training takes their place.
+    recipe: a static one (default static_w8a8). Its ranges say where scales start. cross_layer_equalization is applied;
+    steps that round weights or correct biases are not: training takes their place.
     samples: what to calibrate on, a mapping from input names to arrays each (a path, for ONNX models, as for
     ``zeropoint.quantize``). Without: the first batch that is trained on.
     example_inputs: a tensor or a tuple of tensors, as ``forward`` of the module takes them.
@@ -52,7 +55,8 @@ def prepare_qat(
     threads: of calibration; 0: all cores.
 
     Zero points stay where calibration put them. Raises Error ``unsupported`` for a recipe that has dynamic or 16-bit
-    float parts or groups of weights, and for operators that torch has no form of here.
+    float parts or groups of weights, or steps that change the graph by samples (smooth_quant, equalize_activations,
+    split_outliers, a clip_margin), and for operators that torch has no form of here.
     """
     if isinstance(model, nn.Module):
         if example_inputs is None:
@@ -85,13 +89,24 @@ def _check(recipe: q.Recipe) -> None:
             raise q.Error("unsupported", where, f"{where}: QAT needs ranges that are fixed; take a static recipe")
         if rule.activation is None and rule.weight is not None:
             raise q.Error("unsupported", where, f"{where}: QAT needs schemes of activations, too; take a static recipe")
+    for step in json.loads(recipe.to_json()).get("steps", []):
+        name, margin = step["name"], step.get("parameters", {}).get("clip_margin", 0)
+        if name in _NEED_SAMPLES or (name == "cross_layer_equalization" and margin):
+            what = f"the step '{name}'" + (" with a clip_margin" if margin else "")
+            way_out = (
+                "take it without" if name == "cross_layer_equalization" else "leave it out: training learns scales"
+            )
+            raise q.Error(
+                "unsupported",
+                "/steps",
+                f"/steps: QAT does not apply {what}, which changes the graph by samples; {way_out}",
+            )
 
 
 def _without_late_steps(recipe: q.Recipe) -> q.Recipe:
-    """Rounding and corrections are what training does in their place; steps before calibration stay."""
-    before = {"cross_layer_equalization", "equalize_activations", "smooth_quant", "split_outliers"}
+    """Rounding and corrections are what training does in their place; equalization before calibration stays."""
     parts = json.loads(recipe.to_json())
-    parts["steps"] = [step for step in parts.get("steps", []) if step["name"] in before]
+    parts["steps"] = [step for step in parts.get("steps", []) if step["name"] == "cross_layer_equalization"]
     return q.Recipe.from_json(json.dumps(parts))
 
 
@@ -166,7 +181,7 @@ class QATModule(GraphModule):
                 learned=learned,
                 power_of_two=power_of_two and bool(np.all(np.frexp(scales)[0] == 0.5)),
             )
-        self._exact: tuple[Any, IntegerGraph] | None = None
+        self._exact: tuple[bytes, IntegerGraph] | None = None
 
     # ---- where quantizers stand, and where they start
 
@@ -218,6 +233,15 @@ class QATModule(GraphModule):
                     raise q.Error("mismatch", value, f"value '{value}': the samples call for {found.dtype}")
                 quantizer.start(found)
         self._calibrate_first = False
+
+    def get_extra_state(self) -> dict[str, bool]:
+        return super().get_extra_state() | {"calibrated": not self._calibrate_first}
+
+    def set_extra_state(self, state: Mapping[str, bool]) -> None:
+        super().set_extra_state(state)
+        if "calibrated" in state:  # not where the state is a GraphModule's
+            self._calibrate_first = not state["calibrated"]
+        self._exact = None
 
     # ---- training
 
@@ -314,13 +338,17 @@ class QATModule(GraphModule):
 
     def _integer_graph(self) -> IntegerGraph:
         """Made again when any parameter has changed."""
-        state = [*self.parameters(), *self.buffers()]
-        version = tuple((tensor.data_ptr(), tensor._version) for tensor in state)
-        if self._exact is None or self._exact[0] != version:
+        if self._exact is None or self._exact[0] != self._content():
             graph = IntegerGraph(self.to_model())
-            version = tuple((tensor.data_ptr(), tensor._version) for tensor in state)  # `follow` may have written
-            self._exact = (version, graph)
+            self._exact = (self._content(), graph)  # `follow` may have written
         return self._exact[1]
+
+    def _content(self) -> bytes:
+        """Hash of all parameters and buffers: versions of tensors miss what is written through ``.data``."""
+        found = hashlib.blake2b()
+        for tensor in (*self.parameters(), *self.buffers()):
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return found.digest()
 
     def train(self, mode: bool = True) -> QATModule:
         if not hasattr(self, "_exact") or mode != self.training:
