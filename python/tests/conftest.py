@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,3 +45,11 @@ graph small(x: f32[N,2]) -> (y: f32[N,2]) {
 def small() -> q.Model:
     """y = relu(x * [0.5, -2])."""
     return q.Model.from_text(SMALL)
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c() -> Iterator[None]:
+    """As at a terminal: programs that were started in the background ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
