@@ -102,8 +102,13 @@ void quantize_planes(const QuantizeParams& params, const Quotient& quotient, con
                      uint8_t* dst, int64_t dst_pixel_stride, int64_t pixels) {
   const Rounder rounder(params);
   const S32 filler = broadcast_s32(params.zero_point << 24);
+  constexpr int64_t kAhead = 512;  // the hardware, too, looks ahead, but never past a page
   for_each_vector(0, pixels, [&](int64_t p, auto part) {
-    const auto plane = [&](int c) { return rounder(quotient(load(src + c * plane_stride + p, part))); };
+    const auto plane = [&](int c) {
+      const float* at = src + c * plane_stride + p;
+      __builtin_prefetch(at + kAhead);
+      return rounder(quotient(load(at, part)));
+    };
     S32 pixel = plane(0);  // a lane is a pixel, a byte of it a channel
     if constexpr (kChannels > 1) pixel = bit_or(pixel, shift_left<8>(plane(1)));
     if constexpr (kChannels > 2) pixel = bit_or(pixel, shift_left<16>(plane(2)));
