@@ -57,11 +57,11 @@ TEST_P(RowsF32Entry, Normalize) {
   for (const std::int64_t width : kWidths)
     for (const bool center : {false, true})
       for (const bool divide : {false, true}) {
-        const auto src = floats(4 * width, false), scale = floats(width, false), bias = floats(width, false);
+        const auto src = floats(7 * width, false), scale = floats(width, false), bias = floats(width, false);
         for (const float* s : {scale.data(), static_cast<const float*>(nullptr)})
           for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
-            compare(4 * width, [&](const auto& f, float* dst) {
-              f.normalize({.epsilon = 1e-5F, .center = center, .divide = divide}, src.data(), s, b, dst, 4, width);
+            compare(7 * width, [&](const auto& f, float* dst) {
+              f.normalize({.epsilon = 1e-5F, .center = center, .divide = divide}, src.data(), s, b, dst, 7, width);
             });
       }
 }

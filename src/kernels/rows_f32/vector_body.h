@@ -37,43 +37,61 @@ void softmax(bool logarithm, const float* src, float* dst, int64_t rows, int64_t
   }
 }
 
+// kRows of them at once: the additions of one row wait for each other.
+template <int kRows>
+void normalize_rows(const NormalizeF32& params, const float* src, const float* scale, const float* bias, float* dst,
+                    int64_t width) {
+  const auto count = static_cast<float>(width);
+  F32 mean[kRows], by[kRows];
+  Lanes16 sums[kRows];
+  for (int r = 0; r < kRows; ++r) mean[r] = broadcast(0.0F), sums[r] = lanes_of(0);
+  if (params.center) {
+    for_each_group(width, [&](int64_t i, int v, auto part) {
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) sums[r].v[v] = add(sums[r].v[v], load(src + r * width + i, part));
+    });
+    for (int r = 0; r < kRows; ++r) mean[r] = broadcast(sum_of(sums[r]) / count), sums[r] = lanes_of(0);
+  }
+  for_each_group(width, [&](int64_t i, int v, auto part) {
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) {
+      const F32 d = within(sub(load(src + r * width + i, part), mean[r]), broadcast(0.0F), part);
+      sums[r].v[v] = add(sums[r].v[v], mul(d, d));
+    }
+  });
+  for (int r = 0; r < kRows; ++r) {
+    const float deviation = __builtin_sqrtf(sum_of(sums[r]) / count + params.epsilon);
+    by[r] = broadcast(params.divide ? deviation : 1.0F / deviation);
+  }
+  const auto finish = [&](const auto& normalized) {
+    const auto each = [&](const auto& result) {  // result(normalized, i, part)
+      for (int r = 0; r < kRows; ++r)
+        for_each_vector(0, width, [&](int64_t i, auto part) {
+          store(dst + r * width + i, result(normalized(load(src + r * width + i, part), r), i, part), part);
+        });
+    };
+    if (scale != nullptr && bias != nullptr)
+      each([&](F32 x, int64_t i, auto part) { return add(mul(x, load(scale + i, part)), load(bias + i, part)); });
+    else if (scale != nullptr)
+      each([&](F32 x, int64_t i, auto part) { return mul(x, load(scale + i, part)); });
+    else if (bias != nullptr)
+      each([&](F32 x, int64_t i, auto part) { return add(x, load(bias + i, part)); });
+    else
+      each([](F32 x, int64_t, auto) { return x; });
+  };
+  if (params.divide)
+    finish([&](F32 x, int r) { return div(sub(x, mean[r]), by[r]); });
+  else
+    finish([&](F32 x, int r) { return mul(sub(x, mean[r]), by[r]); });
+}
+
 void normalize(const NormalizeF32& params, const float* src, const float* scale, const float* bias, float* dst, int64_t rows,
                int64_t width) noexcept {
-  const auto count = static_cast<float>(width);
-  for (int64_t r = 0; r < rows; ++r, src += width, dst += width) {
-    float mean_value = 0;
-    if (params.center) {
-      Lanes16 sums = lanes_of(0);
-      for_each_group(width, [&](int64_t i, int v, auto part) { sums.v[v] = add(sums.v[v], load(src + i, part)); });
-      mean_value = sum_of(sums) / count;
-    }
-    const F32 mean = broadcast(mean_value);
-    Lanes16 squares = lanes_of(0);
-    for_each_group(width, [&](int64_t i, int v, auto part) {
-      const F32 d = within(sub(load(src + i, part), mean), broadcast(0.0F), part);
-      squares.v[v] = add(squares.v[v], mul(d, d));
-    });
-    const float deviation = __builtin_sqrtf(sum_of(squares) / count + params.epsilon);
-    const F32 by = broadcast(params.divide ? deviation : 1.0F / deviation);
-    const auto finish = [&](const auto& normalized) {
-      if (scale != nullptr && bias != nullptr)
-        for_each_vector(0, width, [&](int64_t i, auto part) {
-          store(dst + i, add(mul(normalized(i, part), load(scale + i, part)), load(bias + i, part)), part);
-        });
-      else if (scale != nullptr)
-        for_each_vector(0, width,
-                        [&](int64_t i, auto part) { store(dst + i, mul(normalized(i, part), load(scale + i, part)), part); });
-      else if (bias != nullptr)
-        for_each_vector(0, width,
-                        [&](int64_t i, auto part) { store(dst + i, add(normalized(i, part), load(bias + i, part)), part); });
-      else
-        for_each_vector(0, width, [&](int64_t i, auto part) { store(dst + i, normalized(i, part), part); });
-    };
-    if (params.divide)
-      finish([&](int64_t i, auto part) { return div(sub(load(src + i, part), mean), by); });
-    else
-      finish([&](int64_t i, auto part) { return mul(sub(load(src + i, part), mean), by); });
-  }
+  constexpr int kAtOnce = 4;
+  int64_t r = 0;
+  for (; r + kAtOnce <= rows; r += kAtOnce)
+    normalize_rows<kAtOnce>(params, src + r * width, scale, bias, dst + r * width, width);
+  for (; r < rows; ++r) normalize_rows<1>(params, src + r * width, scale, bias, dst + r * width, width);
 }
 
 void reduce(ReduceF32 op, const float* src, float* dst, int64_t rows, int64_t width) noexcept {
