@@ -86,6 +86,7 @@ inline S32 shift_left(S32 a) {
   return _mm512_slli_epi32(a, kBits);
 }
 inline F32 to_float(S32 a) { return _mm512_cvtepi32_ps(a); }
+inline S32 bits_of(F32 a) { return _mm512_castps_si512(a); }
 inline S32 to_nearest(F32 a) { return _mm512_cvtps_epi32(a); }  // ties to even; INT32_MIN for NaN and what does not fit
 
 inline __mmask64 byte_mask(Part part) { return ~uint64_t{0} >> (64 - part.count); }  // count >= 1
@@ -162,6 +163,7 @@ inline S32 shift_left(S32 a) {
   return _mm256_slli_epi32(a, kBits);
 }
 inline F32 to_float(S32 a) { return _mm256_cvtepi32_ps(a); }
+inline S32 bits_of(F32 a) { return _mm256_castps_si256(a); }
 inline S32 to_nearest(F32 a) { return _mm256_cvtps_epi32(a); }
 
 inline U8 load_u8(const uint8_t* p, Whole) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
@@ -247,6 +249,7 @@ inline S32 shift_left(S32 a) {
   return vshlq_n_s32(a, kBits);
 }
 inline F32 to_float(S32 a) { return vcvtq_f32_s32(a); }
+inline S32 bits_of(F32 a) { return vreinterpretq_s32_f32(a); }
 inline S32 to_nearest(F32 a) {  // as x86 has it: INT32_MIN for NaN
   return vbslq_s32(vceqq_f32(a, a), vcvtnq_s32_f32(a), vdupq_n_s32(INT32_MIN));
 }

@@ -49,29 +49,44 @@ inline float symmetric_scale(float most) {
   return ratio > FLT_MIN ? ratio : FLT_MIN;
 }
 
-// x / scale is wanted as an integer only: x times the reciprocal is within 2^-16 of it (as |x / scale| < 128), so both round to
-// the same integer unless it lies almost half way between two. Vectors with such lanes are divided, and all of them where the
-// reciprocal may be no normal number.
+// x / scale is wanted as an integer only: x * r + 1.5 * 2^23 rounds x * r to one, in the low bits of the sum. The quotient as the
+// division rounds it lies between x * low and x * high, so where both give the same integer it does too. Vectors with lanes that
+// lie almost half way between two are divided, and all of them where the reciprocal may be no normal number.
+constexpr float kToInteger = 12582912.0F, kLower = 1 - 0x1p-21F, kHigher = 1 + 0x1p-21F;
+
+inline bool any_differ(F32 a, F32 b) {  // NaN does
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_UQ)) != 0;
+#else
+  return vminvq_u32(vceqq_f32(a, b)) == 0;
+#endif
+}
+
+// The low byte of each lane is q, the others are anything.
 class SymmetricQuantizer {
  public:
-  SymmetricQuantizer(F32 scale, bool certain) : scale_(scale), inverse_(div(broadcast(1), scale)), certain_(certain) {}
   explicit SymmetricQuantizer(float scale) : SymmetricQuantizer(broadcast(scale), scale > kTiny && scale < kHuge) {}
   // A scale a lane.
   explicit SymmetricQuantizer(F32 scale)
       : SymmetricQuantizer(scale, !any_beyond(broadcast(kTiny), scale) && !any_beyond(scale, broadcast(kHuge))) {}
 
   S32 operator()(F32 x) const {
-    const F32 t = mul(x, inverse_);
-    const S32 q = to_nearest(t);
-    const bool doubtful = any_beyond(abs(sub(t, to_float(q))), broadcast(kSure));
-    if (__builtin_expect(certain_ && !doubtful, 1)) return q;
+    const F32 a = fma(x, low_, broadcast(kToInteger)), b = fma(x, high_, broadcast(kToInteger));
+    if (__builtin_expect(!any_differ(a, b), 1)) return bits_of(a);
     return max(to_nearest(min(broadcast(127), div(x, scale_))), broadcast_s32(-128));
   }
 
  private:
-  static constexpr float kSure = 0.5F - 0x1p-14F, kTiny = 0x1p-100F, kHuge = 0x1p100F;
-  F32 scale_, inverse_;
-  bool certain_;
+  static constexpr float kTiny = 0x1p-100F, kHuge = 0x1p100F;
+
+  SymmetricQuantizer(F32 scale, bool certain) : scale_(scale) {
+    const F32 inverse = certain ? div(broadcast(1), scale) : broadcast(__builtin_nanf(""));
+    low_ = mul(inverse, broadcast(kLower)), high_ = mul(inverse, broadcast(kHigher));
+  }
+
+  F32 scale_, low_, high_;
 };
 
 // dst = q + zero_point, its low byte.

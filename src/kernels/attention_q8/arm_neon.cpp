@@ -3,6 +3,6 @@
 namespace zeropoint::kernels {
 
 const AttentionFunctions attention_functions_neon = {
-    .quantize_rows = quantize_rows, .quantize_columns = quantize_columns, .soften = soften, .rescale = rescale};
+    .quantize_rows = quantize_rows, .quantize_columns = quantize_columns, .soften = soften<>, .rescale = rescale};
 
 }  // namespace zeropoint::kernels

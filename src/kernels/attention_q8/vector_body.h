@@ -6,21 +6,71 @@
 #include "kernels/vector_elementary.h"
 #include "kernels/vector_groups.h"
 #include "kernels/vector_symmetric.h"
+#if defined(__AVX512F__)
+#include "kernels/x86_avx512_nearest.h"
+#endif
 
 namespace zeropoint::kernels {
 namespace {
 
-// Row by row in three passes: chains of operations of one row (its greatest element, its sum) wait for each other, those of
+constexpr int64_t kRowsAtOnce = 16;
+
+#if defined(__AVX512F__)
+
+// The lanes of each of 16 vectors combined as fold does it, by transposing.
+template <class Op>
+inline void fold_each(F32 (&v)[16], const Op& op, float* to) {
+  const auto halves = [&](F32 a, F32 b) { return op(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE)); };
+  const auto quarters = [&](F32 a, F32 b) { return op(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)); };
+  const auto pairs = [&](F32 a, F32 b) {
+    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+    return op(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
+  };
+  const auto neighbours = [&](F32 a, F32 b) { return op(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD)); };
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) v[i] = halves(v[i], v[i + 8]);
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) v[i] = quarters(v[i], v[i + 4]);
+  v[0] = pairs(v[0], v[2]), v[1] = pairs(v[1], v[3]);
+  const __m512i order = _mm512_setr_epi32(0, 2, 1, 3, 8, 10, 9, 11, 4, 6, 5, 7, 12, 14, 13, 15);
+  _mm512_storeu_ps(to, _mm512_permutexvar_ps(order, neighbours(v[0], v[1])));
+}
+
+inline void largest_of_each(F32 (&v)[16], float* to) {
+  fold_each(v, [](F32 a, F32 b) { return max(a, b); }, to);
+}
+inline void sums_of_each(Lanes16 (&lanes)[16], float* to) {
+  F32 v[16];
+  for (int i = 0; i < 16; ++i) v[i] = lanes[i].v[0];
+  fold_each(v, [](F32 a, F32 b) { return add(a, b); }, to);
+}
+
+#else
+
+inline void largest_of_each(const F32 (&v)[16], float* to) {
+  for (int i = 0; i < 16; ++i) to[i] = largest_lane(v[i]);
+}
+inline void sums_of_each(const Lanes16 (&lanes)[16], float* to) {
+  for (int i = 0; i < 16; ++i) to[i] = sum_of(lanes[i]);
+}
+
+#endif
+
+// Bytes of P as they lie; or, of 64 columns, those 16 apart side by side: for V packed in the same order.
+enum class Columns { in_order, sixteen_apart };
+
+// Sixteen rows in three passes: chains of operations of one row (its greatest element, its sum) wait for each other, those of
 // different rows don't. P is never made as floats: the integers follow from the powers, since with e = exp(s - most) the
 // greatest element of a row of P is 1 / sum.
-template <AttentionFactor kFactor, bool kMask>
+template <AttentionFactor kFactor, bool kMask, Columns kColumns>
 void soften_rows(float factor_value, int64_t rows, int64_t columns, int32_t* all_sums, int64_t pitch, const float* q_scale,
                  const float* k_scale, const float* mask, int64_t mask_stride, uint8_t* p, int64_t p_pitch, float* p_scale) {
-  constexpr int64_t kMostRows = 32;
-  float top[kMostRows], total[kMostRows];
   const F32 factor = broadcast(factor_value);
-  for (int64_t first = 0; first < rows; first += kMostRows) {
-    const int64_t count = rows - first < kMostRows ? rows - first : kMostRows;
+  for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
+    const int64_t count = rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce;
+    alignas(64) float top[kRowsAtOnce], total[kRowsAtOnce], scale[kRowsAtOnce], low[kRowsAtOnce], high[kRowsAtOnce];
+    F32 most_of[kRowsAtOnce];
+    for (F32& most : most_of) most = broadcast(-__builtin_inff());
     for (int64_t row = 0; row < count; ++row, mask += kMask ? mask_stride : 0) {
       int32_t* sums = all_sums + (first + row) * pitch;
       const F32 row_scale = broadcast(q_scale[first + row]);
@@ -33,48 +83,68 @@ void soften_rows(float factor_value, int64_t rows, int64_t columns, int32_t* all
         most = max(within(x, most, part), most);  // NaN is left out: then the sum becomes NaN
         store(reinterpret_cast<float*>(sums) + j, x, Whole{});
       });
-      top[row] = largest_lane(most);
+      most_of[row] = most;
     }
+    largest_of_each(most_of, top);
+
+    Lanes16 lanes_of_rows[kRowsAtOnce];
+    for (Lanes16& lanes : lanes_of_rows) lanes = lanes_of(1);
     for (int64_t row = 0; row < count; ++row) {
       float* powers = reinterpret_cast<float*>(all_sums + (first + row) * pitch);
       const F32 most = broadcast(top[row]);
       Lanes16 lanes = lanes_of(0);
       for_each_group(columns, [&](int64_t j, int v, auto part) {
-        const F32 power = within(exp(sub(load(powers + j, Whole{}), most)), broadcast(0), part);
+        const F32 power = within(exp_of_negative(sub(load(powers + j, Whole{}), most)), broadcast(0), part);
         lanes.v[v] = add(lanes.v[v], power);
         store(powers + j, power, Whole{});
       });
-      total[row] = sum_of(lanes);
+      lanes_of_rows[row] = lanes;
+    }
+    sums_of_each(lanes_of_rows, total);
+
+    // e / total / scale by one product: five roundings, each below 2^-24, lie between kLower and kHigher. The total is at least
+    // 1, and 255 * columns is far from overflow; NaN is always in doubt.
+    for (int64_t row = 0; row < kRowsAtOnce; row += kLanes) {
+      const F32 sum = load(total + row, Whole{}), least = broadcast(FLT_MIN);
+      const F32 ratio = div(div(broadcast(1), sum), broadcast(255)), each = select_less(ratio, least, least, ratio);
+      const F32 by = div(broadcast(1), mul(sum, each));
+      store(scale + row, each, Whole{});
+      store(low + row, mul(by, broadcast(kLower)), Whole{}), store(high + row, mul(by, broadcast(kHigher)), Whole{});
     }
     for (int64_t row = 0; row < count; ++row) {
-      const float ratio = (1.0F / total[row]) / 255.0F, scale = ratio < FLT_MIN ? FLT_MIN : ratio;
-      p_scale[first + row] = scale;
-      // e / total / scale by one product: off by less than 2^-13 below 256, see SymmetricQuantizer. The total is at least 1,
-      // and 255 * columns is far from overflow; NaN is always in doubt.
-      const F32 by = broadcast(1.0F / (total[row] * scale)), sure = broadcast(0.5F - 0x1p-12F);
+      p_scale[first + row] = scale[row];
       const float* powers = reinterpret_cast<const float*>(all_sums + (first + row) * pitch);
       uint8_t* to = p + (first + row) * p_pitch;
+      const F32 below = broadcast(low[row]), above = broadcast(high[row]), shift = broadcast(kToInteger);
+      const auto divided = [&](F32 e) {
+        const F32 quotient = div(div(e, broadcast(total[row])), broadcast(scale[row]));
+        return max(to_nearest(min(broadcast(255), quotient)), broadcast_s32(0));
+      };
+#if defined(__AVX512F__)
+      if constexpr (kColumns == Columns::sixteen_apart) {
+        for (int64_t j = 0; j < columns; j += 64) {
+          const F32 e[4] = {load(powers + j, Whole{}), load(powers + j + 16, Whole{}), load(powers + j + 32, Whole{}),
+                            load(powers + j + 48, Whole{})};
+          store_u8(to + j, nearest_bytes<ByteOrder::interleaved>(e, below, above, shift, divided), Whole{});
+        }
+        continue;
+      }
+#endif
       for (int64_t j = 0; j < columns; j += kLanes) {
-        const F32 e = load(powers + j, Whole{}), t = mul(e, by);
-        S32 q = to_nearest(t);
-        if (__builtin_expect(any_beyond(abs(sub(t, to_float(q))), sure), 0))
-          q = max(to_nearest(min(broadcast(255), div(div(e, broadcast(total[row])), broadcast(scale)))), broadcast_s32(0));
-        narrow(to + j, q, Whole{});
+        const F32 e = load(powers + j, Whole{}), a = fma(e, below, shift), b = fma(e, above, shift);
+        narrow(to + j, __builtin_expect(any_differ(a, b), 0) ? divided(e) : bits_of(a), Whole{});
       }
     }
   }
 }
 
+template <Columns kColumns = Columns::in_order>
 void soften(const AttentionArgs& args, int64_t rows, int64_t columns, int32_t* sums, int64_t pitch, const float* q_scale,
             const float* k_scale, const float* mask, int64_t mask_stride, uint8_t* p, int64_t p_pitch,
             float* p_scale) noexcept {
   const auto run = [&]<AttentionFactor kFactor>() {
-    if (mask)
-      soften_rows<kFactor, true>(args.factor, rows, columns, sums, pitch, q_scale, k_scale, mask, mask_stride, p, p_pitch,
-                                 p_scale);
-    else
-      soften_rows<kFactor, false>(args.factor, rows, columns, sums, pitch, q_scale, k_scale, mask, mask_stride, p, p_pitch,
-                                  p_scale);
+    const auto rows_of = mask ? soften_rows<kFactor, true, kColumns> : soften_rows<kFactor, false, kColumns>;
+    rows_of(args.factor, rows, columns, sums, pitch, q_scale, k_scale, mask, mask_stride, p, p_pitch, p_scale);
   };
   if (args.factor_kind == AttentionFactor::multiply) return run.template operator()<AttentionFactor::multiply>();
   if (args.factor_kind == AttentionFactor::divide) return run.template operator()<AttentionFactor::divide>();

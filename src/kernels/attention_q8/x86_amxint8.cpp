@@ -16,14 +16,16 @@ namespace {
 constexpr int kRows = 32, kStep = 64;
 constexpr int64_t kTile = 1024;
 
-inline __mmask16 first(int64_t count) { return static_cast<__mmask16>(count >= 16 ? 0xFFFFU : (1U << count) - 1); }
+inline __mmask16 first(int64_t count) {
+  return static_cast<__mmask16>(count >= 16 ? 0xFFFFU : count <= 0 ? 0U : (1U << count) - 1);
+}
 
 // GCC 12's tile loads don't tell the compiler which memory they read: no store may move past this.
 inline void finish_stores() { asm volatile("" ::: "memory"); }
 
 struct Workspace {
   int64_t columns, depth, value_depth;  // whole steps of 64, 64 and 16
-  int64_t k, v, q, sums, p, k_scale, v_scale, q_scale, bytes;
+  int64_t k, v, q, sums, values, p, k_scale, v_scale, q_scale, bytes;
 
   explicit Workspace(const AttentionShape& s)
       : columns(round_up(s.columns, kStep)), depth(round_up(s.depth, kStep)), value_depth(round_up(s.value_depth, 16)) {
@@ -36,7 +38,7 @@ struct Workspace {
     k = take(columns * depth);
     v = take(columns * value_depth);
     q = take(kRows * depth);
-    sums = take(kRows * (columns > value_depth ? columns : value_depth) * 4);
+    sums = take(kRows * columns * 4), values = take(kRows * value_depth * 4);
     p = take(kRows * columns);
     k_scale = take(columns * 4);
     v_scale = take(value_depth * 4);
@@ -45,56 +47,33 @@ struct Workspace {
   }
 };
 
-// round(x / scale) as the division rounds it: x * inverse is so near to the quotient (below 2^-16 for |x / scale| < 128) that
-// both round to the same integer unless it lies within kDoubt of half way between two. Those few are divided.
-constexpr float kDoubt = 0x1p-14F, kTiny = 0x1p-100F, kHuge = 0x1p100F;
-
+// A scale a lane, its reciprocal from below and above: NaN, which is always in doubt, where it may be no normal number.
 struct Scale {
-  __m512 scale, inverse;
-  __mmask16 uncertain;  // lanes that are always divided: their inverse may be no normal number
+  __m512 scale, low, high;
 
-  explicit Scale(__m512 most) {  // a scale a lane
+  explicit Scale(__m512 most) {
+    constexpr float kTiny = 0x1p-100F, kHuge = 0x1p100F;
     scale = _mm512_max_ps(_mm512_div_ps(most, _mm512_set1_ps(127)), _mm512_set1_ps(FLT_MIN));
-    inverse = _mm512_div_ps(_mm512_set1_ps(1), scale);
-    uncertain = static_cast<__mmask16>(_mm512_cmp_ps_mask(scale, _mm512_set1_ps(kTiny), _CMP_NGT_UQ) |
-                                       _mm512_cmp_ps_mask(scale, _mm512_set1_ps(kHuge), _CMP_NLT_UQ));
+    const auto certain = static_cast<__mmask16>(_mm512_cmp_ps_mask(scale, _mm512_set1_ps(kTiny), _CMP_GT_OQ) &
+                                                _mm512_cmp_ps_mask(scale, _mm512_set1_ps(kHuge), _CMP_LT_OQ));
+    const __m512 inverse = _mm512_mask_div_ps(_mm512_set1_ps(__builtin_nanf("")), certain, _mm512_set1_ps(1), scale);
+    low = mul(inverse, broadcast(kLower)), high = mul(inverse, broadcast(kHigher));
   }
   Scale(const Scale& of_rows, int row) {  // that of one lane
     const __m512i lane = _mm512_set1_epi32(row);
     scale = _mm512_permutexvar_ps(lane, of_rows.scale);
-    inverse = _mm512_permutexvar_ps(lane, of_rows.inverse);
-    uncertain = (of_rows.uncertain >> row & 1) != 0 ? 0xFFFF : 0;
+    low = _mm512_permutexvar_ps(lane, of_rows.low), high = _mm512_permutexvar_ps(lane, of_rows.high);
   }
-  __m512i operator()(__m512 x) const {
-    const __m512 t = _mm512_mul_ps(x, inverse);
-    const __m512i rounded = _mm512_cvtps_epi32(t);
-    const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(t, _mm512_cvtepi32_ps(rounded)));
-    const __mmask16 doubtful = _mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.5F - kDoubt), _CMP_NLE_UQ) | uncertain;
-    if (__builtin_expect(doubtful == 0, 1)) return rounded;
-    // As numerics::quantize: NaN and what is below the range become -128.
-    const __m512i divided = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale)));
-    return _mm512_max_epi32(divided, _mm512_set1_epi32(-128));
+  // Bytes of the same lane of each side by side.
+  template <int kVectors = 4>
+  __m512i bytes(const __m512 (&x)[4]) const {
+    return nearest_bytes<ByteOrder::interleaved, kVectors>(x, low, high, broadcast(kToInteger),
+                                                 [&](__m512 each) { return divided_symmetric(each, scale); });
   }
 };
 
-// The greatest element of each of 16 vectors, in their order.
-inline __m512 greatest_of_each(__m512 (&v)[16]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i)
-    v[i] = _mm512_max_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
-  const auto doubles = [](__m512 a, __m512 b) {
-    const __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
-    return _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(x, y)), _mm512_castpd_ps(_mm512_unpackhi_pd(x, y)));
-  };
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) v[i] = doubles(v[2 * i], v[2 * i + 1]);
-  const auto quarters = [](__m512 a, __m512 b) {
-    return _mm512_max_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
-  };
-  return quarters(quarters(v[0], v[1]), quarters(v[2], v[3]));
-}
-
-// Up to 16 rows of Q or K. q has room for whole steps of 64, which are filled with zeros, and so are missing rows.
+// Up to 16 rows of Q or K, of 64 bytes those 16 apart side by side, in both alike. q has room for whole steps of 64, which are
+// filled with zeros, and so are missing rows.
 inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t padded, int8_t* q,
                           float* scales) {
   __m512 most[16];
@@ -105,18 +84,20 @@ inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t 
         most[row] = max(abs(load(x + row * stride + i, part)), most[row]);  // NaN is left out
       });
   }
-  const Scale of_rows(greatest_of_each(most));
+  alignas(64) float largest[16];
+  largest_of_each(most, largest);
+  const Scale of_rows(_mm512_load_ps(largest));
   _mm512_store_ps(scales, of_rows.scale);
   for (int row = 0; row < 16; ++row, x += stride, q += padded) {
     const Scale scale(of_rows, row);
-    int64_t i = 0;
-    if (row < rows) {
-      for_each_vector(0, count, [&](int64_t j, auto part) {
-        _mm_store_si128(reinterpret_cast<__m128i*>(q + j), _mm512_cvtepi32_epi8(scale(load(x + j, part))));
-      });
-      i = round_up(count, 16);
+    for (int64_t j = 0; j < padded; j += kStep) {
+      const int64_t left = row < rows ? count - j : 0;
+      const auto part = [&](int i) { return _mm512_maskz_loadu_ps(first(left - 16 * i), x + j + 16 * i); };
+      const __m512i bytes = left <= 0    ? _mm512_setzero_si512()
+                            : left <= 32 ? scale.bytes<2>({part(0), part(1)})
+                                         : scale.bytes({part(0), part(1), part(2), part(3)});
+      _mm512_store_si512(q + j, bytes);
     }
-    for (; i < padded; i += 16) _mm_store_si128(reinterpret_cast<__m128i*>(q + i), _mm_setzero_si128());
   }
 }
 
@@ -158,6 +139,7 @@ class Head {
         q_(reinterpret_cast<int8_t*>(memory) + w.q),
         p_(memory + w.p),
         sums_(reinterpret_cast<int32_t*>(memory + w.sums)),
+        values_(reinterpret_cast<int32_t*>(memory + w.values)),
         k_scale_(reinterpret_cast<float*>(memory + w.k_scale)),
         v_scale_(reinterpret_cast<float*>(memory + w.v_scale)),
         q_scale_(reinterpret_cast<float*>(memory + w.q_scale)) {}
@@ -173,50 +155,63 @@ class Head {
     }
   }
 
-  // Tiles [step of 64 tokens][block of 16 channels]; a dword is four tokens.
+  // Tiles [step of 64 tokens][block of 16 channels]; a dword is four tokens, 16 apart.
   void pack_values(const float* v) {
     for (int64_t c = 0; c < w_.value_depth; c += 16) {
       const __mmask16 mask = first(s_.value_depth - c);
-      __m512 most = _mm512_setzero_ps();
+      __m512 most[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
       for (int64_t j = 0; j < s_.columns; ++j)
-        most = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(mask, v + j * s_.v.row + c)), most);
-      const Scale scale(most);
+        most[j & 1] = max(abs(_mm512_maskz_loadu_ps(mask, v + j * s_.v.row + c)), most[j & 1]);
+      const Scale scale(max(most[0], most[1]));
       _mm512_store_ps(v_scale_ + c, scale.scale);
-      const __m512i byte = _mm512_set1_epi32(255);
-      for (int64_t j = 0; j < w_.columns; j += 4) {
-        const auto token = [&](int64_t i) {
-          const __m512 x = j + i < s_.columns ? _mm512_maskz_loadu_ps(mask, v + (j + i) * s_.v.row + c) : _mm512_setzero_ps();
-          return _mm512_and_si512(scale(x), byte);
-        };
-        const __m512i low = _mm512_or_si512(token(0), _mm512_slli_epi32(token(1), 8));
-        const __m512i high = _mm512_or_si512(_mm512_slli_epi32(token(2), 16), _mm512_slli_epi32(token(3), 24));
+      for (int64_t j = 0; j < w_.columns; j += kStep) {
         int8_t* tile = v_ + (j / kStep * (w_.value_depth / 16) + c / 16) * kTile;
-        _mm512_store_si512(tile + j % kStep / 4 * 64, _mm512_or_si512(low, high));
+        for (int64_t i = 0; i < 16; ++i) {
+          __m512 x[4];
+#pragma GCC unroll 4
+          for (int k = 0; k < 4; ++k) {
+            const int64_t token = j + i + 16 * k;
+            x[k] = _mm512_maskz_loadu_ps(token < s_.columns ? mask : __mmask16{0}, v + token * s_.v.row + c);
+          }
+          _mm512_store_si512(tile + 64 * i, scale.bytes(x));
+        }
       }
     }
   }
 
-  void rows(const float* q, const float* mask, float* dst, int64_t count) {
+  // The sums of 32 rows with all keys; `rows` follows.
+  void scores(const float* q, int64_t count) {
     for (int64_t i = 0; i < kRows; i += 16)
       quantize_rows(q + i * s_.q.row, s_.q.row, least(16, count - i), s_.depth, w_.depth, q_ + i * w_.depth, q_scale_ + i);
     finish_stores();
-    scores();
-    soften(a_, count, s_.columns, sums_, w_.columns, q_scale_, k_scale_, mask, s_.mask.row, p_, w_.columns, p_scale_);
+    multiply_keys();
+  }
+
+  // P of these rows and its sums of values, which wait for `write`.
+  void rows(const float* mask, float* dst, int64_t count) {
+    soften<Columns::sixteen_apart>(a_, count, s_.columns, sums_, w_.columns, q_scale_, k_scale_, mask, s_.mask.row, p_,
+                                   w_.columns, p_scale_);
     finish_stores();
     sum_values();
-    for (int64_t i = 0; i < count; ++i) {
+    dst_ = dst, count_ = count;
+  }
+
+  // What the rows before gave.
+  void write() {
+    for (int64_t i = 0; i < count_; ++i) {
       const __m512 factor = _mm512_set1_ps(p_scale_[i]);
       for (int64_t c = 0; c < s_.value_depth; c += 16) {
-        const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(sums_ + i * w_.value_depth + c));
-        _mm512_mask_storeu_ps(dst + i * s_.dst.row + c, first(s_.value_depth - c),
+        const __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(values_ + i * w_.value_depth + c));
+        _mm512_mask_storeu_ps(dst_ + i * s_.dst.row + c, first(s_.value_depth - c),
                               _mm512_mul_ps(_mm512_mul_ps(sum, factor), _mm512_load_ps(v_scale_ + c)));
       }
     }
+    count_ = 0;
   }
 
  private:
   // sums [32][columns]
-  void scores() {
+  void multiply_keys() {
     const int64_t steps = w_.depth / kStep, pitch = w_.columns * 4;
     for (int64_t token = 0; token < w_.columns; token += 32) {
       const int8_t *b0 = k_ + token / 16 * steps * kTile, *b1 = b0 + steps * kTile;
@@ -242,7 +237,7 @@ class Head {
     finish_stores();
   }
 
-  // sums [32][value_depth]
+  // values [32][value_depth]
   void sum_values() {
     const int64_t steps = w_.columns / kStep, blocks = w_.value_depth / 16, pitch = w_.value_depth * 4;
     for (int64_t block = 0; block < blocks; block += 2) {
@@ -263,11 +258,11 @@ class Head {
         _tile_dpbusd(1, 4, 7);
         _tile_dpbusd(3, 5, 7);
       }
-      _tile_stored(0, sums_ + block * 16, pitch);
-      _tile_stored(2, sums_ + 16 * w_.value_depth + block * 16, pitch);
+      _tile_stored(0, values_ + block * 16, pitch);
+      _tile_stored(2, values_ + 16 * w_.value_depth + block * 16, pitch);
       if (!two) continue;
-      _tile_stored(1, sums_ + block * 16 + 16, pitch);
-      _tile_stored(3, sums_ + 16 * w_.value_depth + block * 16 + 16, pitch);
+      _tile_stored(1, values_ + block * 16 + 16, pitch);
+      _tile_stored(3, values_ + 16 * w_.value_depth + block * 16 + 16, pitch);
     }
     finish_stores();
   }
@@ -277,9 +272,11 @@ class Head {
   const Workspace& w_;
   int8_t *k_, *v_, *q_;
   uint8_t* p_;
-  int32_t* sums_;
+  int32_t *sums_, *values_;
   float *k_scale_, *v_scale_, *q_scale_;
   float p_scale_[kRows];
+  float* dst_ = nullptr;
+  int64_t count_ = 0;  // rows to write
 };
 
 }  // namespace
@@ -303,12 +300,17 @@ void attention_q8_amxint8(const AttentionShape& s, const AttentionArgs& a, int w
     const auto at = [&](const AttentionShape::Strides& strides) {
       return pair / s.heads * strides.batch + pair % s.heads * strides.head;
     };
+    // Tiles take long to give their sums: work that doesn't wait for them comes between.
     head.pack_keys(a.k + at(s.k));
-    head.pack_values(a.v + at(s.v));
-    for (int64_t row = 0; row < s.rows; row += kRows)
-      head.rows(a.q + at(s.q) + row * s.q.row, a.mask ? a.mask + at(s.mask) + row * s.mask.row : nullptr,
-                a.dst + at(s.dst) + row * s.dst.row, least(kRows, s.rows - row));
+    for (int64_t row = 0; row < s.rows; row += kRows) {
+      const int64_t count = least(kRows, s.rows - row);
+      head.scores(a.q + at(s.q) + row * s.q.row, count);
+      head.write();
+      if (row == 0) head.pack_values(a.v + at(s.v));
+      head.rows(a.mask ? a.mask + at(s.mask) + row * s.mask.row : nullptr, a.dst + at(s.dst) + row * s.dst.row, count);
+    }
   }
+  head.write();
   _tile_release();
 }
 

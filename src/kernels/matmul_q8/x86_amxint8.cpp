@@ -14,7 +14,9 @@
 #include "kernels/matmul_q8/entries.h"
 #include "kernels/vector.h"
 #include "kernels/vector_elementary.h"
+#include "kernels/vector_symmetric.h"
 #include "kernels/x86_amx_tiles.h"
+#include "kernels/x86_avx512_nearest.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -50,59 +52,66 @@ struct Geometry {
   int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64) + sums_bytes(); }
 };
 
-// The quotient as the division rounds it, then to the nearest integer: x * inverse is within 2^-16 of it (|x / scale| < 128),
-// so that both round to the same integer unless it lies within kDoubt of half way between two. Those few are divided.
-constexpr float kDoubt = 0x1p-14F, kTiny = 0x1p-100F, kHuge = 0x1p100F;
+// A row of floats, quantized while the next one is measured.
+class RowQuantizer {
+ public:
+  explicit RowQuantizer(int64_t count) : count_(count) {}
 
-inline __m512i quotient(__m512 x, __m512 scale, __m512 inverse, bool certain) {
-  const __m512 t = _mm512_mul_ps(x, inverse);
-  const __m512i rounded = _mm512_cvtps_epi32(t);
-  const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(t, _mm512_cvtepi32_ps(rounded)));
-  const __mmask16 doubtful = _mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.5F - kDoubt), _CMP_NLE_UQ);
-  if (__builtin_expect(certain && doubtful == 0, 1)) return rounded;
-  // As numerics::quantize: limits before the conversion; what is below them, and NaN, saturates in the pack.
-  return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale)));
-}
+  void start(const float* x) {
+    __m512 most[4] = {};
+    int64_t i = 0;
+    for (; i + 64 <= count_; i += 64) measure(x + i, most);
+    measure_rest(x + i, count_ - i, most);
+    finish(most);
+  }
 
-// Returns the scale. q has room for whole steps of 64. Meanwhile the next row is fetched into L1, and into L2 one line of
-// weights for each line of q: the first products find theirs there.
-float quantize_row(const float* x, int64_t count, uint8_t* q, const float* next, const int8_t* weights) {
-  __m512 most0 = _mm512_setzero_ps(), most1 = most0, most2 = most0, most3 = most0;
-  int64_t i = 0;
-  for (; i + 64 <= count; i += 64) {
-    most0 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i)), most0);  // NaN is left out
-    most1 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 16)), most1);
-    most2 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 32)), most2);
-    most3 = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + i + 48)), most3);
+  // Returns the scale of x, which was measured before. q has room for whole steps of 64. Meanwhile one line of weights for each
+  // line of q is fetched into L2: the first products find theirs there.
+  float operator()(const float* x, uint8_t* q, const float* next, const int8_t* weights) {
+    const float scale = scale_;
+    const __m512 by = broadcast(scale), low = broadcast(inverse_ * kLower), high = broadcast(inverse_ * kHigher);
+    const __m512 shift = broadcast(kToInteger + 128);
+    const auto divided = [&](__m512 each) { return _mm512_add_epi32(divided_symmetric(each, by), _mm512_set1_epi32(128)); };
+    __m512 most[4] = {};
+    int64_t i = 0;
+    for (; i + 64 <= count_; i += 64) {
+      _mm_prefetch(weights + i, _MM_HINT_T1);
+      const __m512 v[4] = {_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i + 32),
+                           _mm512_loadu_ps(x + i + 48)};
+      _mm512_storeu_si512(q + i, nearest_bytes<ByteOrder::natural>(v, low, high, shift, divided));
+      measure(next + i, most);
+    }
+    if (i < count_) {
+      __m512 v[4];
+      for (int part = 0; part < 4; ++part) v[part] = _mm512_maskz_loadu_ps(first(count_ - i - 16 * part), x + i + 16 * part);
+      _mm512_storeu_si512(q + i, nearest_bytes<ByteOrder::natural>(v, low, high, shift, divided));
+      measure_rest(next + i, count_ - i, most);
+    }
+    finish(most);
+    return scale;
   }
-  for (; i < count; i += 16) {
-    const auto mask = static_cast<__mmask16>(count - i < 16 ? (1U << (count - i)) - 1 : 0xFFFFU);
-    most0 = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(mask, x + i)), most0);
+
+ private:
+  static __mmask16 first(int64_t count) {
+    return static_cast<__mmask16>(count >= 16 ? 0xFFFFU : count <= 0 ? 0U : (1U << count) - 1);
   }
-  const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_max_ps(most0, most1), _mm512_max_ps(most2, most3)));
-  const float ratio = most / 127.0F, scale = ratio > FLT_MIN ? ratio : FLT_MIN;
-  const bool certain = scale > kTiny && scale < kHuge;
-  const __m512 by = _mm512_set1_ps(scale), inverse = _mm512_set1_ps(1.0F / scale);
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i middle = _mm512_set1_epi8(static_cast<char>(128));
-  const auto sixty_four = [&](__m512 a, __m512 b, __m512 c, __m512 d) {
-    const __m512i low = _mm512_packs_epi32(quotient(a, by, inverse, certain), quotient(b, by, inverse, certain));
-    const __m512i high = _mm512_packs_epi32(quotient(c, by, inverse, certain), quotient(d, by, inverse, certain));
-    return _mm512_xor_si512(_mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high)), middle);
-  };
-  for (i = 0; i + 64 <= count; i += 64) {
-    for (int line = 0; line < 64; line += 16) _mm_prefetch(next + i + line, _MM_HINT_T0);
-    _mm_prefetch(weights + i, _MM_HINT_T1);
-    _mm512_storeu_si512(q + i, sixty_four(_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i + 32),
-                                          _mm512_loadu_ps(x + i + 48)));
+  static void measure(const float* x, __m512 (&most)[4]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) most[i] = max(abs(_mm512_loadu_ps(x + 16 * i)), most[i]);  // NaN is left out
   }
-  if (i < count) {
-    const uint64_t mask = (uint64_t{1} << (count - i)) - 1;
-    const auto part = [&](int v) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask >> (16 * v)), x + i + 16 * v); };
-    _mm512_storeu_si512(q + i, sixty_four(part(0), part(1), part(2), part(3)));
+  static void measure_rest(const float* x, int64_t count, __m512 (&most)[4]) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) most[i] = max(abs(_mm512_maskz_loadu_ps(first(count - 16 * i), x + 16 * i)), most[i]);
   }
-  return scale;
-}
+  void finish(const __m512 (&most)[4]) {
+    constexpr float kTiny = 0x1p-100F, kHuge = 0x1p100F;
+    scale_ = symmetric_scale(largest_lane(max(max(most[0], most[1]), max(most[2], most[3]))));
+    inverse_ = scale_ > kTiny && scale_ < kHuge ? 1.0F / scale_ : __builtin_nanf("");
+  }
+
+  int64_t count_;
+  float scale_ = 0, inverse_ = 0;  // of the row that was measured last
+};
 
 enum class Finish { plain, clamp, gelu, clamp_gelu };
 
@@ -358,9 +367,11 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
     if (a.source == MatmulQ8Source::f32) {
       const auto* src = static_cast<const float*>(a.src) + row0 * s.src_stride;
       const int8_t* first = weights + first_block * g.block_bytes;
+      RowQuantizer quantize(s.k);
+      quantize.start(src);
       for (int64_t r = 0; r < count; ++r)
-        scales[r] = quantize_row(src + r * s.src_stride, s.k, rows + r * g.pitch,
-                                 src + (r + 1 < count ? r + 1 : r) * s.src_stride, first + r * s.k);
+        scales[r] = quantize(src + r * s.src_stride, rows + r * g.pitch, src + (r + 1 < count ? r + 1 : r) * s.src_stride,
+                             first + r * s.k);
     } else {
       for (int64_t r = 0; r < count; ++r) scales[r] = a.row_scale ? a.row_scale[row0 + r] : 1.0F;
       if (!direct)

@@ -22,7 +22,7 @@ void softmax(bool logarithm, const float* src, float* dst, int64_t rows, int64_t
     const F32 most = broadcast(largest(src, width));
     Lanes16 sums = lanes_of(0);
     for_each_group(width, [&](int64_t i, int v, auto part) {
-      const F32 x = sub(load(src + i, part), most), power = exp(x);
+      const F32 x = sub(load(src + i, part), most), power = exp_of_negative(x);
       sums.v[v] = add(sums.v[v], within(power, zero, part));
       store(dst + i, logarithm ? x : power, part);
     });
