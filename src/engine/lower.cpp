@@ -284,6 +284,9 @@ Plan Lowering::run() {
   find_layout_preferences();
   find_row_quantizers();
   find_attentions();
+  for (const Node& node : graph_.nodes)
+    if (const Tensor* weights = node.is("MatMulInteger") ? constant_of(node.input(1)) : nullptr)
+      dynamic_weight_bytes_ += weights->size();
   bind_inputs();
   for (std::size_t i = 0; i < graph_.nodes.size(); ++i) {
     if (done_[i]) continue;

@@ -111,6 +111,7 @@ bool Lowering::fused_products(const Node& node) {
     channels.bias.resize(channels.w_sums.size(), -0.0F);  // adding -0 changes nothing
   }
   shape.dst_stride = shape.residual_stride = shape.n;
+  shape.network_bytes = dynamic_weight_bytes_;
   const kernels::MatmulQ8Kernel* kernel = kernels::select_matmul_q8(shape, options_.isas);
   if (kernel == nullptr) return false;
   const auto packed = cache_.get(fmt::format("{}{}", kernel->name, key), [&] {

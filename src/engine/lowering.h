@@ -400,6 +400,7 @@ class Lowering {
   std::map<std::size_t, RowQuantizer> row_quantizers_;                  // of rows, by their first node
   std::map<std::string, RowQuantizer, std::less<>> set_quantizers_;     // of all kinds, by the name of the integers
   std::map<std::size_t, std::shared_ptr<const Attention>> attentions_;  // by each of their nodes
+  std::int64_t dynamic_weight_bytes_ = 0;                               // of all MatMulInteger
   // Left to the products that read them: by the name of the integers.
   std::map<std::string, RowQuantizer, std::less<>> deferred_rows_;
   int fresh_ = 0;

@@ -10,6 +10,7 @@ namespace zeropoint::kernels {
 struct MatmulQ8Shape {
   std::int64_t m = 0, k = 0, n = 0;
   std::int64_t src_stride = 0, dst_stride = 0, residual_stride = 0;
+  std::int64_t network_bytes = 0;  // the weights of all products that are met in turn with this one, or 0; it changes no result
 };
 
 // u8: the rows are quantized already. f32: each row is quantized by itself on the way, as dynamic quantization of rows does it:

@@ -97,6 +97,7 @@ TEST(MatmulQ8Test, EveryKernelEqualsTheReference) {
                               .k = 1 + static_cast<std::int64_t>(random() % (trial % 10 == 0 ? 1500 : 200)),
                               .n = 1 + static_cast<std::int64_t>(random() % (trial % 10 == 3 ? 1500 : 150))};
     Problem problem(shape, random);
+    problem.shape.network_bytes = random() % 2 ? 1 << 20 : 0;
     const std::vector<float> expected = problem.result(reference, 1);
     EXPECT_TRUE(same_floats(problem.result(reference, 3), expected));
     for (const MatmulQ8Kernel& kernel : matmul_q8_kernels()) {

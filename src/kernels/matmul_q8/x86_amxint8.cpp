@@ -24,6 +24,7 @@ namespace {
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 beside the weights
 constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
+constexpr int64_t kNearBytes = 24 << 20;    // a network's weights that the last cache keeps
 constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
 // They walk as many places at once: the hardware, which runs ahead of each within its page, then asks for lines long before
 // they are wanted, and requests of its own don't hold up loads.
@@ -339,14 +340,16 @@ class Pipeline {
 template <Finish kFinish>
 void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) {
   const Geometry g(s);
-  // By columns, so that each worker reads only its own weights; by rows where columns are few; many workers by both where one
-  // direction leaves some of them clearly more work.
+  // By columns, so that each worker reads only its own weights. By rows where columns are few, and where a network's weights stay
+  // in the cache that workers share: then rows that another worker made are further away than weights. Many workers by both
+  // where one direction leaves some of them clearly more work.
   const int64_t panels = (s.m + kBlock - 1) / kBlock;
+  const bool near = s.network_bytes != 0 && s.network_bytes <= kNearBytes && panels % workers == 0;
   const auto most_work = [&](int64_t columns) {
     const int64_t row_parts = workers / columns;
     return ((panels + row_parts - 1) / row_parts) * ((g.blocks + columns - 1) / columns);
   };
-  int64_t columns = g.blocks >= 4 * workers ? workers : 1;
+  int64_t columns = !near && g.blocks >= 4 * workers ? workers : 1;
   for (int64_t other = 1; workers > 2 && other <= workers; ++other)
     if (workers % other == 0 && 10 * most_work(other) < 9 * most_work(columns)) columns = other;
   const int64_t column_part = worker % columns, row_part = worker / columns, row_parts = workers / columns;
