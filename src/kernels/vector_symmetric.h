@@ -49,9 +49,9 @@ inline float symmetric_scale(float most) {
   return ratio > FLT_MIN ? ratio : FLT_MIN;
 }
 
-// x / scale is wanted as an integer only: x * r + 1.5 * 2^23 rounds x * r to one, in the low bits of the sum. The quotient as the
-// division rounds it lies between x * low and x * high, so where both give the same integer it does too. Vectors with lanes that
-// lie almost half way between two are divided, and all of them where the reciprocal may be no normal number.
+// x / scale is wanted as an integer only: x * r + 1.5 * 2^23 rounds x * r to one, in the low bits of the sum. The quotient as
+// the division rounds it lies between x * low and x * high, so where both give the same integer it does too. Vectors with lanes
+// that lie almost half way between two are divided, and all of them where the reciprocal may be no normal number.
 constexpr float kToInteger = 12582912.0F, kLower = 1 - 0x1p-21F, kHigher = 1 + 0x1p-21F;
 
 inline bool any_differ(F32 a, F32 b) {  // NaN does

@@ -18,9 +18,10 @@ inline __m512i low_bytes(const __m512i (&x)[4]) {
   bytes = _mm512_mask_shuffle_epi8(bytes, kFirst << 2, x[2], first);
   bytes = _mm512_mask_shuffle_epi8(bytes, kFirst << 3, x[3], first);
   if constexpr (kOrder == ByteOrder::interleaved) return bytes;
-  alignas(64) static constexpr uint8_t kNatural[64] = {
-      0, 4, 8,  12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 1, 5, 9,  13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61,
-      2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62, 3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63};
+  alignas(64) static constexpr uint8_t kNatural[64] = {0, 4, 8,  12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60,
+                                                       1, 5, 9,  13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61,
+                                                       2, 6, 10, 14, 18, 22, 26, 30, 34, 38, 42, 46, 50, 54, 58, 62,
+                                                       3, 7, 11, 15, 19, 23, 27, 31, 35, 39, 43, 47, 51, 55, 59, 63};
   return _mm512_permutexvar_epi8(_mm512_load_si512(kNatural), bytes);
 }
 
@@ -45,7 +46,8 @@ inline __m512i nearest_bytes(const __m512 (&x)[4], __m512 low, __m512 high, __m5
 
 // As numerics::quantize: NaN and what is below the range become -128.
 inline __m512i divided_symmetric(__m512 x, __m512 scale) {
-  return _mm512_max_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale))), _mm512_set1_epi32(-128));
+  return _mm512_max_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(127), _mm512_div_ps(x, scale))),
+                          _mm512_set1_epi32(-128));
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ struct Scale {
   template <int kVectors = 4>
   __m512i bytes(const __m512 (&x)[4]) const {
     return nearest_bytes<ByteOrder::interleaved, kVectors>(x, low, high, broadcast(kToInteger),
-                                                 [&](__m512 each) { return divided_symmetric(each, scale); });
+                                                           [&](__m512 each) { return divided_symmetric(each, scale); });
   }
 };
 

@@ -340,9 +340,9 @@ class Pipeline {
 template <Finish kFinish>
 void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) {
   const Geometry g(s);
-  // By columns, so that each worker reads only its own weights. By rows where columns are few, and where a network's weights stay
-  // in the cache that workers share: then rows that another worker made are further away than weights. Many workers by both
-  // where one direction leaves some of them clearly more work.
+  // By columns, so that each worker reads only its own weights. By rows where columns are few, and where a network's weights
+  // stay in the cache that workers share: then rows that another worker made are further away than weights. Many workers by
+  // both where one direction leaves some of them clearly more work.
   const int64_t panels = (s.m + kBlock - 1) / kBlock;
   const bool near = s.network_bytes != 0 && s.network_bytes <= kNearBytes && panels % workers == 0;
   const auto most_work = [&](int64_t columns) {

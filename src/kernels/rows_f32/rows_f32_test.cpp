@@ -67,8 +67,8 @@ TEST_P(RowsF32Entry, Normalize) {
 }
 
 TEST_P(RowsF32Entry, Reduce) {
-  for (const ReduceF32 op : {ReduceF32::sum, ReduceF32::mean, ReduceF32::max, ReduceF32::min, ReduceF32::sum_square,
-                             ReduceF32::l2})
+  for (const ReduceF32 op :
+       {ReduceF32::sum, ReduceF32::mean, ReduceF32::max, ReduceF32::min, ReduceF32::sum_square, ReduceF32::l2})
     for (const bool special : {false, true})
       for (const std::int64_t width : kWidths) {
         const auto src = floats(6 * width * 5, special);
