@@ -23,8 +23,14 @@ struct Flags {
   bool nodes = false, batch_given = false;
 };
 
-// The shape of each input whose rank is known: open dimensions are 1, the first one --batch.
+// The shape of each input whose rank is known: open dimensions are what --shape says of those with the same name, or 1, the
+// first one --batch.
 std::map<std::string, Dims> shapes(const Flags& flags, const Graph& model, std::map<std::string, Dims> given) {
+  std::map<std::string, std::int64_t> named;
+  for (const auto& input : model.inputs)
+    if (const auto own = given.find(input.name); own != given.end() && input.type.shape)
+      for (std::size_t axis = 0; axis < std::min(own->second.size(), input.type.shape->size()); ++axis)
+        if (const std::string& symbol = (*input.type.shape)[axis].symbol; !symbol.empty()) named[symbol] = own->second[axis];
   for (const auto& input : model.inputs) {
     if (const auto own = given.find(input.name);
         own != given.end() && flags.batch_given && !own->second.empty() && own->second[0] != flags.batch)
@@ -33,10 +39,13 @@ std::map<std::string, Dims> shapes(const Flags& flags, const Graph& model, std::
           fmt::format("{} contradicts --shape {}={}; give one of them", flags.batch, input.name, to_string(own->second)));
     if (given.contains(input.name) || !input.type.shape || input.type.shape->empty()) continue;
     Dims dims;
-    for (const Dim& dim : *input.type.shape) dims.push_back(dim.fixed() ? dim.value : 1);
-    if (!input.type.shape->front().fixed()) {
+    for (const Dim& dim : *input.type.shape) {
+      const auto same = named.find(dim.symbol);
+      dims.push_back(dim.fixed() ? dim.value : same != named.end() ? same->second : 1);
+    }
+    if (const Dim& batch = input.type.shape->front(); !batch.fixed() && !named.contains(batch.symbol)) {
       dims[0] = flags.batch;
-    } else if (flags.batch != 1) {
+    } else if (flags.batch != 1 && dims[0] != flags.batch) {
       throw Error(ErrorCode::kBadArgument, "--batch",
                   "input '" + input.name + "' has a fixed first dimension: " + to_string(input.type));
     }
@@ -92,6 +101,7 @@ void run_bench(const Flags& flags) {
   }
   const analyze::BenchReport report = analyze::bench(model, feeds, options, flags.seconds, &interrupted());
   nlohmann::ordered_json json = {{"model", flags.model}, {"batch", flags.batch}};
+  for (const auto& [input, tensor] : feeds) json["shapes"][input] = tensor.dims();
   json.update(nlohmann::ordered_json::parse(analyze::to_json(report)));
   if (!flags.report.empty()) write_file(flags.report, json.dump(2) + "\n");
   if (flags.common.json) return print(json);

@@ -87,3 +87,21 @@ def test_autotune_keeps_what_it_measured(verb, tmp_path):
     file.write_text("{")
     assert subprocess.run(tuned, capture_output=True, timeout=120).returncode == 0
     assert json.loads(file.read_text())["version"] == json.loads(kept)["version"]
+
+
+def test_dimensions_of_one_name_are_one(tmp_path):
+    import onnx
+    from onnx import helper
+
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "b"], ["y"])],
+        "g",
+        [tensor("a", 1, ["N", "T"]), tensor("b", 1, ["N", "T"])],
+        [tensor("y", 1, ["N", "T"])],
+    )
+    path = tmp_path / "named.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    result = bench(path, "--shape", "a=2,64", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["shapes"] == {"a": [2, 64], "b": [2, 64]}
