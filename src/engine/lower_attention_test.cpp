@@ -50,6 +50,11 @@ TEST(LowerAttention, IsOneStep) {
   for (const char* factor :
        {"between = Mul(scaled, factor)\n", "between = Mul(factor, scaled)\n", "between = Div(scaled, factor)\n"})
     expect_literal(Attention{.constants = "factor = f32[]{0.3}\n", .scores = factor}.graph(), {}, one_step);
+  for (const char* divisor : {"8", "0.25", "-4", "5.656854", "1e-40"})
+    expect_literal(
+        Attention{.constants = "factor = f32[]{" + std::string(divisor) + "}\n", .scores = "between = Div(scaled, factor)\n"}
+            .graph(),
+        {}, one_step);
   // Heads where projections leave them, and back to there.
   expect_literal(Attention{.behind = "y = Transpose(values) {perm=[0, 2, 1, 3]}\n"}.graph(), {}, one_step);
   expect_literal(Attention{.behind = "y = Transpose(values) {perm=[3, 0, 1, 2]}\n"}.graph(), {}, one_step);
