@@ -1,10 +1,12 @@
 // Integer operators in another shape against their definitions in 64-bit integers, bit for bit.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <random>
 #include <set>
 
+#include "engine/test_graphs.h"
 #include "numerics/quantize.h"
 #include "ops/operator.h"
 #include "zeropoint/session.h"
@@ -450,6 +452,21 @@ TEST(LowerIntegerTest, QLinearOperatorsDoNotWrapAround) {
       EXPECT_TRUE(first == 120 || first == 121) << "a sum that wraps around gives 0, not " << int{first};
     }
   }
+}
+
+TEST(LowerInteger, ProductsOfTwoActivationsTakeConstantZeroPoints) {
+  for (const char* a : {"u8", "s8"})
+    for (const char* b : {"u8", "s8"})
+      for (const char* zeros : {", a_zero, b_zero", ", a_zero", ""}) {
+        SCOPED_TRACE(fmt::format("{} x {}{}", a, b, zeros));
+        engine::expect_literal(
+            engine::text_graph(fmt::format("a: {}[2,3,5,40], b: {}[3,40,21]", a, b), "y: s32",
+                               fmt::format("a_zero = {}[]{{{}}}\nb_zero = {}[1]{{{}}}\ny = MatMulInteger(a, b{})\n", a,
+                                           a[0] == 'u' ? 131 : -7, b, b[0] == 'u' ? 255 : -128, zeros)),
+            {}, [](const std::string& steps, IsaSet) {
+              EXPECT_EQ(engine::count(steps, "integer coverage: 100.00 %"), 1) << steps;
+            });
+      }
 }
 
 }  // namespace

@@ -344,6 +344,11 @@ bool Lowering::quantized_operator(const Node& node) {
     const DType dtype = dtype_of_value(x);
     return exists(x) && (dtype == DType::u8 || dtype == DType::s8);
   };
+  const auto is_scalar = [](const Tensor* tensor) { return tensor != nullptr && tensor->size() == 1; };
+  const auto integer_zero_point = [](const Tensor* given, DType dtype) -> std::int32_t {  // of the u8 form
+    if (given == nullptr) return dtype == DType::s8 ? 128 : 0;
+    return given->dtype() == DType::u8 ? given->values<std::uint8_t>()[0] : given->values<std::int8_t>()[0] + 128;
+  };
   const std::string& x = node.input(0);
 
   if (node.op_type == "QLinearConv" || node.op_type == "QLinearMatMul" || node.op_type == "QGemm" ||
@@ -361,16 +366,13 @@ bool Lowering::quantized_operator(const Node& node) {
     }
     std::optional<Quantizer> x_quantizer, y_quantizer;
     if (is_integer_op) {
-      x_quantizer = Quantizer{.scale = 1, .zero_point = dtype_of_value(x) == DType::s8 ? 128 : 0, .dtype = dtype_of_value(x)};
-      if (!node.input(2).empty()) {
-        const Tensor* zero_point = constant_of(node.input(2));
-        if (zero_point == nullptr || zero_point->size() != 1) {
-          reason_ = "the zero point of the activations is not constant";
-          return false;
-        }
-        x_quantizer->zero_point = zero_point->dtype() == DType::u8 ? zero_point->values<std::uint8_t>()[0]
-                                                                   : zero_point->values<std::int8_t>()[0] + 128;
+      const Tensor* zero_point = constant_of(node.input(2));
+      if (!node.input(2).empty() && !is_scalar(zero_point)) {
+        reason_ = "the zero point of the activations is not constant";
+        return false;
       }
+      x_quantizer =
+          Quantizer{.scale = 1, .zero_point = integer_zero_point(zero_point, dtype_of_value(x)), .dtype = dtype_of_value(x)};
     } else {
       x_quantizer = quantizer(1, 2, dtype_of_value(x));
       y_quantizer = is_gemm ? (node.input(7).empty() ? std::nullopt : quantizer(7, 8, DType::u8)) : quantizer(6, 7, DType::u8);
@@ -386,11 +388,13 @@ bool Lowering::quantized_operator(const Node& node) {
     const Tail tail{.value = node.outputs[0], .quantizer = y_quantizer, .same = {node.outputs[0]}};
     const DType out = is_integer_op ? DType::s32 : (y_quantizer ? y_quantizer->dtype : DType::f32);
     if (weights == nullptr) {
-      auto w_quantizer = is_integer_op
-                             ? std::optional<Quantizer>{Quantizer{.zero_point = dtype_of_value(w) == DType::s8 ? 128 : 0,
-                                                                  .dtype = dtype_of_value(w)}}
-                             : quantizer(4, 5, dtype_of_value(w));
-      if (!w_quantizer || w_quantizer->dtype != dtype_of_value(w) || (is_integer_op && !node.input(3).empty())) {
+      std::optional<Quantizer> w_quantizer;
+      if (!is_integer_op) {
+        w_quantizer = quantizer(4, 5, dtype_of_value(w));
+      } else if (const Tensor* zero_point = constant_of(node.input(3)); node.input(3).empty() || is_scalar(zero_point)) {
+        w_quantizer = Quantizer{.zero_point = integer_zero_point(zero_point, dtype_of_value(w)), .dtype = dtype_of_value(w)};
+      }
+      if (!w_quantizer || w_quantizer->dtype != dtype_of_value(w)) {
         reason_ = "quantization parameters are not constant and per tensor";
         return false;
       }
