@@ -28,8 +28,8 @@ class Blocked final : public ConvF32 {
     float* const packed_bias = packed + weight_count;
     conv_ = {s, epilogue, packed, packed_bias, packed_bias + bias_count};
 
-    if (bias != nullptr)
-      for (std::int64_t o = 0; o < s.oc; ++o) packed_bias[depthwise_ ? o : o / outputs * padded + o % outputs] = bias[o];
+    for (std::int64_t o = 0; o < s.oc; ++o)
+      packed_bias[depthwise_ ? o : o / outputs * padded + o % outputs] = bias == nullptr ? kNoBias : bias[o];
     if (depthwise_) {
       for (std::int64_t tap = 0; tap < taps; ++tap)
         for (std::int64_t c = 0; c < s.oc; ++c) packed[tap * padded + c] = weights[c * taps + tap];

@@ -1,8 +1,8 @@
 // Our own fp32 convolution: what table.cpp prepares and one instruction set runs. Safe to include in files of any ISA.
 //
-// Every output value is one chain: bias, then v = fma(x, w, v) over kernel rows, kernel columns, input channels of its group,
-// with x = 0 outside the input; then the residual; then the clamp. Vectors run over output channels, so the chain is the same
-// whatever their width.
+// Every output value is one chain: 0, then v = fma(x, w, v) over kernel rows, kernel columns, input channels of its group, with
+// x = 0 outside the input; then the bias; then the residual; then the clamp. Vectors run over output channels, so the chain is
+// the same whatever their width.
 #pragma once
 
 #include <stdint.h>

@@ -1,8 +1,8 @@
 // fp32 convolution, channel-last: dense, grouped and depthwise; matmul as 1x1. See conv_f32_shape.h for formula and shapes.
 //
-// Our own entries add products to the bias with fma in one order (over kernel rows, kernel columns, then input channels; then
-// the residual, then the clamp): the same bytes on every ISA and for any number of workers. oneDNN's entry is outside that
-// promise (it differs between instruction sets).
+// Our own entries add products with fma in one order (over kernel rows, kernel columns, then input channels), then the bias,
+// the residual, the clamp: the same bytes on every ISA, for any number of workers, and whether a bias is fused or an Add of
+// its own. oneDNN's entry is outside that promise (it differs between instruction sets).
 #pragma once
 
 #include <cstddef>

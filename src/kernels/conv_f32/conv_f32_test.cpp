@@ -163,6 +163,25 @@ TEST_P(ConvF32Entry, EqualsReference) {
   EXPECT_GT(ran, 0);
 }
 
+// The engine fuses an Add behind a product where nothing else reads the product: that must not show.
+TEST_P(ConvF32Entry, BiasIsAddedToTheFinishedSum) {
+  const ConvF32Kernel& kernel = *GetParam();
+  if (!detected_isas().contains(kernel.needs)) GTEST_SKIP() << "this machine has no " << name(kernel.needs);
+  if (kernel.library) GTEST_SKIP() << "a library adds as it likes";
+  std::mt19937 random(kSeed);
+  for (const Case& test : cases()) {
+    const ConvF32Shape& s = test.shape;
+    const Data data(s, random);
+    const auto fused = run(*kernel.create(s, {}, data.weights.data(), data.bias.data(), 1), s, data, 1);
+    auto added = run(*kernel.create(s, {}, data.weights.data(), nullptr, 1), s, data, 1);
+    for (std::int64_t pixel = 0; pixel < s.n * s.oh * s.ow; ++pixel)
+      for (std::int64_t o = 0; o < s.oc; ++o)
+        added[static_cast<std::size_t>(pixel * s.dst_pixel_stride + o)] += data.bias[static_cast<std::size_t>(o)];
+    EXPECT_EQ(std::memcmp(fused.data(), added.data(), fused.size() * sizeof(float)), 0)
+        << test.name << ", oc " << s.oc << ", pixels " << s.oh * s.ow << ", seed " << kSeed;
+  }
+}
+
 // One primitive, several threads at once, each with its own buffers.
 TEST_P(ConvF32Entry, RunsConcurrently) {
   const ConvF32Kernel& kernel = *GetParam();

@@ -13,7 +13,7 @@ class Reference final : public ConvF32 {
       : shape_(shape),
         epilogue_(epilogue),
         weights_(weights, weights + shape.oc * (shape.ic / shape.groups) * shape.kernel_h * shape.kernel_w),
-        bias_(static_cast<std::size_t>(shape.oc)) {
+        bias_(static_cast<std::size_t>(shape.oc), kNoBias) {
     if (bias != nullptr) bias_.assign(bias, bias + shape.oc);
   }
 
@@ -36,7 +36,7 @@ class Reference final : public ConvF32 {
   float sum(const float* src, std::int64_t image, std::int64_t out_y, std::int64_t out_x, std::int64_t o) const {
     const ConvF32Shape& s = shape_;
     const std::int64_t channels = s.ic / s.groups, first = o / (s.oc / s.groups) * channels;
-    float v = bias_[static_cast<std::size_t>(o)];
+    float v = 0;
     for (std::int64_t ky = 0; ky < s.kernel_h; ++ky)
       for (std::int64_t kx = 0; kx < s.kernel_w; ++kx) {
         const std::int64_t y = out_y * s.stride_h - s.pad_top + ky * s.dilation_h;
@@ -47,7 +47,7 @@ class Reference final : public ConvF32 {
           v = std::fma(inside ? pixel[i] : 0.0F,
                        weights_[static_cast<std::size_t>(((o * channels + i) * s.kernel_h + ky) * s.kernel_w + kx)], v);
       }
-    return v;
+    return v + bias_[static_cast<std::size_t>(o)];
   }
 
   ConvF32Shape shape_;

@@ -72,7 +72,7 @@ inline void dense_tile(const BlockedConvF32& conv, const float* src, int64_t fir
 #pragma GCC unroll 16
   for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[m][v] = load(bias + v * kLanes, Whole{});
+    for (int v = 0; v < V; ++v) sum[m][v] = broadcast(0.0F);
 
   for (int64_t ky = 0; ky < s.kernel_h; ++ky)
     for (int64_t kx = 0; kx < s.kernel_w; ++kx) {
@@ -104,10 +104,11 @@ inline void dense_tile(const BlockedConvF32& conv, const float* src, int64_t fir
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       const int64_t left_over = channels - v * kLanes;
+      const F32 value = add(sum[m][v], load(bias + v * kLanes, Whole{}));
       if (left_over >= kLanes)
-        finish(first + m, channel + v * kLanes, sum[m][v], Whole{});
+        finish(first + m, channel + v * kLanes, value, Whole{});
       else
-        finish(first + m, channel + v * kLanes, sum[m][v], Part{static_cast<int>(left_over)});
+        finish(first + m, channel + v * kLanes, value, Part{static_cast<int>(left_over)});
     }
   }
 }
@@ -161,7 +162,7 @@ inline void depthwise_tile(const float* const* columns, const float* weights, in
   constexpr int kColumns = (X - 1) * S + KW;
   F32 sum[X];
 #pragma GCC unroll 16
-  for (int x = 0; x < X; ++x) sum[x] = bias;
+  for (int x = 0; x < X; ++x) sum[x] = broadcast(0.0F);
 #pragma GCC unroll 5
   for (int ky = 0; ky < KH; ++ky) {
     F32 w[KW];
@@ -176,7 +177,7 @@ inline void depthwise_tile(const float* const* columns, const float* weights, in
     }
   }
 #pragma GCC unroll 16
-  for (int x = 0; x < X; ++x) finish(pixel + x, channel, sum[x], part);
+  for (int x = 0; x < X; ++x) finish(pixel + x, channel, add(sum[x], bias), part);
 }
 
 // Any kernel, one output pixel: the end of a row and rare shapes.
@@ -184,7 +185,7 @@ template <class Extent>
 inline void depthwise_pixel(const BlockedConvF32& conv, const float* image, int64_t y, int64_t x, int64_t padded, int64_t pixel,
                             int64_t channel, const Finish& finish, Extent part) {
   const ConvF32Shape& s = conv.shape;
-  F32 sum = load(conv.bias + channel, Whole{});
+  F32 sum = broadcast(0.0F);
   for (int64_t ky = 0; ky < s.kernel_h; ++ky)
     for (int64_t kx = 0; kx < s.kernel_w; ++kx) {
       const int64_t at_y = y * s.stride_h - s.pad_top + ky * s.dilation_h,
@@ -193,7 +194,7 @@ inline void depthwise_pixel(const BlockedConvF32& conv, const float* image, int6
       const F32 value = inside ? load(image + (at_y * s.w + at_x) * s.src_pixel_stride + channel, part) : broadcast(0.0F);
       sum = fma(value, load(conv.weights + (ky * s.kernel_w + kx) * padded + channel, Whole{}), sum);
     }
-  finish(pixel, channel, sum, part);
+  finish(pixel, channel, add(sum, load(conv.bias + channel, Whole{})), part);
 }
 
 // X output pixels from x on, all channels.
