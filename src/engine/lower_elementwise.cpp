@@ -85,7 +85,13 @@ class IntegerBinaryStep : public Step {
     if (!per_channel_) {
       const auto part = partition(images_ * rows_ * channels_, context.worker, context.workers, 1024);
       const auto function = multiply_ ? functions_->mul_u8 : functions_->add_u8;
-      return function(params_, a + part.begin, b + part.begin, dst + part.begin, part.end - part.begin);
+      // Backwards: what the step before wrote last is still near, and the next one starts with what is written last here.
+      for (std::int64_t end = part.end; end > part.begin;) {
+        const std::int64_t begin = std::max(part.begin, end - kChunk);
+        function(params_, a + begin, b + begin, dst + begin, end - begin);
+        end = begin;
+      }
+      return;
     }
     const auto function = multiply_ ? functions_->mul_channel_u8 : functions_->add_channel_u8;
     for (std::int64_t image = 0; image < images_; ++image) {
@@ -96,6 +102,8 @@ class IntegerBinaryStep : public Step {
   }
 
  private:
+  static constexpr std::int64_t kChunk = 64 << 10;
+
   const kernels::ElementwiseQ8Functions* functions_;
   kernels::BinaryQ8 params_;
   bool multiply_, per_channel_;

@@ -50,7 +50,7 @@ class QuantizePlanesStep : public Step {
     const auto* src = reinterpret_cast<const float*>(context.values[inputs[0]]);
     auto* dst = reinterpret_cast<std::uint8_t*>(context.values[outputs[0]]);
     const auto part = partition(planes_.pixels, context.worker, context.workers, 256);
-    for (std::int64_t n = 0; n < planes_.n; ++n) {
+    for (std::int64_t n = planes_.n; n-- > 0;) {  // the next step starts with what is written last
       const std::int64_t image = n * planes_.c * planes_.pixels;
       functions_->quantize_planes_u8(params_, static_cast<int>(planes_.c), src + image + part.begin, planes_.pixels,
                                      dst + image + part.begin * planes_.c, planes_.c, part.end - part.begin);

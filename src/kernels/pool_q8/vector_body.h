@@ -13,7 +13,7 @@ template <class Body>
 inline void for_each_window(const PoolShape& s, const uint8_t* src, int64_t block, int worker, int workers, const Body& body) {
   const PoolShare share = pool_share(s, block, worker, workers);
   const int64_t down = s.dilation_h * s.w * s.src_pixel_stride, right = s.dilation_w * s.src_pixel_stride;
-  for (int64_t row = share.row_begin; row < share.row_end; ++row) {
+  for (int64_t row = share.row_end; row-- > share.row_begin;) {  // what was written last is still near
     const uint8_t* image = src + row / s.oh * s.h * s.w * s.src_pixel_stride;
     const PoolSpan rows = pool_rows(s, row % s.oh);
     for (int64_t x = 0; x < s.ow; ++x) {
