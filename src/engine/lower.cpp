@@ -55,6 +55,7 @@ class CopyStep : public Step {
   explicit CopyStep(std::size_t bytes) : bytes_(bytes) { info.kernel = "memcpy"; }
   void run(const RunContext& context) const override {
     const auto part = partition(static_cast<std::int64_t>(bytes_), context.worker, context.workers, 4096);
+    if (part.begin == part.end) return;  // an empty tensor may lie nowhere
     std::memcpy(context.values[outputs[0]] + part.begin, context.values[inputs[0]] + part.begin,
                 static_cast<std::size_t>(part.end - part.begin));
   }
@@ -437,10 +438,10 @@ ValueId Lowering::add_value(const std::string& value_name, DType dtype, Dims dim
   return static_cast<ValueId>(plan_.values.size()) - 1;
 }
 
-ValueId Lowering::define(const std::string& value_name, DType dtype, const Dims& dims, Layout layout, bool flipped) {
+ValueId Lowering::define(const std::string& value_name, DType dtype, Dims dims, Layout layout, bool flipped) {
   const ValueId id = add_value(value_name, dtype, dims, layout, flipped);
   held_[value_name].ids[static_cast<std::size_t>(layout)][flipped ? 1 : 0] = id;
-  dims_[value_name] = dims;
+  dims_[value_name] = std::move(dims);
   return id;
 }
 

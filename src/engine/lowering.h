@@ -95,7 +95,8 @@ class Lowering {
   const Dims& dims_of(const std::string& value);
   DType dtype_of_value(const std::string& value) const;
   ValueId add_value(const std::string& value, DType dtype, Dims dims, Layout layout, bool flipped = false);
-  ValueId define(const std::string& value, DType dtype, const Dims& dims, Layout layout, bool flipped = false);
+  // `dims` by itself: those of a value would move with the values.
+  ValueId define(const std::string& value, DType dtype, Dims dims, Layout layout, bool flipped = false);
   // The id of a value in this form, making a conversion step when it is held in another.
   ValueId fetch(const std::string& value, Layout layout, bool flipped = false);
   ValueId fetch_float(const std::string& value, Layout layout);
