@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -34,14 +35,25 @@ class IntegerConvStep : public Step {
     args_.next = next.data();
     args_.next_bytes = static_cast<std::int64_t>(next.size());
   }
+  // The sum of the result, as a, and of a value of the same shape, as b, which becomes the second input.
+  bool can_add() const {
+    return addable && !sum_ && kernel_.adds && args_.output == kernels::ConvOutput::u8 && shape_.dst_stride == shape_.o;
+  }
+  void add(const kernels::BinaryQ8& sum) { sum_ = sum; }
   std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
   void run(const RunContext& context) const override {
     kernels::ConvArgs args = args_;
     args.src = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
     args.dst = context.values[outputs[0]];
+    if (sum_) {
+      args.sum = &*sum_;
+      args.residual = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]);
+    }
     args.workspace = context.scratch;
     kernel_.run(shape_, args, context.worker, context.workers);
   }
+
+  bool addable = false;  // weights without zero points, no channel that is mended afterwards
 
  private:
   const kernels::ConvKernel& kernel_;
@@ -50,6 +62,7 @@ class IntegerConvStep : public Step {
   std::vector<std::int32_t> comp_;
   std::vector<float> scale_;
   kernels::ConvArgs args_;
+  std::optional<kernels::BinaryQ8> sum_;
 };
 
 }  // namespace zeropoint::engine

@@ -366,6 +366,7 @@ bool Lowering::integer_linear(const Linear& linear, const std::string& x, const 
   auto step = std::make_unique<IntegerConvStep>(*kernel, linear.shape, packed, std::move(comp), std::move(scale), args);
   step->info.macs = linear.macs;
   step->info.name = linear.name;
+  step->addable = wide.empty() && given.zero_point.empty();
   const bool quantizes = tail.quantizer && !linear.op.starts_with("Q");
   emit(std::move(step), linear.op + tail.operators + (quantizes ? "+QuantizeLinear" : ""), {in}, {out});
   if (!wide.empty()) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "engine/integer_conv_step.h"
 #include "engine/lowering.h"
 #include "kernels/elementwise_f32/elementwise_f32.h"
 #include "kernels/elementwise_q8/elementwise_q8.h"
@@ -260,13 +261,59 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
                                       : kernels::add_params(real_x, real_y, sum);
   }();
   const ValueId out = define(tail.same.front(), out_quantizer.dtype, full, layout, out_quantizer.dtype == DType::s8);
+  const std::string operators = node.op_type + tail.operators + (node.domain.empty() ? "+QuantizeLinear" : "");
+  if (params.short_sum && add_to_convolution(node, {first, second}, {x, y}, params, operators, out)) {
+    finish_tail(tail);
+    return true;
+  }
   const Planes shape = planes(full);
   const auto& kernels = kernels::select_elementwise_q8(options_.isas);
   auto step = per_channel
                   ? std::make_unique<IntegerBinaryStep>(kernels, params, op == "Mul", true, shape.n, shape.pixels, shape.c)
                   : std::make_unique<IntegerBinaryStep>(kernels, params, op == "Mul", false, 1, 1, element_count(full));
-  emit(std::move(step), node.op_type + tail.operators + (node.domain.empty() ? "+QuantizeLinear" : ""), {x, y}, {out});
+  emit(std::move(step), operators, {x, y}, {out});
   finish_tail(tail);
+  return true;
+}
+
+// A sum rides in the epilogue of the convolution that makes the later of its operands, if nobody else reads that.
+bool Lowering::add_to_convolution(const Node& node, const std::array<std::string, 2>& names, std::array<ValueId, 2> operands,
+                                  const kernels::BinaryQ8& params, const std::string& operators, ValueId out) {
+  const auto maker = [&](ValueId id) {  // -1: none
+    for (auto step = static_cast<std::ptrdiff_t>(plan_.steps.size()); step-- > 0;) {
+      const auto& outputs = plan_.steps[static_cast<std::size_t>(step)]->outputs;
+      if (std::find(outputs.begin(), outputs.end(), id) != outputs.end()) return step;
+    }
+    return std::ptrdiff_t{-1};
+  };
+  const std::array<std::ptrdiff_t, 2> made = {maker(operands[0]), maker(operands[1])};
+  const std::size_t late = made[0] > made[1] ? 0 : 1;
+  if (made[late] < 0 || made[0] == made[1]) return false;
+  auto* step = dynamic_cast<IntegerConvStep*>(plan_.steps[static_cast<std::size_t>(made[late])].get());
+  if (step == nullptr || !step->can_add()) return false;
+  // Its bytes go to the quantizer's other half alone, and from there to this node; under no other name or view.
+  if (!single_use(names[late])) return false;
+  const Node& reader = graph_.nodes[uses_.consumers.find(names[late])->second.front()];
+  if (&reader != &node && !(reader.is("DequantizeLinear") && single_use(reader.outputs[0]) &&
+                            &graph_.nodes[uses_.consumers.find(reader.outputs[0])->second.front()] == &node))
+    return false;
+  std::size_t known_as = 0;
+  for (const auto& [name, held] : held_)
+    for (const auto& ids : held.ids) known_as += static_cast<std::size_t>(std::count(ids.begin(), ids.end(), operands[late]));
+  const auto reads = [&](const auto& each) {
+    return std::find(each->inputs.begin(), each->inputs.end(), operands[late]) != each->inputs.end();
+  };
+  if (known_as != 1 || std::any_of(plan_.steps.begin(), plan_.steps.end(), reads) ||
+      std::any_of(plan_.values.begin(), plan_.values.end(),
+                  [&](const PlanValue& each) { return each.place == Place::alias && each.alias == operands[late]; }))
+    return false;
+  kernels::BinaryQ8 sum = params;
+  if (late == 1) sum = kernels::add_params(params.b, params.a, params.y);
+  if (!sum.short_sum) return false;
+  step->add(sum);
+  step->inputs.push_back(operands[1 - late]);
+  step->outputs = {out};
+  step->info.op += "+" + operators;
   return true;
 }
 

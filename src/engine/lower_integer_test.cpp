@@ -469,5 +469,77 @@ TEST(LowerInteger, ProductsOfTwoActivationsTakeConstantZeroPoints) {
       }
 }
 
+// conv -> Q/DQ -> Add -> Q; `before` or `other`, behind the convolution, make the second operand.
+std::string residual_block(int kernel, const std::string& before, const std::string& other, const std::string& behind) {
+  const int pad = kernel / 2;
+  return before +
+         fmt::format(
+             "x_real = DequantizeLinear(x, x_s, x_z)\nw_real = DequantizeLinear(w, w_s)\n"
+             "c = Conv(x_real, w_real) {{kernel_shape=[{0}, {0}], pads=[{1}, {1}, {1}, {1}]}}\n"
+             "c_q = QuantizeLinear(c, c_s, c_z)\nc_real = DequantizeLinear(c_q, c_s, c_z)\n",
+             kernel, pad) +
+         other + behind;
+}
+
+// Every instruction set gives the bytes of the scalar kernels, which are tested above.
+template <class Look>
+void expect_scalar_bytes(const Graph& graph, const Look& look) {
+  Feeds feeds;
+  for (const ValueInfo& input : graph.inputs)
+    feeds[input.name] =
+        engine::random_tensor(DType::u8, *fixed_dims(*input.type.shape), static_cast<unsigned>(feeds.size() + 1));
+  const std::vector<Tensor> expected = Session(graph, {.threads = 1, .max_isa = Isa::scalar}).run(feeds);
+  for (const Isa isa : members(detected_isas()))
+    for (const int threads : {1, 3}) {
+      Session session(graph, {.threads = threads, .max_isa = isa});
+      EXPECT_TRUE(session.run(feeds) == expected) << name(isa) << ", " << threads << " threads\n" << session.explain();
+      look(session.explain(), allowed_isas(isa));
+    }
+}
+
+TEST(LowerInteger, SumsRideInTheConvolution) {
+  const std::string convolution =
+      "d_real = DequantizeLinear(r, r_s, r_z)\nv_real = DequantizeLinear(v, w_s)\n"
+      "d = Conv(d_real, v_real)\nd_q = QuantizeLinear(d, c_s, c_z)\n"
+      "r_real = DequantizeLinear(d_q, c_s, c_z)\n";
+  const std::string plain = "s = Add(c_real, r_real)\ny = QuantizeLinear(s, y_s, y_z)\n",
+                    turned = "s = Add(r_real, c_real)\nt = Relu(s)\ny = QuantizeLinear(t, y_s, y_z)\n";
+  unsigned seed = 1;
+  for (const auto& [channels, outputs, height, width, kernel] :
+       {std::array{16, 17, 5, 9, 1}, std::array{64, 64, 7, 7, 3}, std::array{40, 40, 9, 4, 3}, std::array{8, 96, 1, 33, 1},
+        std::array{130, 12, 6, 6, 1}, std::array{3, 33, 13, 11, 3}})
+    for (const bool first : {false, true})
+      for (const std::string& behind : {plain, turned})
+        for (const int c_zero : {0, 131}) {
+          SCOPED_TRACE(fmt::format("{} -> {} channels, {} x {}, {}x{}, zero point {}\n{}", channels, outputs, height, width,
+                                   kernel, kernel, c_zero, behind));
+          const auto s8 = [&](const Dims& dims) { return engine::random_tensor(DType::s8, dims, seed++); };
+          const Graph graph = engine::text_graph(
+              fmt::format("x: u8[2,{},{},{}], r: u8[2,{},{},{}]", channels, height, width, outputs, height, width), "y: u8",
+              fmt::format(
+                  "x_s = f32[]{{0.02}}\nx_z = u8[]{{117}}\nw_s = f32[]{{0.003}}\nc_s = f32[]{{0.05}}\nc_z = u8[]{{{}}}\n"
+                  "r_s = f32[]{{0.031}}\nr_z = u8[]{{99}}\ny_s = f32[]{{0.07}}\ny_z = u8[]{{{}}}\n",
+                  c_zero, behind == turned ? 0 : 120) +
+                  residual_block(kernel, first ? convolution : "", first ? "" : convolution, behind),
+              {{"w", s8({outputs, channels, kernel, kernel})}, {"v", s8({outputs, outputs, 1, 1})}});
+          expect_scalar_bytes(graph, [&](const std::string& steps, IsaSet isas) {
+            EXPECT_EQ(engine::count(steps, "QuantizeLinear+Add"), isas.contains(Isa::amxint8) ? 1 : 0) << steps;
+          });
+        }
+}
+
+// What somebody else reads is made.
+TEST(LowerInteger, ReadResultsDoNotTakeSumsAlong) {
+  const Graph graph = engine::text_graph(
+      "x: u8[1,64,8,8], r: u8[1,64,8,8]", "y: u8, other: f32",
+      "x_s = f32[]{0.02}\nx_z = u8[]{117}\nw_s = f32[]{0.003}\nc_s = f32[]{0.05}\nc_z = u8[]{3}\nr_s = f32[]{0.031}\n"
+      "r_z = u8[]{99}\ny_s = f32[]{0.07}\ny_z = u8[]{0}\n" +
+          residual_block(3, "", "r_real = DequantizeLinear(r, r_s, r_z)\n",
+                         "s = Add(c_real, r_real)\ny = QuantizeLinear(s, y_s, y_z)\nother = Neg(c_real)\n"),
+      {{"w", engine::random_tensor(DType::s8, {64, 64, 3, 3}, 1)}});
+  expect_scalar_bytes(
+      graph, [](const std::string& steps, IsaSet) { EXPECT_EQ(engine::count(steps, "QuantizeLinear+Add"), 0) << steps; });
+}
+
 }  // namespace
 }  // namespace zeropoint

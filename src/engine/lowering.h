@@ -265,6 +265,8 @@ class Lowering {
   const Node* next_only(const std::string& value, const char* op, std::vector<std::size_t>& nodes) const;
   bool integer_binary(const Node& node, const std::string& op, const std::string& a, const Quantizer& a_quantizer,
                       const std::string& b, const Quantizer& b_quantizer, const Tail& tail);
+  bool add_to_convolution(const Node& node, const std::array<std::string, 2>& names, std::array<ValueId, 2> operands,
+                          const kernels::BinaryQ8& params, const std::string& operators, ValueId out);
 
   // lower_pool.cpp
   bool pool(const Node& node);  // MaxPool, AveragePool, GlobalAveragePool, ReduceMean

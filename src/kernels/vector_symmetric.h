@@ -64,7 +64,7 @@ inline bool any_differ(F32 a, F32 b) {  // NaN does
 #endif
 }
 
-// The low byte of each lane is q, the others are anything.
+// The low byte of each lane is q, the others are anything. |x| is at most 127 * scale, or infinite, or x is NaN.
 class SymmetricQuantizer {
  public:
   explicit SymmetricQuantizer(float scale) : SymmetricQuantizer(broadcast(scale), scale > kTiny && scale < kHuge) {}

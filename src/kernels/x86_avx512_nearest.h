@@ -1,5 +1,5 @@
-// Sixty-four floats to the bytes of the integers nearest to x / scale, as vector_symmetric.h has it. Internal linkage: for
-// AVX-512 files only.
+// Four vectors of floats to the bytes of the integers nearest to x / scale, as vector_symmetric.h has it. Internal linkage: for
+// files of AVX-512 with VBMI only.
 #pragma once
 
 #include "kernels/vector_symmetric.h"
@@ -26,8 +26,7 @@ inline __m512i low_bytes(const __m512i (&x)[4]) {
 }
 
 // The quotients lie between x * low and x * high; where rounding leaves a doubt, `divided` gives the integers. `shift` is
-// kToInteger, plus what is to be added to them.
-// The last 4 - kVectors of them are zeros.
+// kToInteger plus what `divided`, too, adds to them. Of vectors from kVectors on the bytes are zeros.
 template <ByteOrder kOrder, int kVectors = 4, class Divided>
 inline __m512i nearest_bytes(const __m512 (&x)[4], __m512 low, __m512 high, __m512 shift, const Divided& divided) {
   __m512i bits[4] = {};

@@ -102,8 +102,8 @@ void soften_rows(float factor_value, int64_t rows, int64_t columns, int32_t* all
     }
     sums_of_each(lanes_of_rows, total);
 
-    // e / total / scale by one product: five roundings, each below 2^-24, lie between kLower and kHigher. The total is at least
-    // 1, and 255 * columns is far from overflow; NaN is always in doubt.
+    // e / total / scale by one product: five roundings, each below 2^-24, lie between kLower and kHigher; NaN is always in
+    // doubt.
     for (int64_t row = 0; row < kRowsAtOnce; row += kLanes) {
       const F32 sum = load(total + row, Whole{}), least = broadcast(FLT_MIN);
       const F32 ratio = div(div(broadcast(1), sum), broadcast(255)), each = select_less(ratio, least, least, ratio);

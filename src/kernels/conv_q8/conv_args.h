@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/elementwise_q8/elementwise_q8_functions.h"
+
 namespace zeropoint::kernels {
 
 // 2-d convolution over channel-last pixels: src u8 [n, h, w, c], dst [n, oh, ow, o], weights s8 [o, c/groups, kh, kw].
@@ -47,6 +49,10 @@ struct ConvArgs {
   float low = 0, high = 0;
   std::int32_t src_zero_point = 0;  // what padding reads as, 0 ... 255
   std::int32_t dst_zero_point = 0;
+  // u8 output of kernels that add (ConvKernel::adds): dst = what add_u8 makes of the result as a and of `residual` as b, which
+  // has the strides of dst. null: nothing is added. Must be a short_sum.
+  const BinaryQ8* sum = nullptr;
+  const std::uint8_t* residual = nullptr;
   ConvOutput output = ConvOutput::u8;
 };
 

@@ -31,6 +31,7 @@ struct ConvKernel {
                       void* packed);
   std::size_t (*workspace_bytes)(const ConvShape& shape, int workers);  // for all workers together; may be 0
   void (*run)(const ConvShape& shape, const ConvArgs& args, int worker, int workers) noexcept;
+  bool adds = false;  // takes ConvArgs::sum, where weights have no zero points
 };
 
 // Every kernel of this build, depthwise ones included, best first; the last is the reference, which takes every shape.

@@ -25,11 +25,11 @@ namespace {
   return static_cast<std::int64_t>(sizeof(PackedHeader)) + round_up(slots * 4, 64);
 }
 
-// Part `index` of `count` things cut into `parts` runs whose lengths differ by one at most.
-struct Part {
+// Portion `index` of `count` things cut into `parts` runs whose lengths differ by one at most.
+struct Portion {
   std::int64_t begin, end;
 };
-[[maybe_unused]] constexpr Part part(std::int64_t count, std::int64_t index, std::int64_t parts) {
+[[maybe_unused]] constexpr Portion part(std::int64_t count, std::int64_t index, std::int64_t parts) {
   return {count * index / parts, count * (index + 1) / parts};
 }
 
@@ -132,7 +132,7 @@ struct Position {
 
 // Which pixels and which blocks of output channels (numbered through all groups) a worker computes.
 struct Split {
-  Part pixels, blocks;
+  Portion pixels, blocks;
 };
 // By pixels; by channels when pixels are few, or when weights outweigh the input and each worker had better read only its own.
 // Where that leaves some of many workers with clearly more work than need be, they form a grid of both. Cuts between channels
@@ -153,7 +153,7 @@ struct Split {
   for (std::int64_t other = 1; workers > 2 && other <= workers; ++other)
     if (workers % other == 0 && 10 * most_work(other) < 9 * most_work(columns)) columns = other;
   const std::int64_t unit = blocks_together(columns);
-  const Part units = part((blocks + unit - 1) / unit, worker % columns, columns);
+  const Portion units = part((blocks + unit - 1) / unit, worker % columns, columns);
   return {part(pixels, worker / columns, workers / columns),
           {units.begin * unit, units.end * unit < blocks ? units.end * unit : blocks}};
 }

@@ -192,7 +192,7 @@ void run_split(const ConvShape& s, const ConvArgs& a, const typename Dot::Requan
         fill_panel(s, g, src, outside, first, count, panel, with_sums ? sums : nullptr);
       }
       for (std::int64_t part_index = 0; part_index < parts; ++part_index) {
-        const Part depth = parts == 1 ? Part{0, steps} : part(steps, part_index, parts);
+        const Portion depth = parts == 1 ? Portion{0, steps} : part(steps, part_index, parts);
         for (std::int64_t block = begin; block < end; ++block) {
           const std::int64_t in_group = (block - group * g.blocks) * kBlock, channel = group * g.outputs + in_group;
           const std::int64_t left = g.outputs - in_group;

@@ -86,7 +86,7 @@ void conv_u8s8s32_reference(const ConvShape& s, const ConvArgs& a, int worker, i
   const auto* weight_zero_points = reinterpret_cast<const std::int32_t*>(header + 1);
   const auto* weights = static_cast<const std::int8_t*>(a.packed) + weights_offset(s.o);
   const std::int64_t channels = s.c / s.groups, group_outputs = s.o / s.groups;
-  const Part pixels = part(s.n * s.oh * s.ow, worker, workers);
+  const Portion pixels = part(s.n * s.oh * s.ow, worker, workers);
   for (std::int64_t p = pixels.begin; p < pixels.end; ++p) {
     const std::int64_t image = p / (s.oh * s.ow), oy = p / s.ow % s.oh, ox = p % s.ow;
     for (std::int64_t o = 0; o < s.o; ++o) {

@@ -19,6 +19,7 @@
 #include "kernels/conv_q8/entries.h"
 #include "kernels/conv_q8/packed.h"
 #include "kernels/conv_q8/x86_avx512_requantize.h"
+#include "kernels/elementwise_q8/x86_short_sum.h"
 #include "kernels/x86_amx_tiles.h"
 
 namespace zeropoint::kernels {
@@ -136,9 +137,28 @@ struct Block {
 int lowest(std::uint32_t rows) { return __builtin_ctz(rows); }
 std::uint32_t without_lowest(std::uint32_t rows) { return rows & (rows - 1); }
 
+// What is added to u8 results: bytes that lie `away` from where these go.
+struct Sum {
+  ShortSum form;
+  LaneRounder rounder;
+  bool zero;
+  std::ptrdiff_t away;
+
+  explicit Sum(const ConvArgs& a)
+      : form(a.sum ? *a.sum : BinaryQ8()),
+        rounder(a.sum ? a.sum->y : QuantizeParams()),
+        zero(a.sum && a.sum->b.zero_point == 0),
+        away(a.residual - static_cast<const std::uint8_t*>(a.dst)) {}
+  __attribute__((always_inline)) __m512i operator()(__m512i q, __m512i residual) const {
+    const Quad a = biased_floats(q), b = biased_floats(residual);
+    return rounder(zero ? form.sum<true>(a, b) : form.sum<false>(a, b));
+  }
+};
+
 // The u8 epilogue of one block, in steps of 64 outputs. Wanted rows come in runs (of a line of the picture).
-template <bool kBiased>
+template <bool kBiased, bool kSum>
 struct Finisher {
+  const Sum sum;
   const Requantize requantize;
   const std::int64_t stride;
   const std::int32_t* const block_sums;
@@ -151,8 +171,9 @@ struct Finisher {
   __m512i comp0, comp1;
   __m512 scale0, scale1, shift0, shift1;
 
-  __attribute__((always_inline)) Finisher(const Block& block, const Requantize& r, std::int64_t dst_stride)
-      : requantize(r),
+  __attribute__((always_inline)) Finisher(const Block& block, const Requantize& r, const Sum& sum_, std::int64_t dst_stride)
+      : sum(sum_),
+        requantize(r),
         stride(dst_stride),
         block_sums(block.c),
         to(static_cast<std::uint8_t*>(block.out)),
@@ -190,14 +211,28 @@ struct Finisher {
     // Sums of rows past the last are whatever stands there: `c` has rows to spare, and they are not stored.
     const int rows = narrow ? 4 : 2;
     if (narrow) {
-      const __m512i q = requantize.in_order<kBiased>(value0(0), value0(1), value0(2), value0(3));
+      __m512i q = requantize.in_order<kBiased>(value0(0), value0(1), value0(2), value0(3));
       const auto mask16 = static_cast<__mmask16>(mask);
+      if constexpr (kSum) {
+        const auto row = [&](int i) {
+          return _mm_maskz_loadu_epi8(left > i ? mask16 : __mmask16{0}, to + sum.away + i * stride);
+        };
+        __m512i residual = _mm512_inserti32x4(_mm512_castsi128_si512(row(0)), row(1), 1);
+        residual = _mm512_inserti32x4(_mm512_inserti32x4(residual, row(2), 2), row(3), 3);
+        q = sum(q, residual);
+      }
       _mm_mask_storeu_epi8(to, mask16, _mm512_castsi512_si128(q));
       if (left > 1) _mm_mask_storeu_epi8(to + stride, mask16, _mm512_extracti32x4_epi32(q, 1));
       if (left > 2) _mm_mask_storeu_epi8(to + 2 * stride, mask16, _mm512_extracti32x4_epi32(q, 2));
       if (left > 3) _mm_mask_storeu_epi8(to + 3 * stride, mask16, _mm512_extracti32x4_epi32(q, 3));
     } else {
-      const __m512i q = requantize.in_order<kBiased>(value0(0), value1(0), value0(1), value1(1));
+      __m512i q = requantize.in_order<kBiased>(value0(0), value1(0), value0(1), value1(1));
+      if constexpr (kSum) {
+        const std::uint8_t* from = to + sum.away;
+        const __m256i row0 = _mm256_maskz_loadu_epi8(mask, from);
+        const __m256i row1 = _mm256_maskz_loadu_epi8(left > 1 ? mask : __mmask32{0}, from + stride);
+        q = sum(q, _mm512_inserti64x4(_mm512_castsi256_si512(row0), row1, 1));
+      }
       _mm256_mask_storeu_epi8(to, mask, _mm512_castsi512_si256(q));
       if (left > 1) _mm256_mask_storeu_epi8(to + stride, mask, _mm512_extracti64x4_epi64(q, 1));
     }
@@ -298,12 +333,12 @@ constexpr int pace_of(Depth depth) { return depth == Depth::one ? 4 : depth == D
 
 // Products of one block into tiles 0 ... 3, after storing what these held (the block before) at `previous`. Meanwhile the
 // epilogue of `finished` runs. Weights of deep products come from beyond L1 and had better not fill it.
-template <bool kTwoRows, bool kTwoColumns, Depth kDepth, bool kBiased>
+template <bool kTwoRows, bool kTwoColumns, Depth kDepth, bool kBiased, bool kSum>
 __attribute__((noinline)) void multiply(const Operands& operands, std::int32_t* previous, const Block& finished,
-                                        const Requantize& requantize, std::int64_t stride) {
+                                        const Requantize& requantize, const Sum& sum, std::int64_t stride) {
   constexpr bool kStream = kDepth == Depth::deep;
   constexpr int kPace = pace_of(kDepth);
-  Finisher<kBiased> finisher(finished, requantize, stride);
+  Finisher<kBiased, kSum> finisher(finished, requantize, sum, stride);
   const std::int64_t pitch = operands.pitch;
   const std::int64_t *offset = operands.offsets, *end = offset + operands.steps;
   const std::int8_t* b = operands.b;
@@ -575,11 +610,11 @@ void sum_rows(const ConvShape& s, const Operands& o, const DepthRuns& runs, std:
 }
 
 // The blocks of one worker, in order, through the three stages: multiply, store, finish.
-template <bool kBiased>
+template <bool kBiased, bool kSum>
 class Pipeline {
  public:
   Pipeline(const ConvShape& s, const ConvArgs& a, const Geometry& g, const Requantize& requantize, bool overlapped)
-      : shape_(s), args_(a), requantize_(requantize), overlapped_(overlapped), depth_(depth_of(g.steps)) {
+      : shape_(s), args_(a), requantize_(requantize), sum_(a), overlapped_(overlapped), depth_(depth_of(g.steps)) {
     static const TileConfig config;
     asm volatile("ldtilecfg %0" ::"m"(config));
   }
@@ -591,7 +626,8 @@ class Pipeline {
     Block& block = *next_;
     std::int32_t* previous = sums_[count_ & 1];
     const bool two_rows = block.wanted >> 16 != 0, two_columns = block.columns > 16;
-    kMultiply[static_cast<int>(depth_)][two_rows][two_columns](operands, previous, *stored_, requantize_, shape_.dst_stride);
+    kMultiply[static_cast<int>(depth_)][two_rows][two_columns](operands, previous, *stored_, requantize_, sum_,
+                                                               shape_.dst_stride);
     finish_stores();
     if (!overlapped_) {
       block.c = previous;
@@ -623,14 +659,14 @@ class Pipeline {
     _tile_stored(3, c + 16 * kBlock + 16, kSumsPitch);
     finish_stores();
   }
-  void finish_block(const Block& block) { Finisher<kBiased>(block, requantize_, shape_.dst_stride).finish(); }
+  void finish_block(const Block& block) { Finisher<kBiased, kSum>(block, requantize_, sum_, shape_.dst_stride).finish(); }
 
-  using Multiply = void (*)(const Operands&, std::int32_t*, const Block&, const Requantize&, std::int64_t);
-#define ZEROPOINT_MULTIPLY(DEPTH)                                                        \
-  {                                                                                      \
-    {&multiply<false, false, DEPTH, kBiased>, &multiply<false, true, DEPTH, kBiased>}, { \
-      &multiply<true, false, DEPTH, kBiased>, &multiply<true, true, DEPTH, kBiased>      \
-    }                                                                                    \
+  using Multiply = void (*)(const Operands&, std::int32_t*, const Block&, const Requantize&, const Sum&, std::int64_t);
+#define ZEROPOINT_MULTIPLY(DEPTH)                                                                    \
+  {                                                                                                  \
+    {&multiply<false, false, DEPTH, kBiased, kSum>, &multiply<false, true, DEPTH, kBiased, kSum>}, { \
+      &multiply<true, false, DEPTH, kBiased, kSum>, &multiply<true, true, DEPTH, kBiased, kSum>      \
+    }                                                                                                \
   }
   static constexpr Multiply kMultiply[4][2][2] = {ZEROPOINT_MULTIPLY(Depth::one), ZEROPOINT_MULTIPLY(Depth::few),
                                                   ZEROPOINT_MULTIPLY(Depth::some), ZEROPOINT_MULTIPLY(Depth::deep)};
@@ -639,6 +675,7 @@ class Pipeline {
   const ConvShape& shape_;
   const ConvArgs& args_;
   const Requantize requantize_;
+  const Sum sum_;
   const bool overlapped_;
   const Depth depth_;
   std::int64_t count_ = 0;
@@ -647,7 +684,7 @@ class Pipeline {
   alignas(64) std::int32_t sums_[2][(kBlock + 3) * kBlock];
 };
 
-template <bool kBiased>
+template <bool kBiased, bool kSum>
 void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requantize, int worker, int workers) {
   const ConvShape s = folded(tensor);
   const Geometry g(s);
@@ -678,7 +715,7 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
                     .steps = g.steps,
                     .ahead = nullptr,
                     .fetches = 0};
-  Pipeline<kBiased> pipeline(s, a, g, requantize, overlapped);
+  Pipeline<kBiased, kSum> pipeline(s, a, g, requantize, overlapped);
   for (std::int64_t group = split.blocks.begin / g.blocks; group * g.blocks < split.blocks.end; ++group) {
     const std::int64_t group_begin = group * g.blocks;
     const std::int64_t begin = most(split.blocks.begin, group_begin), end = least(split.blocks.end, group_begin + g.blocks);
@@ -745,8 +782,11 @@ std::size_t conv_workspace_32x32x64_amxint8(const ConvShape& s, int workers) {
 
 void conv_u8s8s32_32x32x64_amxint8(const ConvShape& s, const ConvArgs& a, int worker, int workers) noexcept {
   const Requantize requantize(a, *static_cast<const PackedHeader*>(a.packed), s.o);
-  if (requantize.biased && a.output == ConvOutput::u8) return run_conv<true>(s, a, requantize, worker, workers);
-  return run_conv<false>(s, a, requantize, worker, workers);
+  if (requantize.biased && a.output == ConvOutput::u8)
+    return a.sum ? run_conv<true, true>(s, a, requantize, worker, workers)
+                 : run_conv<true, false>(s, a, requantize, worker, workers);
+  return a.sum ? run_conv<false, true>(s, a, requantize, worker, workers)
+               : run_conv<false, false>(s, a, requantize, worker, workers);
 }
 
 }  // namespace zeropoint::kernels

@@ -262,7 +262,7 @@ void run_split(const ConvShape& s, const ConvArgs& a, const Requantize& requanti
   std::uint8_t* outside = scratch + pointer_bytes(s);
   __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(round_up(channels + 64, 64)));
 
-  const Part rows = split.pixels, columns = split.blocks;
+  const Portion rows = split.pixels, columns = split.blocks;
   const std::int64_t tallest = blocks > 2 ? 2 * kFewRows : kMostRows;
   const std::int64_t row_count = rows.end - rows.begin, tiles = (row_count + tallest - 1) / tallest;
   if (tiles == 0) return;

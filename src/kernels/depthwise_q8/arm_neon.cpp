@@ -41,7 +41,7 @@ void depthwise_u8s8s32_1x1x16_neon(const ConvShape& s, const ConvArgs& a, int wo
   auto* pointers = reinterpret_cast<const std::uint8_t**>(outside + outside_bytes(s));
   __builtin_memset(outside, a.src_zero_point, static_cast<std::size_t>(outside_bytes(s)));
   const std::int64_t strips = (s.c + kStrip - 1) / kStrip;
-  const Part units = part(s.n * s.oh * s.ow * strips, worker, workers);
+  const Portion units = part(s.n * s.oh * s.ow * strips, worker, workers);
   for (std::int64_t unit = units.begin; unit < units.end;) {
     const std::int64_t pixel = unit / strips, image = pixel / (s.oh * s.ow);
     const std::int64_t y = pixel / s.ow % s.oh * s.stride_h - s.pad_top, x = pixel % s.ow * s.stride_w - s.pad_left;

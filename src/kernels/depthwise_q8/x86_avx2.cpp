@@ -214,7 +214,7 @@ __attribute__((noinline)) void run_rows(const Work& work, int worker, int worker
   const ConvShape& s = work.shape;
   const DepthwisePlanes at = depthwise_planes(s);
   const std::int64_t strips = strips_of(s), kept = planes_kept(s), vectors = 4 * plane_columns(s);
-  const Part units = part(s.n * strips * s.oh, worker, workers);
+  const Portion units = part(s.n * strips * s.oh, worker, workers);
   std::int64_t made = 0;  // planes before this one
   for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
     const std::int64_t y = unit % s.oh, strip = unit / s.oh % strips, image = unit / s.oh / strips;
@@ -261,7 +261,7 @@ void depthwise_u8s8s32_1x1x32_avx2(const ConvShape& s, const ConvArgs& a, int wo
     return run_any_rows<false>(work, worker, workers);
   }
   const std::int64_t strips = strips_of(s);
-  const Part units = part(s.n * s.oh * s.ow * strips, worker, workers);
+  const Portion units = part(s.n * s.oh * s.ow * strips, worker, workers);
   for (std::int64_t unit = units.begin; unit < units.end;) {
     const std::int64_t pixel = unit / strips, image = pixel / (s.oh * s.ow);
     const std::int64_t y = pixel / s.ow % s.oh * s.stride_h - s.pad_top, x = pixel % s.ow * s.stride_w - s.pad_left;

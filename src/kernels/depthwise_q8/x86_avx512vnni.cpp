@@ -225,7 +225,7 @@ __attribute__((noinline)) void run_blocks(const Work& work, int worker, int work
   const ConvShape& s = work.shape;
   const Requantize& requantize = work.requantize;
   const std::int64_t strips = depthwise_strips(s), row_blocks = (s.oh + kRows - 1) / kRows;
-  const Part units = part(s.n * row_blocks * strips, worker, workers);
+  const Portion units = part(s.n * row_blocks * strips, worker, workers);
   for (std::int64_t unit = units.begin; unit < units.end;) {
     const std::int64_t image = unit / strips / row_blocks, y = unit / strips % row_blocks * kRows;
     make_addresses(work, image, y, (kRows - 1) * kStride + kKernel);
@@ -322,7 +322,7 @@ void run_singles(const Work& work, int worker, int workers) {
   const ConvShape& s = work.shape;
   const Requantize& requantize = work.requantize;
   const std::int64_t strips = depthwise_strips(s), taps = s.kh * s.kw;
-  const Part units = part(s.n * s.oh * s.ow * strips, worker, workers);
+  const Portion units = part(s.n * s.oh * s.ow * strips, worker, workers);
   for (std::int64_t unit = units.begin; unit < units.end;) {
     const std::int64_t pixel = unit / strips, image = pixel / (s.oh * s.ow);
     const std::int64_t y = pixel / s.ow % s.oh * s.stride_h - s.pad_top, x = pixel % s.ow * s.stride_w - s.pad_left;

@@ -24,7 +24,7 @@ namespace {
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr int64_t kRowsBytes = 1280 << 10;  // quantized rows that stay in L2 beside the weights
 constexpr int64_t kGroupBytes = 192 << 10;  // weights in L2 while all rows pass by
-constexpr int64_t kNearBytes = 24 << 20;    // a network's weights that the last cache keeps
+constexpr int64_t kNearBytes = 24 << 20;    // a network's weights that the last cache is taken to keep
 constexpr int64_t kMostLines = 8;           // prefetched a step; more of them hold up the loads
 // They walk as many places at once: the hardware, which runs ahead of each within its page, then asks for lines long before
 // they are wanted, and requests of its own don't hold up loads.
@@ -66,8 +66,8 @@ class RowQuantizer {
     finish(most);
   }
 
-  // Returns the scale of x, which was measured before. q has room for whole steps of 64. Meanwhile one line of weights for each
-  // line of q is fetched into L2: the first products find theirs there.
+  // Returns the scale of x, which was measured before. q has room for whole steps of 64. Meanwhile a line of weights for each
+  // whole line of q is fetched into L2: the first products find theirs there.
   float operator()(const float* x, uint8_t* q, const float* next, const int8_t* weights) {
     const float scale = scale_;
     const __m512 by = broadcast(scale), low = broadcast(inverse_ * kLower), high = broadcast(inverse_ * kHigher);
@@ -341,8 +341,8 @@ template <Finish kFinish>
 void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int workers) {
   const Geometry g(s);
   // By columns, so that each worker reads only its own weights. By rows where columns are few, and where a network's weights
-  // stay in the cache that workers share: then rows that another worker made are further away than weights. Many workers by
-  // both where one direction leaves some of them clearly more work.
+  // stay in the cache that workers share and rows divide evenly: then rows that another worker made are further away than
+  // weights. Many workers by both where one direction leaves some of them clearly more work.
   const int64_t panels = (s.m + kBlock - 1) / kBlock;
   const bool near = s.network_bytes != 0 && s.network_bytes <= kNearBytes && panels % workers == 0;
   const auto most_work = [&](int64_t columns) {
@@ -370,11 +370,12 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
     if (a.source == MatmulQ8Source::f32) {
       const auto* src = static_cast<const float*>(a.src) + row0 * s.src_stride;
       const int8_t* first = weights + first_block * g.block_bytes;
+      const int64_t near_bytes = least(g.group_blocks(), last_block - first_block) * g.block_bytes;
       RowQuantizer quantize(s.k);
       quantize.start(src);
       for (int64_t r = 0; r < count; ++r)
         scales[r] = quantize(src + r * s.src_stride, rows + r * g.pitch, src + (r + 1 < count ? r + 1 : r) * s.src_stride,
-                             first + r * s.k);
+                             (r + 1) * s.k <= near_bytes ? first + r * s.k : first);
     } else {
       for (int64_t r = 0; r < count; ++r) scales[r] = a.row_scale ? a.row_scale[row0 + r] : 1.0F;
       if (!direct)
