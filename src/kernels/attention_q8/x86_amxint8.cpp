@@ -1,7 +1,8 @@
 // Attention by AMX: s8 x s8 for the scores, u8 x s8 for the sums of values.
 //
-// For each head K and V are quantized straight into tiles, K^T by transposing dwords, V by joining four tokens to a dword. Then
-// 32 rows of Q at a time: their scores, softmax and quantization stay in L1. What P holds beyond the last column meets zeros.
+// For each head K and V are quantized and packed into tiles, K^T by transposing dwords, V by joining four tokens to a dword. Then
+// 32 rows of Q at a time: their scores, softmax and quantization stay in L1 up to some 256 tokens. What P holds beyond the last
+// column meets zeros.
 #include <float.h>
 #include <immintrin.h>
 
