@@ -39,6 +39,22 @@ TEST(NodeReports, StepsKnowTheValueThatTheyQuantize) {
   EXPECT_FALSE(nodes[2].integer);
 }
 
+TEST(NodeReports, ASumInAConvolutionHasARowOfItsOwn) {
+  const std::vector<StepInfo> steps = {
+      {.name = "first", .op = "Conv+Clip", .integer = true, .macs = 7},
+      {.name = "second", .op = "Conv+Add+Relu", .sum = "add", .sum_op = "Add+Relu", .integer = true, .macs = 9}};
+  const std::vector<NodeReport> nodes = node_reports(quantized_graph(), steps);
+  ASSERT_EQ(nodes.size(), 3u);
+  EXPECT_EQ(nodes[1].node, "second");
+  EXPECT_EQ(nodes[1].op_type, "Conv");
+  EXPECT_EQ(nodes[1].macs, 9);
+  EXPECT_EQ(nodes[2].node, "add");
+  EXPECT_EQ(nodes[2].op_type, "Add+Relu");
+  EXPECT_EQ(nodes[2].macs, 0);
+  EXPECT_TRUE(nodes[2].integer);
+  EXPECT_EQ(nodes[2].value, "d");
+}
+
 TEST(NodeReports, AnActivationsValueIsThatOfTheNodeInFront) {
   Graph graph;
   graph.opsets[""] = 13;

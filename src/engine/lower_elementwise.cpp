@@ -314,6 +314,8 @@ bool Lowering::add_to_convolution(const Node& node, const std::array<std::string
   step->inputs.push_back(operands[1 - late]);
   step->outputs = {out};
   step->info.op += "+" + operators;
+  step->info.sum = step_name(node);
+  step->info.sum_op = operators;
   return true;
 }
 
