@@ -16,7 +16,8 @@ inline F32 with_sign_of(F32 size, F32 x) {  // size is positive or NaN
 inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) {  // a < b ? yes : no
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
-inline F32 scale_by_power_of_two(F32 x, F32 n) { return _mm512_scalef_ps(x, n); }  // one rounding, as two exact halves give
+inline F32 scale_by_power_of_two(F32 x, F32 n) { return _mm512_scalef_ps(x, n); }    // one rounding, as two exact halves give
+inline F32 size_up_to(F32 most, F32 x) { return _mm512_range_ps(x, most, 0b1010); }  // |x| or less; of NaN anything
 
 struct Index16 {  // the low four bits of each lane
   __m512i lanes;
@@ -28,6 +29,7 @@ struct Index16 {  // the low four bits of each lane
 
 inline F32 with_sign_of(F32 size, F32 x) { return _mm256_or_ps(size, _mm256_and_ps(x, _mm256_set1_ps(-0.0F))); }
 inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+inline F32 size_up_to(F32 most, F32 x) { return min(most, abs(x)); }
 inline F32 scale_by_power_of_two(F32 x, F32 n) {
   const __m256i bias = _mm256_set1_epi32(127), exponent = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(exponent, 1);
   const auto power = [&](__m256i e) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, bias), 23)); };
@@ -51,6 +53,7 @@ inline F32 with_sign_of(F32 size, F32 x) {
   return vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(size), sign));
 }
 inline F32 select_less(F32 a, F32 b, F32 yes, F32 no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+inline F32 size_up_to(F32 most, F32 x) { return min(most, abs(x)); }
 inline F32 scale_by_power_of_two(F32 x, F32 n) {
   const int32x4_t bias = vdupq_n_s32(127), exponent = vcvtnq_s32_f32(n), half = vshrq_n_s32(exponent, 1);
   const auto power = [&](int32x4_t e) { return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(e, bias), 23)); };
@@ -118,23 +121,32 @@ inline F32 tanh(F32 x) {
   return with_sign_of(select_less(size, broadcast(numerics::kTanhSmallFloat), small, large), x);
 }
 
-inline F32 erf(F32 x) {
+inline F32 erf_of_size(F32 size) {  // up to kErfEndFloat
   using numerics::kErfFloat;
-  const F32 size = min(broadcast(numerics::kErfEndFloat), abs(x));  // NaN stays
   const Index16 part(fma(size, broadcast(numerics::kErfPartsPerOne), broadcast(numerics::kShiftFloat)));
   const F32 d = sub(size, part.of(kErfFloat[0]));
   F32 value = part.of(kErfFloat[numerics::kErfDegree + 2]);
 #pragma GCC unroll 4
   for (int i = numerics::kErfDegree + 1; i > 1; --i) value = fma(value, d, part.of(kErfFloat[i]));
   const F32 start = select_less(broadcast(numerics::kErfFirstFloat), size, part.of(kErfFloat[1]), size);
-  return with_sign_of(fma(value, d, start), x);
+  return fma(value, d, start);
+}
+
+inline F32 erf(F32 x) {
+  return with_sign_of(erf_of_size(min(broadcast(numerics::kErfEndFloat), abs(x))), x);  // NaN stays
 }
 
 // x / sqrt(2) by the reciprocal as a sum of two: rounded as the division rounds it down to 2^-100, where the small term stops
 // being normal. Smaller results may be one off in their last place, but their erf is lost beside 1 (matmul_q8_test.cpp has
 // both).
 inline F32 by_root_of_two(F32 x) { return fma(x, broadcast(0.707106769F), mul(x, broadcast(2.4203235e-08F))); }
-inline F32 gelu(F32 x) { return mul(mul(broadcast(0.5F), x), add(broadcast(1.0F), erf(by_root_of_two(x)))); }
+
+// (0.5 * x) * (1 + erf(x / sqrt(2))). 0.5 + 0.5 * erf is half of 1 + erf, rounded alike, and to halve x is exact but where the
+// other factor is 1.
+inline F32 gelu(F32 x) {
+  const F32 half = broadcast(0.5F), size = size_up_to(broadcast(numerics::kErfEndFloat), by_root_of_two(x));
+  return mul(x, fma(half, with_sign_of(erf_of_size(size), x), half));
+}
 
 }  // namespace
 }  // namespace zeropoint::kernels

@@ -173,7 +173,7 @@ struct Finisher {
 
   __attribute__((always_inline)) __m512 value(__m512i sum, __m512 factor, __m512 scale, __m512 bias) const {
     __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), scale), bias);
-    v = _mm512_max_ps(v, low);  // NaN turns into the limit
+    if constexpr (kFinish != Finish::gelu) v = _mm512_max_ps(v, low);  // NaN turns into the limit; gelu of either is NaN
     if constexpr (kFinish == Finish::clamp || kFinish == Finish::clamp_gelu) v = _mm512_min_ps(v, high);
     if constexpr (kFinish == Finish::gelu || kFinish == Finish::clamp_gelu) v = gelu(v);
     return v;
