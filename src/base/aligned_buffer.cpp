@@ -9,10 +9,11 @@ namespace zeropoint {
 
 void AlignedDelete::operator()(std::byte* data) const noexcept { std::free(data); }
 
-AlignedBuffer allocate_aligned(std::size_t bytes) {
+AlignedBuffer allocate_aligned(std::size_t bytes, std::size_t spare) {
   constexpr std::size_t kLine = 64, kHugePage = std::size_t{2} << 20;
-  const std::size_t alignment = bytes >= kHugePage ? kHugePage : kLine;
-  const std::size_t rounded = (bytes + kLine) / kLine * kLine;
+  std::size_t rounded = (bytes + kLine) / kLine * kLine;
+  if (const std::size_t missing = (kHugePage - rounded % kHugePage) % kHugePage; missing <= spare) rounded += missing;
+  const std::size_t alignment = rounded >= kHugePage ? kHugePage : kLine;
   void* data = nullptr;
   if (::posix_memalign(&data, alignment, rounded) != 0) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)

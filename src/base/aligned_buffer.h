@@ -10,6 +10,7 @@ struct AlignedDelete {
   void operator()(std::byte* data) const noexcept;
 };
 using AlignedBuffer = std::unique_ptr<std::byte[], AlignedDelete>;
-AlignedBuffer allocate_aligned(std::size_t bytes);  // throws std::bad_alloc
+// Whole huge pages where these take at most `spare` bytes more. Throws std::bad_alloc.
+AlignedBuffer allocate_aligned(std::size_t bytes, std::size_t spare = 0);
 
 }  // namespace zeropoint

@@ -40,6 +40,7 @@ class IntegerConvStep : public Step {
     return addable && !sum_ && kernel_.adds && args_.output == kernels::ConvOutput::u8 && shape_.dst_stride == shape_.o;
   }
   void add(const kernels::BinaryQ8& sum) { sum_ = sum; }
+  bool overwrites(std::size_t input) const override { return sum_ && input == 1; }
   std::size_t scratch_bytes(int workers) const override { return kernel_.workspace_bytes(shape_, workers); }
   void run(const RunContext& context) const override {
     kernels::ConvArgs args = args_;

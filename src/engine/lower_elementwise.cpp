@@ -31,6 +31,9 @@ class BinaryStep : public Step {
     a_offset_ = a;
     b_offset_ = b;
   }
+  bool overwrites(std::size_t input) const override {
+    return input == 0 ? kind_ != Broadcasting::general && a_offset_ == 0 : kind_ == Broadcasting::same && b_offset_ == 0;
+  }
   // inputs: for `scalar` and `channel` the full operand comes first; `swapped` says that it is ONNX's second.
   void run(const RunContext& context) const override {
     const auto* a = reinterpret_cast<const float*>(context.values[inputs[0]]) + a_offset_;
@@ -79,6 +82,7 @@ class IntegerBinaryStep : public Step {
     info.kernel = kernels.name;
     info.integer = true;
   }
+  bool overwrites(std::size_t input) const override { return input == 0 || !per_channel_; }
   void run(const RunContext& context) const override {
     const auto* a = reinterpret_cast<const std::uint8_t*>(context.values[inputs[0]]);
     const auto* b = reinterpret_cast<const std::uint8_t*>(context.values[inputs[1]]);
@@ -117,6 +121,7 @@ class ClampStep : public Step {
       : functions_(kernels.functions), low_(low), high_(high), count_(count) {
     info.kernel = kernels.name;
   }
+  bool overwrites(std::size_t) const override { return true; }
   void run(const RunContext& context) const override {
     const auto part = partition(count_, context.worker, context.workers, 1024);
     functions_->clamp(low_, high_, reinterpret_cast<const float*>(context.values[inputs[0]]) + part.begin,
@@ -135,6 +140,7 @@ class UnaryStep : public Step {
       : functions_(kernels.functions), params_(params), count_(count) {
     info.kernel = kernels.name;
   }
+  bool overwrites(std::size_t) const override { return true; }
   void run(const RunContext& context) const override {
     const auto part = partition(count_, context.worker, context.workers, 256);
     functions_->unary(params_, reinterpret_cast<const float*>(context.values[inputs[0]]) + part.begin,

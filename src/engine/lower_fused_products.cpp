@@ -18,6 +18,7 @@ constexpr std::int32_t kMiddle = 128;  // zero point of rows
 class FusedProductStep : public DynamicProductStep<kernels::MatmulQ8Kernel, kernels::MatmulQ8Shape, kernels::MatmulQ8Args> {
  public:
   using DynamicProductStep::DynamicProductStep;
+  bool overwrites(std::size_t input) const override { return input == 3; }
   void run(const RunContext& context) const override {
     kernels::MatmulQ8Args all = args(context);
     all.src = context.values[inputs[0]];

@@ -18,6 +18,7 @@ class SoftmaxStep : public Step {
       : functions_(kernels.functions), logarithm_(logarithm), rows_(rows), width_(width) {
     info.kernel = kernels.name;
   }
+  bool overwrites(std::size_t) const override { return true; }
   void run(const RunContext& context) const override {
     const auto part = partition(rows_, context.worker, context.workers);
     const std::int64_t offset = part.begin * width_;
@@ -38,6 +39,7 @@ class NormalizeStep : public Step {
       : functions_(kernels.functions), params_(params), rows_(rows), width_(width) {
     info.kernel = kernels.name;
   }
+  bool overwrites(std::size_t input) const override { return input == 0; }
   void run(const RunContext& context) const override {
     const auto part = partition(rows_, context.worker, context.workers);
     const std::int64_t offset = part.begin * width_;

@@ -17,6 +17,20 @@ std::size_t find_root(const Plan& plan, std::size_t value) {
   return value;
 }
 
+// The value whose memory the step's output could take, were it not needed any more; or kNoValue.
+ValueId overwritten(const Plan& plan, const Step& step, std::size_t input) {
+  if (step.outputs.size() != 1 || step.inputs[input] == kNoValue || !step.overwrites(input)) return kNoValue;
+  const auto root_of = [&](ValueId value) { return find_root(plan, static_cast<std::size_t>(value)); };
+  const std::size_t root = root_of(step.inputs[input]);
+  const PlanValue& output = plan.values[static_cast<std::size_t>(step.outputs[0])];
+  // Whole values alone: the others of a part may be needed.
+  if (output.place != Place::arena || plan.values[root].place != Place::arena || plan.values[root].bytes != output.bytes)
+    return kNoValue;
+  const auto readers = std::count_if(step.inputs.begin(), step.inputs.end(),
+                                     [&](ValueId each) { return each != kNoValue && root_of(each) == root; });
+  return readers == 1 ? static_cast<ValueId>(root) : kNoValue;
+}
+
 }  // namespace
 
 void plan_memory(Plan& plan) {
@@ -33,6 +47,17 @@ void plan_memory(Plan& plan) {
     for (const ValueId value : plan.steps[step]->inputs) touch(value, static_cast<std::int64_t>(step));
     for (const ValueId value : plan.steps[step]->outputs) touch(value, static_cast<std::int64_t>(step));
   }
+
+  for (const Plan::Tap& tap : plan.taps) touch(tap.value, tap.after + 1);  // shown before the step behind
+  for (std::size_t step = 0; step < plan.steps.size(); ++step)
+    for (std::size_t input = 0; input < plan.steps[step]->inputs.size(); ++input) {
+      const ValueId root = overwritten(plan, *plan.steps[step], input);
+      if (root == kNoValue || last[static_cast<std::size_t>(root)] != static_cast<std::int64_t>(step)) continue;
+      const auto output = static_cast<std::size_t>(plan.steps[step]->outputs[0]);
+      last[static_cast<std::size_t>(root)] = last[output];
+      plan.values[output].place = Place::alias;
+      plan.values[output].alias = root;
+    }
 
   std::vector<Block> blocks;
   for (std::size_t value = 0; value < plan.values.size(); ++value) {

@@ -51,6 +51,84 @@ TEST(MemoryPlan, AliasKeepsItsRootAlive) {
   EXPECT_NE(plan.values[static_cast<std::size_t>(root)].slot, plan.values[static_cast<std::size_t>(other)].slot);
 }
 
+struct Overwriting : Nothing {
+  bool overwrites(std::size_t input) const override { return input == 0; }
+};
+
+class OverwritingTest : public ::testing::Test {
+ protected:
+  // a -> b, which overwrites; whether it got a's memory.
+  bool shares(std::vector<ValueId> inputs) {
+    auto step = std::make_unique<Overwriting>();
+    step->inputs = std::move(inputs);
+    step->outputs = {b_};
+    plan_.steps.push_back(std::move(step));
+    if (later_ != kNoValue) add_step(plan_, {later_}, {add_value(plan_, 8)});
+    add_step(plan_, {b_}, {add_value(plan_, 8)});
+    plan_memory(plan_);
+    const PlanValue& b = plan_.values[static_cast<std::size_t>(b_)];
+    return b.place == Place::alias && b.alias == a_;
+  }
+  PlanValue& value(ValueId id) { return plan_.values[static_cast<std::size_t>(id)]; }
+
+  Plan plan_;
+  ValueId a_ = add_value(plan_, 512), b_ = add_value(plan_, 512), view_ = add_value(plan_, 512), later_ = kNoValue;
+  void SetUp() override {
+    add_step(plan_, {}, {a_});
+    value(view_).place = Place::alias;
+    value(view_).alias = a_;
+  }
+};
+
+TEST_F(OverwritingTest, AnOutputTakesWhatDies) {
+  EXPECT_TRUE(shares({a_}));
+  EXPECT_LT(plan_.arena_bytes, 2 * 512);
+}
+TEST_F(OverwritingTest, AlsoByTheNameOfAView) { EXPECT_TRUE(shares({view_})); }
+TEST_F(OverwritingTest, NotWhatIsReadLater) {
+  later_ = a_;
+  EXPECT_FALSE(shares({a_}));
+}
+TEST_F(OverwritingTest, NotWhatIsReadLaterThroughAView) {
+  later_ = view_;
+  EXPECT_FALSE(shares({a_}));
+}
+TEST_F(OverwritingTest, NotWhatTheStepReadsOtherwise) { EXPECT_FALSE(shares({a_, view_})); }
+TEST_F(OverwritingTest, NotAPartOfAValue) {
+  value(a_).bytes = 1024;
+  EXPECT_FALSE(shares({view_}));
+}
+TEST_F(OverwritingTest, NotWhatIsShownAfterTheStep) {
+  plan_.taps.push_back({.index = 0, .value = view_, .after = 1});
+  EXPECT_FALSE(shares({a_}));
+}
+TEST_F(OverwritingTest, WhatIsShownBeforeIt) {
+  plan_.taps.push_back({.index = 0, .value = a_, .after = 0});
+  EXPECT_TRUE(shares({a_}));
+}
+TEST_F(OverwritingTest, NotAnInput) {
+  value(a_).place = Place::input;
+  EXPECT_FALSE(shares({a_}));
+}
+TEST_F(OverwritingTest, NorBecomesAnOutputOne) {
+  value(b_).place = Place::output;
+  EXPECT_FALSE(shares({a_}));
+}
+TEST(MemoryPlan, AChainOfOverwritingStepsKeepsOneBuffer) {
+  Plan chain;
+  const ValueId first = add_value(chain, 512);
+  add_step(chain, {}, {first});
+  ValueId last = first;
+  for (int i = 0; i < 5; ++i) {
+    auto step = std::make_unique<Overwriting>();
+    step->inputs = {last};
+    step->outputs = {last = add_value(chain, 512)};
+    chain.steps.push_back(std::move(step));
+  }
+  plan_memory(chain);
+  EXPECT_EQ(chain.values[static_cast<std::size_t>(last)].alias, first);
+}
+
 TEST(MemoryPlan, LiveValuesNeverOverlap) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));

@@ -56,9 +56,9 @@ std::string describe(const Step& step) { return fmt::format("node '{}' ({})", st
 }
 
 // The activations. An error names the step that makes the largest.
-AlignedBuffer allocate_arena(const Plan& plan) {
+AlignedBuffer allocate_arena(const Plan& plan, std::size_t weight_bytes) {
   try {
-    return allocate_aligned(plan.arena_bytes);
+    return allocate_aligned(plan.arena_bytes, weight_bytes / 16);
   } catch (const std::bad_alloc&) {
     const Step* maker = nullptr;
     const PlanValue* largest = nullptr;
@@ -174,7 +174,7 @@ Stage::Ready& Stage::plan(const std::vector<Dims>& dims) {
   auto ready = std::make_unique<Ready>();
   ready->input_dims = dims;
   ready->plan = lower(parts.head, options_.lower, *packs_);
-  ready->arena = allocate_arena(ready->plan);
+  ready->arena = allocate_arena(ready->plan, packs_->bytes());
   clear_arena(ready->plan, pool_, ready->arena.get());
   ready->scratch = allocate_scratch(ready->plan, options_.lower.threads);
   ready->pointers.resize(ready->plan.values.size());

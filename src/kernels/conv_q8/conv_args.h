@@ -50,7 +50,7 @@ struct ConvArgs {
   std::int32_t src_zero_point = 0;  // what padding reads as, 0 ... 255
   std::int32_t dst_zero_point = 0;
   // u8 output of kernels that add (ConvKernel::adds): dst = what add_u8 makes of the result as a and of `residual` as b, which
-  // has the strides of dst. null: nothing is added. Must be a short_sum.
+  // has the strides of dst and may be dst. null: nothing is added. Must be a short_sum.
   const BinaryQ8* sum = nullptr;
   const std::uint8_t* residual = nullptr;
   ConvOutput output = ConvOutput::u8;

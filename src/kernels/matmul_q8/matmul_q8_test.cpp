@@ -29,6 +29,7 @@ struct Problem {
   MatmulQ8Args args;
   std::size_t dst_offset = 0;  // elements from a cache line on
   bool streamed = false;       // the last result
+  bool in_place = false;       // the residual lies in dst
 
   Problem(MatmulQ8Shape s, std::mt19937& random) : shape(s) {
     std::normal_distribution<float> normal;
@@ -77,6 +78,10 @@ struct Problem {
     MatmulQ8Args a = args;
     a.packed = packed.get(), a.workspace = workspace.get(), a.dst = reinterpret_cast<float*>(dst.get()) + dst_offset;
     std::fill_n(a.dst, count, 7.0F);
+    if (in_place) {
+      std::copy_n(residual.data(), count, a.dst);
+      a.residual = a.dst;
+    }
     streamed = matmul_streams(shape, a.dst);
     for (int worker = 0; worker < workers; ++worker) kernel.run(shape, a, worker, workers);
     return {a.dst, a.dst + count};
@@ -105,6 +110,22 @@ TEST(MatmulQ8Test, EveryKernelEqualsTheReference) {
       for (const int workers : {1, 2, 3, 8})
         EXPECT_TRUE(same_floats(problem.result(kernel, workers), expected))
             << kernel.name << " m " << shape.m << " k " << shape.k << " n " << shape.n << " workers " << workers;
+    }
+  }
+}
+
+TEST(MatmulQ8Test, TheSumMayReplaceTheResidual) {
+  std::mt19937 random(5);
+  for (int trial = 0; trial < 20; ++trial) {
+    const std::int64_t m = 1 + static_cast<std::int64_t>(random() % 100), n = 1 + static_cast<std::int64_t>(random() % 150);
+    Problem problem({.m = m, .k = 96, .n = n}, random);
+    problem.shape.dst_stride = problem.shape.residual_stride = n;
+    problem.args.residual = problem.residual.data();
+    const std::vector<float> expected = problem.result(matmul_q8_kernels().back(), 1);
+    problem.in_place = true;
+    for (const MatmulQ8Kernel& kernel : matmul_q8_kernels()) {
+      if (!takes(kernel, problem.shape)) continue;
+      for (const int workers : {1, 3}) EXPECT_TRUE(same_floats(problem.result(kernel, workers), expected)) << kernel.name;
     }
   }
 }

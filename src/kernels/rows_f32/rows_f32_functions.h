@@ -20,7 +20,7 @@ enum class ReduceF32 : std::uint8_t { sum, mean, max, min, sum_square, l2 };  //
 
 struct RowsF32Functions {
   void (*softmax)(bool logarithm, const float* src, float* dst, std::int64_t rows, std::int64_t width) noexcept;
-  // scale and bias: [width]; either may be null.
+  // scale and bias: [width]; either may be null. dst may be src, here and above.
   void (*normalize)(const NormalizeF32& params, const float* src, const float* scale, const float* bias, float* dst,
                     std::int64_t rows, std::int64_t width) noexcept;
   // dst[r] = op over row r. width >= 1.

@@ -59,10 +59,14 @@ TEST_P(RowsF32Entry, Normalize) {
       for (const bool divide : {false, true}) {
         const auto src = floats(7 * width, false), scale = floats(width, false), bias = floats(width, false);
         for (const float* s : {scale.data(), static_cast<const float*>(nullptr)})
-          for (const float* b : {bias.data(), static_cast<const float*>(nullptr)})
-            compare(7 * width, [&](const auto& f, float* dst) {
-              f.normalize({.epsilon = 1e-5F, .center = center, .divide = divide}, src.data(), s, b, dst, 7, width);
+          for (const float* b : {bias.data(), static_cast<const float*>(nullptr)}) {
+            const NormalizeF32 params{.epsilon = 1e-5F, .center = center, .divide = divide};
+            compare(7 * width, [&](const auto& f, float* dst) { f.normalize(params, src.data(), s, b, dst, 7, width); });
+            compare(7 * width, [&](const auto& f, float* dst) {  // in place
+              std::copy(src.begin(), src.end(), dst);
+              f.normalize(params, dst, s, b, dst, 7, width);
             });
+          }
       }
 }
 
