@@ -141,7 +141,7 @@ struct Split {
                                             std::int64_t weight_bytes, std::int64_t tile_rows, int worker, int workers) {
   const std::int64_t pixels = s.n * s.oh * s.ow, tiles = (pixels + tile_rows - 1) / tile_rows;
   const bool by_blocks =
-      workers > 1 && blocks >= 2 * workers && (pixels < 4 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
+      workers > 1 && blocks >= 2 * workers && (pixels < 3 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
   std::int64_t columns = by_blocks ? workers : 1;
   const auto blocks_together = [&](std::int64_t of_columns) -> std::int64_t {
     return block_channels < 64 && blocks * block_channels >= 256 * of_columns ? 64 / block_channels : 1;
