@@ -1,8 +1,8 @@
 // Attention by AMX: s8 x s8 for the scores, u8 x s8 for the sums of values.
 //
-// For each head K and V are quantized and packed into tiles, K^T by transposing dwords, V by joining four tokens to a dword. Then
-// 32 rows of Q at a time: their scores, softmax and quantization stay in L1 up to some 256 tokens. What P holds beyond the last
-// column meets zeros.
+// For each head K and V are quantized and packed into tiles, K^T by transposing dwords, V by joining four tokens to a dword.
+// Then 32 rows of Q at a time: their scores, softmax and quantization stay in L1 up to some 256 tokens. What P holds beyond the
+// last column meets zeros.
 #include <float.h>
 #include <immintrin.h>
 
@@ -74,16 +74,19 @@ struct Scale {
 };
 
 // Up to 16 rows of Q or K, of 64 bytes those 16 apart side by side, in both alike. q has room for whole steps of 64, which are
-// filled with zeros, and so are missing rows.
-inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t padded, int8_t* q,
-                          float* scales) {
+// filled with zeros, and so are missing rows. kWhole: all rows are there, of 16 * kWhole elements.
+template <int kWhole>
+void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t padded, int8_t* q, float* scales) {
   __m512 most[16];
+#pragma GCC unroll 16
   for (int row = 0; row < 16; ++row) {
-    most[row] = _mm512_setzero_ps();
-    if (row < rows)
-      for_each_vector(0, count, [&](int64_t i, auto part) {
-        most[row] = max(abs(load(x + row * stride + i, part)), most[row]);  // NaN is left out
-      });
+    most[row] = _mm512_setzero_ps();  // NaN is left out
+    const float* from = x + row * stride;
+    if constexpr (kWhole > 0)
+#pragma GCC unroll 4
+      for (int i = 0; i < kWhole; ++i) most[row] = max(abs(_mm512_loadu_ps(from + 16 * i)), most[row]);
+    else if (row < rows)
+      for_each_vector(0, count, [&](int64_t i, auto part) { most[row] = max(abs(load(from + i, part)), most[row]); });
   }
   alignas(64) float largest[16];
   largest_of_each(most, largest);
@@ -91,6 +94,13 @@ inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t 
   _mm512_store_ps(scales, of_rows.scale);
   for (int row = 0; row < 16; ++row, x += stride, q += padded) {
     const Scale scale(of_rows, row);
+    if constexpr (kWhole > 0) {
+      __m512 v[4] = {};
+#pragma GCC unroll 4
+      for (int i = 0; i < kWhole; ++i) v[i] = _mm512_loadu_ps(x + 16 * i);
+      _mm512_store_si512(q, scale.bytes<kWhole>(v));
+      continue;
+    }
     for (int64_t j = 0; j < padded; j += kStep) {
       const int64_t left = row < rows ? count - j : 0;
       const auto part = [&](int i) { return _mm512_maskz_loadu_ps(first(left - 16 * i), x + j + 16 * i); };
@@ -100,6 +110,13 @@ inline void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t 
       _mm512_store_si512(q + j, bytes);
     }
   }
+}
+
+void quantize_rows(const float* x, int64_t stride, int64_t rows, int64_t count, int64_t padded, int8_t* q, float* scales) {
+  const auto run = rows == 16 && count == 32   ? quantize_rows<2>
+                   : rows == 16 && count == 64 ? quantize_rows<4>
+                                               : quantize_rows<0>;
+  run(x, stride, rows, count, padded, q, scales);
 }
 
 // 16 rows of 64 bytes -> a tile whose row r holds the r-th dword of each.
@@ -158,25 +175,13 @@ class Head {
 
   // Tiles [step of 64 tokens][block of 16 channels]; a dword is four tokens, 16 apart.
   void pack_values(const float* v) {
-    for (int64_t c = 0; c < w_.value_depth; c += 16) {
-      const __mmask16 mask = first(s_.value_depth - c);
-      __m512 most[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-      for (int64_t j = 0; j < s_.columns; ++j)
-        most[j & 1] = max(abs(_mm512_maskz_loadu_ps(mask, v + j * s_.v.row + c)), most[j & 1]);
-      const Scale scale(max(most[0], most[1]));
-      _mm512_store_ps(v_scale_ + c, scale.scale);
-      for (int64_t j = 0; j < w_.columns; j += kStep) {
-        int8_t* tile = v_ + (j / kStep * (w_.value_depth / 16) + c / 16) * kTile;
-        for (int64_t i = 0; i < 16; ++i) {
-          __m512 x[4];
-#pragma GCC unroll 4
-          for (int k = 0; k < 4; ++k) {
-            const int64_t token = j + i + 16 * k;
-            x[k] = _mm512_maskz_loadu_ps(token < s_.columns ? mask : __mmask16{0}, v + token * s_.v.row + c);
-          }
-          _mm512_store_si512(tile + 64 * i, scale.bytes(x));
-        }
-      }
+    for (int64_t c = 0; c < w_.value_depth; c += 64) {  // a token's channels lie side by side
+      if (s_.value_depth - c >= 64)
+        pack_values<4>(v, c);
+      else if (s_.value_depth - c == 32)
+        pack_values<2>(v, c);
+      else
+        pack_values<0>(v, c);
     }
   }
 
@@ -211,6 +216,39 @@ class Head {
   }
 
  private:
+  // Blocks from channel c on: kWhole of them, or up to 4 that may end early.
+  template <int kWhole>
+  void pack_values(const float* v, int64_t c) {
+    constexpr int kMost = kWhole > 0 ? kWhole : 4;
+    const auto values = [&](int64_t token, int block) {
+      const float* from = v + token * s_.v.row + c + 16 * block;
+      return kWhole > 0 ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(first(s_.value_depth - c - 16 * block), from);
+    };
+    __m512 even[kMost] = {}, odd[kMost] = {};
+    for (int64_t token = 0; token < s_.columns; token += 2)
+#pragma GCC unroll 4
+      for (int block = 0; block < kMost; ++block) {
+        even[block] = max(abs(values(token, block)), even[block]);
+        if (token + 1 < s_.columns) odd[block] = max(abs(values(token + 1, block)), odd[block]);
+      }
+    const int64_t blocks = w_.value_depth / 16, many = least(kMost, blocks - c / 16);
+    for (int block = 0; block < many; ++block) {
+      const Scale scale(max(even[block], odd[block]));
+      _mm512_store_ps(v_scale_ + c + 16 * block, scale.scale);
+      for (int64_t j = 0; j < w_.columns; j += kStep) {
+        int8_t* tile = v_ + (j / kStep * blocks + c / 16 + block) * kTile;
+        const auto at = [&](int64_t token) { return token < s_.columns ? values(token, block) : _mm512_setzero_ps(); };
+        if (j + kStep <= s_.columns)
+          for (int64_t i = j; i < j + 16; ++i, tile += 64)
+            _mm512_store_si512(
+                tile, scale.bytes({values(i, block), values(i + 16, block), values(i + 32, block), values(i + 48, block)}));
+        else
+          for (int64_t i = j; i < j + 16; ++i, tile += 64)
+            _mm512_store_si512(tile, scale.bytes({at(i), at(i + 16), at(i + 32), at(i + 48)}));
+      }
+    }
+  }
+
   // sums [32][columns]
   void multiply_keys() {
     const int64_t steps = w_.depth / kStep, pitch = w_.columns * 4;
