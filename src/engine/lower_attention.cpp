@@ -6,6 +6,7 @@
 
 #include "engine/lowering.h"
 #include "kernels/attention_q8/attention_q8.h"
+#include "numerics/constant_division.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -233,6 +234,11 @@ bool Lowering::fused_attention(const Attention& attention) {
     args.factor = 1 / args.factor;
     args.factor_kind = kernels::AttentionFactor::multiply;
   }
+  if (args.factor_kind == kernels::AttentionFactor::divide)
+    if (const auto parts = numerics::constant_division(args.factor)) {
+      args.factor_kind = kernels::AttentionFactor::divide_by_parts;
+      args.inverse = parts->high, args.inverse_rest = parts->low;
+    }
   const ValueId out = define(made, DType::f32, out_dims, Layout::row_major);
   auto step = std::make_unique<AttentionStep>(
       *kernel, shape, args, std::array{q.offset, k.offset, v.offset, attention.mask.empty() ? 0 : views[3].offset});

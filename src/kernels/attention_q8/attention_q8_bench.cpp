@@ -38,8 +38,10 @@ void measure(benchmark::State& state, const AttentionKernel& kernel, std::int64_
                         .k = x.data() + heads * depth,
                         .v = x.data() + 2 * heads * depth,
                         .mask = mask.data(),
-                        .factor_kind = AttentionFactor::multiply,
-                        .factor = 0.125F,
+                        .factor_kind = depth == 64 ? AttentionFactor::multiply : AttentionFactor::divide_by_parts,
+                        .factor = depth == 64 ? 0.125F : 5.656854F,
+                        .inverse = 0.17677669F,
+                        .inverse_rest = 6e-9F,
                         .dst = y.data(),
                         .workspace = workspace.get()};
   double best = std::numeric_limits<double>::infinity();

@@ -11,6 +11,7 @@
 
 #include "base/aligned_buffer.h"
 #include "kernels/same_floats.h"
+#include "numerics/constant_division.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -40,8 +41,11 @@ struct Problem {
     v = make(shape.v, s.columns, s.value_depth, 1);
     size = static_cast<std::int64_t>(make(shape.dst, s.rows, s.value_depth, 1).size());
     args.q = q.data(), args.k = k.data(), args.v = v.data();
-    args.factor_kind = std::array{AttentionFactor::none, AttentionFactor::multiply, AttentionFactor::divide}[random() % 3];
+    args.factor_kind = std::array{AttentionFactor::none, AttentionFactor::multiply, AttentionFactor::divide,
+                                  AttentionFactor::divide_by_parts}[random() % 4];
     args.factor = args.factor_kind == AttentionFactor::multiply ? 0.125F : 5.656854F;
+    const auto parts = numerics::constant_division(args.factor);
+    if (args.factor_kind == AttentionFactor::divide_by_parts) args.inverse = parts->high, args.inverse_rest = parts->low;
     if (random() % 2) {
       const bool rows = random() % 2 != 0;
       shape.mask = {.batch = s.columns * (rows ? s.rows : 1), .head = 0, .row = rows ? s.columns : 0};

@@ -61,7 +61,8 @@ void attention_q8_reference(const AttentionShape& s, const AttentionArgs& a, int
         const float scaled = dot(q, k + j * s.depth, 1, s.depth) * q_scale;
         row[j] = scaled * k_scale[j];
         if (a.factor_kind == AttentionFactor::multiply) row[j] = row[j] * a.factor;
-        if (a.factor_kind == AttentionFactor::divide) row[j] = row[j] / a.factor;
+        if (a.factor_kind == AttentionFactor::divide || a.factor_kind == AttentionFactor::divide_by_parts)
+          row[j] = row[j] / a.factor;
         if (a.mask) row[j] = row[j] + a.mask[at(s.mask) + i * s.mask.row + j];
       }
       rows_f32_reference.softmax(false, row, row, 1, s.columns);

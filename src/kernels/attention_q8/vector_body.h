@@ -63,9 +63,10 @@ enum class Columns { in_order, sixteen_apart };
 // different rows don't. P is never made as floats: the integers follow from the powers, since with e = exp(s - most) the
 // greatest element of a row of P is 1 / sum.
 template <AttentionFactor kFactor, bool kMask, Columns kColumns>
-void soften_rows(float factor_value, int64_t rows, int64_t columns, int32_t* all_sums, int64_t pitch, const float* q_scale,
-                 const float* k_scale, const float* mask, int64_t mask_stride, uint8_t* p, int64_t p_pitch, float* p_scale) {
-  const F32 factor = broadcast(factor_value);
+void soften_rows(const AttentionArgs& args, int64_t rows, int64_t columns, int32_t* all_sums, int64_t pitch,
+                 const float* q_scale, const float* k_scale, const float* mask, int64_t mask_stride, uint8_t* p,
+                 int64_t p_pitch, float* p_scale) {
+  const F32 factor = broadcast(args.factor), inverse = broadcast(args.inverse), rest = broadcast(args.inverse_rest);
   for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
     const int64_t count = rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce;
     alignas(64) float top[kRowsAtOnce], total[kRowsAtOnce], scale[kRowsAtOnce], low[kRowsAtOnce], high[kRowsAtOnce];
@@ -79,6 +80,8 @@ void soften_rows(float factor_value, int64_t rows, int64_t columns, int32_t* all
         F32 x = mul(mul(to_float(load_s32(sums + j, Whole{})), row_scale), load(k_scale + j, Whole{}));
         if (kFactor == AttentionFactor::multiply) x = mul(x, factor);
         if (kFactor == AttentionFactor::divide) x = div(x, factor);
+        // Of numbers so small that their last place may be another, e^x is 1.
+        if (kFactor == AttentionFactor::divide_by_parts) x = fma(x, inverse, mul(x, rest));
         if (kMask) x = add(x, load(mask + j, part));
         most = max(within(x, most, part), most);  // NaN is left out: then the sum becomes NaN
         store(reinterpret_cast<float*>(sums) + j, x, Whole{});
@@ -144,10 +147,11 @@ void soften(const AttentionArgs& args, int64_t rows, int64_t columns, int32_t* s
             float* p_scale) noexcept {
   const auto run = [&]<AttentionFactor kFactor>() {
     const auto rows_of = mask ? soften_rows<kFactor, true, kColumns> : soften_rows<kFactor, false, kColumns>;
-    rows_of(args.factor, rows, columns, sums, pitch, q_scale, k_scale, mask, mask_stride, p, p_pitch, p_scale);
+    rows_of(args, rows, columns, sums, pitch, q_scale, k_scale, mask, mask_stride, p, p_pitch, p_scale);
   };
   if (args.factor_kind == AttentionFactor::multiply) return run.template operator()<AttentionFactor::multiply>();
   if (args.factor_kind == AttentionFactor::divide) return run.template operator()<AttentionFactor::divide>();
+  if (args.factor_kind == AttentionFactor::divide_by_parts) return run.template operator()<AttentionFactor::divide_by_parts>();
   run.template operator()<AttentionFactor::none>();
 }
 
