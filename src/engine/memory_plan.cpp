@@ -41,7 +41,7 @@ void plan_memory(Plan& plan) {
     if (value == kNoValue) return;
     const std::size_t root = find_root(plan, static_cast<std::size_t>(value));
     if (first[root] == kNever) first[root] = step;
-    last[root] = step;
+    last[root] = std::max(last[root], step);
   };
   for (std::size_t step = 0; step < plan.steps.size(); ++step) {
     for (const ValueId value : plan.steps[step]->inputs) touch(value, static_cast<std::int64_t>(step));

@@ -106,6 +106,11 @@ TEST_F(OverwritingTest, WhatIsShownBeforeIt) {
   plan_.taps.push_back({.index = 0, .value = a_, .after = 0});
   EXPECT_TRUE(shares({a_}));
 }
+TEST_F(OverwritingTest, NotWhatIsShownAndReadLater) {
+  plan_.taps.push_back({.index = 0, .value = a_, .after = 0});
+  later_ = a_;
+  EXPECT_FALSE(shares({a_}));
+}
 TEST_F(OverwritingTest, NotAnInput) {
   value(a_).place = Place::input;
   EXPECT_FALSE(shares({a_}));
@@ -127,6 +132,20 @@ TEST(MemoryPlan, AChainOfOverwritingStepsKeepsOneBuffer) {
   }
   plan_memory(chain);
   EXPECT_EQ(chain.values[static_cast<std::size_t>(last)].alias, first);
+}
+
+TEST(MemoryPlan, WhatIsShownLivesAsLongAsItIsRead) {
+  Plan plan;
+  const ValueId shown = add_value(plan, 256), other = add_value(plan, 256), third = add_value(plan, 256),
+                end = add_value(plan, 256);
+  add_step(plan, {}, {shown});
+  add_step(plan, {}, {other});
+  add_step(plan, {other}, {third});
+  add_step(plan, {shown, third}, {end});
+  plan.taps.push_back({.index = 0, .value = shown, .after = 0});
+  plan_memory(plan);
+  for (const ValueId each : {other, third})
+    EXPECT_NE(plan.values[static_cast<std::size_t>(each)].slot, plan.values[static_cast<std::size_t>(shown)].slot);
 }
 
 TEST(MemoryPlan, LiveValuesNeverOverlap) {
@@ -158,6 +177,59 @@ TEST(MemoryPlan, LiveValuesNeverOverlap) {
       }
     }
   }
+}
+
+// Runs random plans with numbers instead of values: every step and every look at a tap finds what was written for it.
+TEST(MemoryPlan, EverybodyReadsWhatWasWritten) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  std::size_t shared = 0;
+  for (int trial = 0; trial < 200; ++trial) {
+    Plan plan;
+    for (int step = 0; step < 30; ++step) {
+      std::vector<ValueId> inputs;
+      for (int i = 0; i < 3 && !plan.values.empty(); ++i)
+        inputs.push_back(
+            static_cast<ValueId>(plan.values.size() - std::min<std::size_t>(plan.values.size(), 1 + random() % 6)));
+      std::unique_ptr<Step> made = std::make_unique<Nothing>();
+      if (random() % 2) made = std::make_unique<Overwriting>();
+      made->inputs = std::move(inputs), made->outputs = {add_value(plan, 1 + random() % 3)};
+      if (random() % 3 == 0) plan.taps.push_back({.index = 0, .value = made->outputs[0], .after = step});
+      const ValueId view_of = made->outputs[0];
+      plan.steps.push_back(std::move(made));
+      if (random() % 4) continue;
+      const ValueId view = add_value(plan, plan.values[static_cast<std::size_t>(view_of)].bytes);
+      plan.values[static_cast<std::size_t>(view)].place = Place::alias;
+      plan.values[static_cast<std::size_t>(view)].alias = view_of;
+    }
+    std::vector<ValueId> written_as;  // by the value that a step writes, aliases of before included
+    for (std::size_t value = 0; value < plan.values.size(); ++value) {
+      const PlanValue& facts = plan.values[value];
+      written_as.push_back(facts.place == Place::alias ? facts.alias : static_cast<ValueId>(value));
+    }
+    plan_memory(plan);
+
+    std::vector<ValueId> arena(plan.arena_bytes, kNoValue);
+    const auto place = [&](ValueId value) {
+      while (plan.values[static_cast<std::size_t>(value)].place == Place::alias)
+        value = plan.values[static_cast<std::size_t>(value)].alias;
+      return plan.values[static_cast<std::size_t>(value)].slot;
+    };
+    const auto expect = [&](ValueId value) {
+      for (std::size_t i = 0; i < plan.values[static_cast<std::size_t>(value)].bytes; ++i)
+        ASSERT_EQ(arena[place(value) + i], written_as[static_cast<std::size_t>(value)]) << value;
+    };
+    auto tap = plan.taps.begin();
+    for (std::size_t step = 0; step < plan.steps.size(); ++step) {
+      for (const ValueId input : plan.steps[step]->inputs) expect(input);
+      const ValueId output = plan.steps[step]->outputs[0];
+      shared += plan.values[static_cast<std::size_t>(output)].place == Place::alias;
+      for (std::size_t i = 0; i < plan.values[static_cast<std::size_t>(output)].bytes; ++i) arena[place(output) + i] = output;
+      for (; tap != plan.taps.end() && tap->after == static_cast<std::int64_t>(step); ++tap) expect(tap->value);
+    }
+  }
+  EXPECT_GT(shared, 100U);
 }
 
 }  // namespace
