@@ -213,8 +213,8 @@ void bind_session(nb::module_& m) {
       .def_prop_ro(
           "op", [](const StepInfo& step) { return step.op; }, "Such as 'Conv+Relu'.")
       .def_prop_ro(
-          "sum", [](const StepInfo& step) { return step.sum; },
-          "Node of a residual sum that it computes, too; '' when there is none.")
+          "sum_node", [](const StepInfo& step) { return step.sum_node; },
+          "Node of a residual sum that it computes, too, as the end of `op` says; '' when there is none.")
       .def_prop_ro("kernel", [](const StepInfo& step) { return step.kernel; })
       .def_prop_ro(
           "integer", [](const StepInfo& step) { return step.integer; }, "Whether it calculates in integers.")

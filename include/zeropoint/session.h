@@ -39,13 +39,13 @@ struct SessionOptions {
 struct StepInfo {
   std::string name;       // of the node(s) that it came from
   std::string op;         // "Conv+Relu"
-  std::string sum;        // node of a residual sum that it computes, too; empty: none
-  std::string sum_op;     // the sum's end of `op`: "Add+Relu"
   std::string kernel;     // "conv_u8s8_avx512vnni_14x32"
   bool integer = false;   // arithmetic in integers
   std::int64_t macs = 0;  // at the shapes of the last run, or of the declared ones
   std::string reason;     // why not the faster way; empty when there is none
   double seconds = 0;     // summed over runs, when profiled
+  std::string sum_node;   // of a residual sum that it computes, too; empty: none
+  std::string sum_op;     // the sum's end of `op`: "Add+Relu"
 };
 
 class Session {

@@ -43,10 +43,11 @@ std::vector<NodeReport> node_reports(const Graph& quantized, std::span<const Ste
   for (const StepInfo& step : steps) {
     by_name.emplace(step.name, result.size());
     result.push_back({.node = step.name, .op_type = step.op, .integer = step.integer, .macs = step.macs});
-    if (step.sum.empty()) continue;  // has a value of its own, hence a row, whatever the instruction set
+    // A sum has a value of its own, hence a row, whatever the instruction set.
+    if (step.sum_node.empty() || !step.op.ends_with("+" + step.sum_op)) continue;
     result.back().op_type.resize(step.op.size() - step.sum_op.size() - 1);
-    by_name.emplace(step.sum, result.size());
-    result.push_back({.node = step.sum, .op_type = step.sum_op, .integer = step.integer});
+    by_name.emplace(step.sum_node, result.size());
+    result.push_back({.node = step.sum_node, .op_type = step.sum_op, .integer = step.integer});
   }
   const Uses uses = find_uses(quantized);
   for (const Node& node : quantized.nodes) {

@@ -42,7 +42,7 @@ TEST(NodeReports, StepsKnowTheValueThatTheyQuantize) {
 TEST(NodeReports, ASumInAConvolutionHasARowOfItsOwn) {
   const std::vector<StepInfo> steps = {
       {.name = "first", .op = "Conv+Clip", .integer = true, .macs = 7},
-      {.name = "second", .op = "Conv+Add+Relu", .sum = "add", .sum_op = "Add+Relu", .integer = true, .macs = 9}};
+      {.name = "second", .op = "Conv+Add+Relu", .integer = true, .macs = 9, .sum_node = "add", .sum_op = "Add+Relu"}};
   const std::vector<NodeReport> nodes = node_reports(quantized_graph(), steps);
   ASSERT_EQ(nodes.size(), 3u);
   EXPECT_EQ(nodes[1].node, "second");

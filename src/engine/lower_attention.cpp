@@ -237,7 +237,7 @@ bool Lowering::fused_attention(const Attention& attention) {
   if (args.factor_kind == kernels::AttentionFactor::divide)
     if (const auto parts = numerics::constant_division(args.factor)) {
       args.factor_kind = kernels::AttentionFactor::divide_by_parts;
-      args.inverse = parts->high, args.inverse_rest = parts->low;
+      args.inverse_high = parts->high, args.inverse_low = parts->low;
     }
   const ValueId out = define(made, DType::f32, out_dims, Layout::row_major);
   auto step = std::make_unique<AttentionStep>(

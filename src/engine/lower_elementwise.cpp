@@ -285,10 +285,14 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
 // A sum rides in the epilogue of the convolution that makes the later of its operands, if nobody else reads that.
 bool Lowering::add_to_convolution(const Node& node, const std::array<std::string, 2>& names, std::array<ValueId, 2> operands,
                                   const kernels::BinaryQ8& params, const std::string& operators, ValueId out) {
-  const auto maker = [&](ValueId id) {  // -1: none
+  const auto root = [&](ValueId id) {
+    while (value(id).place == Place::alias) id = value(id).alias;
+    return id;
+  };
+  const auto maker = [&](ValueId id) {  // of its bytes, by whatever name; -1: none
     for (auto step = static_cast<std::ptrdiff_t>(plan_.steps.size()); step-- > 0;) {
       const auto& outputs = plan_.steps[static_cast<std::size_t>(step)]->outputs;
-      if (std::find(outputs.begin(), outputs.end(), id) != outputs.end()) return step;
+      if (std::any_of(outputs.begin(), outputs.end(), [&](ValueId output) { return root(output) == root(id); })) return step;
     }
     return std::ptrdiff_t{-1};
   };
@@ -296,7 +300,7 @@ bool Lowering::add_to_convolution(const Node& node, const std::array<std::string
   const std::size_t late = made[0] > made[1] ? 0 : 1;
   if (made[late] < 0 || made[0] == made[1]) return false;
   auto* step = dynamic_cast<IntegerConvStep*>(plan_.steps[static_cast<std::size_t>(made[late])].get());
-  if (step == nullptr || !step->can_add()) return false;
+  if (step == nullptr || !step->can_add() || step->outputs[0] != operands[late]) return false;
   // Its bytes go to the quantizer's other half alone, and from there to this node; under no other name or view.
   if (!single_use(names[late])) return false;
   const Node& reader = graph_.nodes[uses_.consumers.find(names[late])->second.front()];
@@ -320,7 +324,7 @@ bool Lowering::add_to_convolution(const Node& node, const std::array<std::string
   step->inputs.push_back(operands[1 - late]);
   step->outputs = {out};
   step->info.op += "+" + operators;
-  step->info.sum = step_name(node);
+  step->info.sum_node = step_name(node);
   step->info.sum_op = operators;
   return true;
 }

@@ -528,6 +528,26 @@ TEST(LowerInteger, SumsRideInTheConvolution) {
         }
 }
 
+// An operand that has another shape on the way is no step's output by that name.
+TEST(LowerInteger, SumsWaitForReshapedOperands) {
+  for (const std::string moved : {"Reshape(b_real, shape)", "Unsqueeze(b_real, axes)"})
+    for (const std::string sum : {"Add(a_real, b_r)", "Add(b_r, a_real)"}) {
+      SCOPED_TRACE(moved + ", " + sum);
+      const Graph graph = engine::text_graph(
+          "x: u8[1,32,64], z: u8[32,64]", "y: u8",
+          "x_s = f32[]{0.02}\nx_z = u8[]{117}\nw_s = f32[]{0.003}\nc_s = f32[]{0.05}\nc_z = u8[]{3}\ny_s = f32[]{0.07}\n"
+          "y_z = u8[]{120}\nshape = s64[3]{1, 32, 48}\naxes = s64[1]{0}\n"
+          "x_real = DequantizeLinear(x, x_s, x_z)\nz_real = DequantizeLinear(z, x_s, x_z)\n"
+          "w_real = DequantizeLinear(w, w_s)\nv_real = DequantizeLinear(v, w_s)\n"
+          "a = MatMul(x_real, w_real)\na_q = QuantizeLinear(a, c_s, c_z)\na_real = DequantizeLinear(a_q, c_s, c_z)\n"
+          "b = MatMul(z_real, v_real)\nb_q = QuantizeLinear(b, c_s, c_z)\nb_real = DequantizeLinear(b_q, c_s, c_z)\n"
+          "b_r = " +
+              moved + "\nt = " + sum + "\ny = QuantizeLinear(t, y_s, y_z)\n",
+          {{"w", engine::random_tensor(DType::s8, {64, 48}, 1)}, {"v", engine::random_tensor(DType::s8, {64, 48}, 2)}});
+      expect_scalar_bytes(graph, [](const std::string&, IsaSet) {});
+    }
+}
+
 // What somebody else reads is made.
 TEST(LowerInteger, ReadResultsDoNotTakeSumsAlong) {
   const Graph graph = engine::text_graph(

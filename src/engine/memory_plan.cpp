@@ -2,6 +2,7 @@
 #include <limits>
 
 #include "engine/plan.h"
+#include "zeropoint/error.h"
 
 namespace zeropoint::engine {
 namespace {
@@ -31,6 +32,22 @@ ValueId overwritten(const Plan& plan, const Step& step, std::size_t input) {
   return readers == 1 ? static_cast<ValueId>(root) : kNoValue;
 }
 
+// first, last: of each root the steps between which it is alive.
+void share_dying_inputs(Plan& plan, const std::vector<std::int64_t>& first, std::vector<std::int64_t>& last) {
+  for (std::size_t step = 0; step < plan.steps.size(); ++step)
+    for (std::size_t input = 0; input < plan.steps[step]->inputs.size(); ++input) {
+      const ValueId root = overwritten(plan, *plan.steps[step], input);
+      if (root == kNoValue) continue;
+      const auto output = static_cast<std::size_t>(plan.steps[step]->outputs[0]);
+      const auto now = static_cast<std::int64_t>(step);
+      if (last[static_cast<std::size_t>(root)] != now || first[output] != now) continue;
+      last[static_cast<std::size_t>(root)] = last[output];
+      plan.values[output].place = Place::alias;
+      plan.values[output].alias = root;
+      break;
+    }
+}
+
 }  // namespace
 
 void plan_memory(Plan& plan) {
@@ -44,20 +61,19 @@ void plan_memory(Plan& plan) {
     last[root] = std::max(last[root], step);
   };
   for (std::size_t step = 0; step < plan.steps.size(); ++step) {
-    for (const ValueId value : plan.steps[step]->inputs) touch(value, static_cast<std::int64_t>(step));
+    for (const ValueId value : plan.steps[step]->inputs) {
+      if (value != kNoValue)
+        if (const std::size_t root = find_root(plan, static_cast<std::size_t>(value));
+            plan.values[root].place == Place::arena && first[root] == kNever)
+          throw Error(ErrorCode::kInternal, plan.steps[step]->info.name,
+                      "reads '" + plan.values[root].name + "' before it is made");
+      touch(value, static_cast<std::int64_t>(step));
+    }
     for (const ValueId value : plan.steps[step]->outputs) touch(value, static_cast<std::int64_t>(step));
   }
 
   for (const Plan::Tap& tap : plan.taps) touch(tap.value, tap.after + 1);  // shown before the step behind
-  for (std::size_t step = 0; step < plan.steps.size(); ++step)
-    for (std::size_t input = 0; input < plan.steps[step]->inputs.size(); ++input) {
-      const ValueId root = overwritten(plan, *plan.steps[step], input);
-      if (root == kNoValue || last[static_cast<std::size_t>(root)] != static_cast<std::int64_t>(step)) continue;
-      const auto output = static_cast<std::size_t>(plan.steps[step]->outputs[0]);
-      last[static_cast<std::size_t>(root)] = last[output];
-      plan.values[output].place = Place::alias;
-      plan.values[output].alias = root;
-    }
+  share_dying_inputs(plan, first, last);
 
   std::vector<Block> blocks;
   for (std::size_t value = 0; value < plan.values.size(); ++value) {

@@ -54,7 +54,7 @@ class Step {
   virtual void runs_before(std::span<const std::byte> /*weights*/) {}
   virtual bool single_threaded() const { return false; }  // run by the caller alone: references
   // Whether the output may take this input's memory: each of its elements is read before the same one of the output is written,
-  // and not again.
+  // and not again, and this step alone writes the output.
   virtual bool overwrites(std::size_t /*input*/) const { return false; }
 
   StepInfo info;
@@ -81,10 +81,10 @@ struct Plan {
   std::int64_t integer_macs = 0, total_macs = 0;
 };
 
-// Outputs take the memory of inputs that die, where steps can overwrite them: what is in the cache already is written to, and
-// less of it. Then offsets for all arena values such that values alive at the same time never overlap; fills slot and
-// arena_bytes. Greedy by size, lowest gap that fits (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net
-// Inference", 2020, 3.2).
+// Outputs take the memory of inputs that die, where steps can overwrite them: stores hit lines just read, and the arena
+// shrinks. Then offsets for all arena values such that values alive at the same time never overlap; fills slot and arena_bytes.
+// Greedy by size, lowest gap that fits (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
+// 2020, 3.2).
 void plan_memory(Plan& plan);
 
 }  // namespace zeropoint::engine

@@ -55,10 +55,12 @@ std::string describe(const Step& step) { return fmt::format("node '{}' ({})", st
   throw Error(ErrorCode::kLimit, where, fmt::format("{} {} bytes, more than there is memory for", what, bytes));
 }
 
-// The activations. An error names the step that makes the largest.
+// The activations, in whole huge pages where that wastes little beside them and the weights. An error names the step that makes
+// the largest.
 AlignedBuffer allocate_arena(const Plan& plan, std::size_t weight_bytes) {
+  constexpr std::size_t kWasted = 16;  // at most a 16th of the weights
   try {
-    return allocate_aligned(plan.arena_bytes, weight_bytes / 16);
+    return allocate_aligned(plan.arena_bytes, std::min(plan.arena_bytes, weight_bytes / kWasted));
   } catch (const std::bad_alloc&) {
     const Step* maker = nullptr;
     const PlanValue* largest = nullptr;
@@ -78,7 +80,7 @@ AlignedBuffer allocate_arena(const Plan& plan, std::size_t weight_bytes) {
 }
 
 // Zeros. Each worker is the first to write its share: on a machine whose processors have memory of their own, the pages come to
-// lie beside those of them.
+// lie beside those of them. Huge pages lie beside one.
 void clear_arena(const Plan& plan, ThreadPool& pool, std::byte* arena) {
   constexpr std::int64_t kPage = 4096;
   pool.run([&](int worker) {
@@ -435,6 +437,7 @@ StageSummary Stage::summary() const {
     StageSummary more = stage.summary();
     for (StepInfo& info : more.steps) {
       info.name = prefix + info.name;
+      if (!info.sum_node.empty()) info.sum_node = prefix + info.sum_node;
       result.steps.push_back(std::move(info));
     }
     result.packs.merge(more.packs);

@@ -21,14 +21,16 @@ std::int64_t inverse_power_of_two(int exponent, std::int64_t modulus) {
 }  // namespace
 
 // Let X and C be the integer mantissas. X / C lies in (1/2, 2), and the middles between two numbers are (2j + 1) / 2^k with k =
-// 24 for X >= C and 25 below. With D = 2^k X - (2j + 1) C the quotient is |D| / (2^k C) away from one. `high` and `low` miss 1
-// / c by at most 2^-48 of it, and x * low is rounded by as much of the quotient: 2^-47 in all, so that |D| <= 2^k X 2^-47 <= 4
-// is in doubt.
+// 24 for X >= C and 25 below. With D = 2^k X - (2j + 1) C the quotient is |D| / (2^k C) away from one. `high` is rounded toward
+// zero, so that `low` has its sign and infinities stay; high + low misses 1 / c by at most 2^-47 of it (and what rounding `low`
+// twice adds, far less), and x * low is rounded by as much of the quotient: 2^-46 in all, so that |D| <= 2^k X 2^-46 < 8 is in
+// doubt.
 std::optional<ConstantDivision> constant_division(float c) {
   constexpr float kLeast = 0x1p-60F, kMost = 0x1p60F;
-  constexpr std::int64_t kDoubt = 4, kFewestOdd = 1 << 12;
+  constexpr std::int64_t kDoubt = 8, kFewestOdd = 1 << 12;
   if (!(std::abs(c) >= kLeast && std::abs(c) <= kMost)) return std::nullopt;
-  const auto high = static_cast<float>(1.0 / c);
+  auto high = static_cast<float>(1.0 / c);
+  if (std::abs(static_cast<double>(high) * c) > 1) high = std::nextafter(high, 0.0F);
   const ConstantDivision result{high, static_cast<float>((1.0 - static_cast<double>(high) * c) / c)};
 
   int exponent;

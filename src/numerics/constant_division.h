@@ -5,9 +5,10 @@
 
 namespace zeropoint::numerics {
 
-// x / c == fma(x, high, x * low) in fp32, where neither x * low nor the quotient leaves the normal numbers.
+// x / c == fma(x, high, x * low) in fp32 for infinities, and where neither x * low nor the quotient is below the normal
+// numbers.
 struct ConstantDivision {
-  float high, low;  // 1 / c rounded, and what that leaves rounded
+  float high, low;  // 1 / c rounded toward zero, and what that leaves rounded
 };
 // Empty where some x would be rounded otherwise, which is rare, or where that cannot be told fast (c of few bits).
 // Brisebarre, Muller and Raina, "Accelerating Correctly Rounded Floating-Point Division when the Divisor Is Known in Advance",

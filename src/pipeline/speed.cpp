@@ -47,6 +47,7 @@ class Attribution {
     if (names_.contains(step.name)) {
       times_.seconds[step.name] += step.seconds;
       if (step.integer) times_.in_integers.insert(step.name);
+      if (step.integer && !step.sum_node.empty()) times_.in_integers.insert(step.sum_node);
       return;
     }
     const auto node = nodes_.find(step.name);

@@ -16,7 +16,7 @@ struct AttentionShape {
   Strides q, k, v, mask, dst;
 };
 
-// divide_by_parts: a division whose results inverse + inverse_rest give in two operations (numerics/constant_division.h).
+// divide_by_parts: divide, where fma(x, inverse_high, x * inverse_low) gives the same (numerics::constant_division(factor)).
 enum class AttentionFactor : std::uint8_t { none, multiply, divide, divide_by_parts };
 
 // Everything is quantized on the way, symmetrically, each set of numbers by its own scale (NaN left out):
@@ -30,7 +30,7 @@ struct AttentionArgs {
   const float *q = nullptr, *k = nullptr, *v = nullptr;
   const float* mask = nullptr;  // or null
   AttentionFactor factor_kind = AttentionFactor::none;
-  float factor = 1, inverse = 0, inverse_rest = 0;
+  float factor = 1, inverse_high = 0, inverse_low = 0;
   float* dst = nullptr;
   void* workspace = nullptr;  // workspace_bytes, 64-byte aligned, one for all workers; contents don't matter
 };

@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "kernels/attention_q8/attention_q8.h"
+#include "numerics/constant_division.h"
 
 namespace zeropoint::kernels {
 namespace {
@@ -34,14 +36,16 @@ void measure(benchmark::State& state, const AttentionKernel& kernel, std::int64_
   std::vector<float> mask(static_cast<std::size_t>(tokens));
   for (float& v : x) v = normal(random);
   const auto workspace = allocate_aligned(kernel.workspace_bytes(s, 1));
+  const float divisor = std::sqrt(32.0F);
+  const auto parts = numerics::constant_division(divisor).value();
   const AttentionArgs a{.q = x.data(),
                         .k = x.data() + heads * depth,
                         .v = x.data() + 2 * heads * depth,
                         .mask = mask.data(),
                         .factor_kind = depth == 64 ? AttentionFactor::multiply : AttentionFactor::divide_by_parts,
-                        .factor = depth == 64 ? 0.125F : 5.656854F,
-                        .inverse = 0.17677669F,
-                        .inverse_rest = 6e-9F,
+                        .factor = depth == 64 ? 0.125F : divisor,
+                        .inverse_high = parts.high,
+                        .inverse_low = parts.low,
                         .dst = y.data(),
                         .workspace = workspace.get()};
   double best = std::numeric_limits<double>::infinity();

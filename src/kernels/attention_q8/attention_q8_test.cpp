@@ -43,9 +43,10 @@ struct Problem {
     args.q = q.data(), args.k = k.data(), args.v = v.data();
     args.factor_kind = std::array{AttentionFactor::none, AttentionFactor::multiply, AttentionFactor::divide,
                                   AttentionFactor::divide_by_parts}[random() % 4];
-    args.factor = args.factor_kind == AttentionFactor::multiply ? 0.125F : 5.656854F;
+    args.factor =
+        args.factor_kind == AttentionFactor::multiply ? 0.125F : std::array{5.656854F, 8.944272F, -10.583005F}[random() % 3];
     const auto parts = numerics::constant_division(args.factor);
-    if (args.factor_kind == AttentionFactor::divide_by_parts) args.inverse = parts->high, args.inverse_rest = parts->low;
+    if (args.factor_kind == AttentionFactor::divide_by_parts) args.inverse_high = parts->high, args.inverse_low = parts->low;
     if (random() % 2) {
       const bool rows = random() % 2 != 0;
       shape.mask = {.batch = s.columns * (rows ? s.rows : 1), .head = 0, .row = rows ? s.columns : 0};

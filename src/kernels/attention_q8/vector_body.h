@@ -66,7 +66,7 @@ template <AttentionFactor kFactor, bool kMask, Columns kColumns>
 void soften_rows(const AttentionArgs& args, int64_t rows, int64_t columns, int32_t* all_sums, int64_t pitch,
                  const float* q_scale, const float* k_scale, const float* mask, int64_t mask_stride, uint8_t* p,
                  int64_t p_pitch, float* p_scale) {
-  const F32 factor = broadcast(args.factor), inverse = broadcast(args.inverse), rest = broadcast(args.inverse_rest);
+  const F32 factor = broadcast(args.factor), inverse = broadcast(args.inverse_high), rest = broadcast(args.inverse_low);
   for (int64_t first = 0; first < rows; first += kRowsAtOnce) {
     const int64_t count = rows - first < kRowsAtOnce ? rows - first : kRowsAtOnce;
     alignas(64) float top[kRowsAtOnce], total[kRowsAtOnce], scale[kRowsAtOnce], low[kRowsAtOnce], high[kRowsAtOnce];

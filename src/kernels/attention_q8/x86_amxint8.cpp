@@ -225,13 +225,14 @@ class Head {
       return kWhole > 0 ? _mm512_loadu_ps(from) : _mm512_maskz_loadu_ps(first(s_.value_depth - c - 16 * block), from);
     };
     __m512 even[kMost] = {}, odd[kMost] = {};
+    const int64_t blocks = w_.value_depth / 16;
+    const int many = kWhole > 0 ? kWhole : static_cast<int>(least(kMost, blocks - c / 16));
     for (int64_t token = 0; token < s_.columns; token += 2)
 #pragma GCC unroll 4
-      for (int block = 0; block < kMost; ++block) {
+      for (int block = 0; block < many; ++block) {
         even[block] = max(abs(values(token, block)), even[block]);
         if (token + 1 < s_.columns) odd[block] = max(abs(values(token + 1, block)), odd[block]);
       }
-    const int64_t blocks = w_.value_depth / 16, many = least(kMost, blocks - c / 16);
     for (int block = 0; block < many; ++block) {
       const Scale scale(max(even[block], odd[block]));
       _mm512_store_ps(v_scale_ + c + 16 * block, scale.scale);

@@ -134,14 +134,19 @@ struct Position {
 struct Split {
   Portion pixels, blocks;
 };
+struct SplitRule {
+  std::int64_t few_tiles = 4;     // of pixels a worker: fewer are split by channels
+  std::int64_t shared_bytes = 0;  // weights up to here are near for all workers
+};
 // By pixels; by channels when pixels are few, or when weights outweigh the input and each worker had better read only its own.
 // Where that leaves some of many workers with clearly more work than need be, they form a grid of both. Cuts between channels
 // lie on cache lines of u8 results where blocks are many: no two workers write into one line at every pixel.
 [[maybe_unused]] constexpr Split split_work(const ConvShape& s, std::int64_t blocks, std::int64_t block_channels,
-                                            std::int64_t weight_bytes, std::int64_t tile_rows, int worker, int workers) {
+                                            std::int64_t weight_bytes, std::int64_t tile_rows, int worker, int workers,
+                                            const SplitRule& rule = {}) {
   const std::int64_t pixels = s.n * s.oh * s.ow, tiles = (pixels + tile_rows - 1) / tile_rows;
-  const bool by_blocks =
-      workers > 1 && blocks >= 2 * workers && (pixels < 3 * tile_rows * workers || weight_bytes > 4 * s.n * s.h * s.w * s.c);
+  const bool heavy = weight_bytes > rule.shared_bytes && weight_bytes > 4 * s.n * s.h * s.w * s.c;
+  const bool by_blocks = workers > 1 && blocks >= 2 * workers && (pixels < rule.few_tiles * tile_rows * workers || heavy);
   std::int64_t columns = by_blocks ? workers : 1;
   const auto blocks_together = [&](std::int64_t of_columns) -> std::int64_t {
     return block_channels < 64 && blocks * block_channels >= 256 * of_columns ? 64 / block_channels : 1;

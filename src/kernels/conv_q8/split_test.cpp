@@ -60,6 +60,20 @@ TEST(SplitWorkTest, ManyWorkersFormAGridWhereOneDirectionIsTooShort) {
   EXPECT_TRUE(cuts_pixels && cuts_channels);
 }
 
+TEST(SplitWorkTest, ByTheRuleOfTheKernel) {
+  const auto by_channels = [](std::int64_t side, std::int64_t weight_bytes, const SplitRule& rule) {
+    const Split part = split_work(picture(side, 64, 1024), 32, kChannels, weight_bytes, kRows, 0, 2, rule);
+    return part.pixels.end == side * side;
+  };
+  const SplitRule near{.few_tiles = 3, .shared_bytes = 1 << 20};
+  EXPECT_TRUE(by_channels(14, 0, {}));  // 98 pixels a worker
+  EXPECT_FALSE(by_channels(14, 0, near));
+  EXPECT_TRUE(by_channels(13, 0, near));
+  EXPECT_TRUE(by_channels(28, 1 << 20, {}));
+  EXPECT_FALSE(by_channels(28, 1 << 20, near));
+  EXPECT_TRUE(by_channels(28, 2 << 20, near));
+}
+
 TEST(SplitWorkTest, CutsBetweenChannelsLieOnCacheLines) {
   for (const int workers : {2, 3, 4, 8})
     for (const std::int64_t o : {1024, 1056, 2048, 3040})

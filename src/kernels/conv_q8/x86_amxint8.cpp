@@ -27,11 +27,13 @@ namespace {
 
 constexpr int kBlock = 32, kSumsPitch = 4 * kBlock, kStepBytes = 64, kStepWeights = 2 * 1024;
 constexpr std::int64_t kResidentBytes = 1280 << 10;  // weights up to here stay in L2 while all pixels pass by
-constexpr std::int64_t kSharedBytes = 4 << 20;       // weights that each worker may read all of
 constexpr std::int64_t kPassBytes = 24 << 10;        // input of 1x1 convolutions that all weights meet while it is in L1
 constexpr std::int64_t kPictureBytes = 512 << 10;    // input that is copied at once, or stays in L2 while large weights pass by
 constexpr std::int64_t kMostFetches = 8;             // lines fetched ahead a step: more of them delay the tile loads
 constexpr std::int64_t kMostTiles = 256;             // that are listed at once
+// Products are short beside the way to pixels that another worker holds in its cache; weights of any one layer but the largest
+// come from the cache that all share.
+constexpr SplitRule kSplitRule = {.few_tiles = 3, .shared_bytes = 4 << 20};
 
 // One axis of the copied picture. Its element i is input element (i - pad) * skip - lead where there is one, else border;
 // output position p reads taps from element p * stride on. Where there is one tap, only what it reads is copied.
@@ -704,9 +706,7 @@ void run_conv(const ConvShape& tensor, const ConvArgs& a, const Requantize& requ
   auto* tiles = reinterpret_cast<Geometry::Tile*>(lists + g.offset_bytes());
 
   const std::int64_t all_blocks = s.groups * g.blocks, element = a.output == ConvOutput::u8 ? 1 : 4;
-  // Pixels that another worker wrote are further away than weights in the cache that all share.
-  const std::int64_t weight_bytes = all_blocks * g.block_bytes, far_bytes = weight_bytes > kSharedBytes ? weight_bytes : 0;
-  const Split split = split_work(s, all_blocks, kBlock, far_bytes, kBlock, worker, workers);
+  const Split split = split_work(s, all_blocks, kBlock, all_blocks * g.block_bytes, kBlock, worker, workers, kSplitRule);
   if (split.pixels.begin == split.pixels.end || split.blocks.begin == split.blocks.end) return;
   list_offsets(s, g, picture, in_place, offsets);
   alignas(64) std::int32_t sums[kBlock];

@@ -1,7 +1,7 @@
 // Elementwise fp32 operators: what one instruction set offers. Safe to include in files of any ISA.
 //
 // One fp32 rounding an operation, no fma: the same bytes on every ISA. Functions take flat spans or rows: threads split the
-// span. dst may be a or b where shapes are the same.
+// span. dst may be src or any operand of its shape.
 #pragma once
 
 #include <cstdint>

@@ -143,6 +143,26 @@ TEST_P(ElementwiseF32Entry, ClampAndUnary) {
   }
 }
 
+TEST_P(ElementwiseF32Entry, InPlace) {
+  for (const std::int64_t count : kCounts) {
+    const auto a = floats(3 * count), b = floats(3 * count), row = floats(count);
+    const auto on = [&](const std::vector<float>& operand, const auto& call) {
+      compare(3 * count, [&](const auto& f, float* dst) {
+        std::copy(operand.begin(), operand.end(), dst);
+        call(f, dst);
+      });
+    };
+    const BinaryF32 params{BinaryOp::sub, -1.5F, 2};
+    on(a, [&](const auto& f, float* dst) { f.binary(params, dst, b.data(), dst, 3 * count); });
+    on(b, [&](const auto& f, float* dst) { f.binary(params, a.data(), dst, dst, 3 * count); });
+    on(a, [&](const auto& f, float* dst) { f.binary_scalar(params, dst, 1.7F, true, dst, 3 * count); });
+    on(a, [&](const auto& f, float* dst) { f.binary_channel(params, dst, row.data(), true, dst, 3, count); });
+    on(a, [&](const auto& f, float* dst) { f.clamp(-1, 6, dst, dst, 3 * count); });
+    for (const UnaryOp op : kUnaryOps)
+      on(a, [&](const auto& f, float* dst) { f.unary({op, 1.0F / 6, 0.5F}, dst, dst, 3 * count); });
+  }
+}
+
 // About a million floats of every sign, exponent and kind.
 TEST_P(ElementwiseF32Entry, UnaryOverAllExponents) {
   std::vector<float> src;
@@ -151,6 +171,7 @@ TEST_P(ElementwiseF32Entry, UnaryOverAllExponents) {
   const auto count = static_cast<std::int64_t>(src.size());
   for (const UnaryOp op : {UnaryOp::exp, UnaryOp::tanh, UnaryOp::erf, UnaryOp::sigmoid})
     compare(count, [&](const auto& f, float* dst) { f.unary({op}, src.data(), dst, count); });
+  compare(count, [&](const auto& f, float* dst) { f.unary({UnaryOp::gelu, std::sqrt(2.0F)}, src.data(), dst, count); });
 }
 
 std::vector<const ElementwiseF32Kernels*> entries() {

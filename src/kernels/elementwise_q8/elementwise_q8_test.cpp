@@ -197,6 +197,16 @@ TEST_P(ElementwiseQ8Entry, AddAndMulCounts) {
     fast().add_u8(params, in_place.data(), b.data(), in_place.data(), count);
     expected.resize(a.size());
     expect_same(in_place, expected);
+    in_place = b;
+    fast().add_u8(params, a.data(), in_place.data(), in_place.data(), count);
+    expect_same(in_place, expected);
+    reference().mul_u8(params, a.data(), b.data(), expected.data(), count);
+    in_place = b;
+    fast().mul_u8(params, a.data(), in_place.data(), in_place.data(), count);
+    expect_same(in_place, expected);
+    in_place = a;
+    fast().mul_u8(params, in_place.data(), b.data(), in_place.data(), count);
+    expect_same(in_place, expected);
   }
 }
 
@@ -214,6 +224,14 @@ TEST_P(ElementwiseQ8Entry, AddAndMulChannel) {
     fast().mul_channel_u8(params, a.data(), b.data(), actual.data(), rows, channels);
     reference().mul_channel_u8(params, a.data(), b.data(), expected.data(), rows, channels);
     expect_same(actual, expected);
+    std::vector<std::uint8_t> in_place = a;
+    fast().mul_channel_u8(params, in_place.data(), b.data(), in_place.data(), rows, channels);
+    expected.resize(a.size());
+    expect_same(in_place, expected);
+    reference().add_channel_u8(params, a.data(), b.data(), expected.data(), rows, channels);
+    in_place = a;
+    fast().add_channel_u8(params, in_place.data(), b.data(), in_place.data(), rows, channels);
+    expect_same(in_place, expected);
   }
 }
 
