@@ -44,6 +44,7 @@ def quantized(fixture: Fixture, tmp_path_factory: pytest.TempPathFactory) -> tup
         "16",
         "--quiet",
         "--json",
+        *(["--recipe", fixture.recipe] if fixture.recipe else []),
     ]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
