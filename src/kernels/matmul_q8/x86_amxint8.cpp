@@ -53,11 +53,12 @@ struct Geometry {
   int64_t worker_bytes() const { return chunk * pitch + round_up(chunk * 4, 64) + sums_bytes(); }
 };
 
-// A row of floats, quantized while the next one is measured.
+// A row of floats, quantized while the one after the next is measured: the scale of the next is ready when that begins.
 class RowQuantizer {
  public:
   explicit RowQuantizer(int64_t count) : count_(count) {}
 
+  // Of the first row, then of the second.
   void start(const float* x) {
     __m512 most[4] = {};
     int64_t i = 0;
@@ -66,11 +67,11 @@ class RowQuantizer {
     finish(most);
   }
 
-  // Returns the scale of x, which was measured before. q has room for whole steps of 64. Meanwhile a line of weights for each
-  // whole line of q is fetched into L2: the first products find theirs there.
-  float operator()(const float* x, uint8_t* q, const float* next, const int8_t* weights) {
-    const float scale = scale_;
-    const __m512 by = broadcast(scale), low = broadcast(inverse_ * kLower), high = broadcast(inverse_ * kHigher);
+  // Returns the scale of x, which was measured before the row behind it was. q has room for whole steps of 64. Meanwhile a line
+  // of weights for each whole line of q is fetched into L2: the first products find theirs there.
+  float operator()(const float* x, uint8_t* q, const float* after_next, const int8_t* weights) {
+    const float scale = now_.scale;
+    const __m512 by = broadcast(scale), low = broadcast(now_.inverse * kLower), high = broadcast(now_.inverse * kHigher);
     const __m512 shift = broadcast(kToInteger + 128);
     const auto divided = [&](__m512 each) { return _mm512_add_epi32(divided_symmetric(each, by), _mm512_set1_epi32(128)); };
     __m512 most[4] = {};
@@ -80,13 +81,13 @@ class RowQuantizer {
       const __m512 v[4] = {_mm512_loadu_ps(x + i), _mm512_loadu_ps(x + i + 16), _mm512_loadu_ps(x + i + 32),
                            _mm512_loadu_ps(x + i + 48)};
       _mm512_storeu_si512(q + i, nearest_bytes<ByteOrder::natural>(v, low, high, shift, divided));
-      measure(next + i, most);
+      measure(after_next + i, most);
     }
     if (i < count_) {
       __m512 v[4];
       for (int part = 0; part < 4; ++part) v[part] = _mm512_maskz_loadu_ps(first(count_ - i - 16 * part), x + i + 16 * part);
       _mm512_storeu_si512(q + i, nearest_bytes<ByteOrder::natural>(v, low, high, shift, divided));
-      measure_rest(next + i, count_ - i, most);
+      measure_rest(after_next + i, count_ - i, most);
     }
     finish(most);
     return scale;
@@ -106,12 +107,16 @@ class RowQuantizer {
   }
   void finish(const __m512 (&most)[4]) {
     constexpr float kTiny = 0x1p-100F, kHuge = 0x1p100F;
-    scale_ = symmetric_scale(largest_lane(max(max(most[0], most[1]), max(most[2], most[3]))));
-    inverse_ = scale_ > kTiny && scale_ < kHuge ? 1.0F / scale_ : __builtin_nanf("");
+    const float scale = symmetric_scale(largest_lane(max(max(most[0], most[1]), max(most[2], most[3]))));
+    now_ = next_;
+    next_ = {scale, scale > kTiny && scale < kHuge ? 1.0F / scale : __builtin_nanf("")};
   }
 
+  struct Scale {
+    float scale = 0, inverse = 0;
+  };
   int64_t count_;
-  float scale_ = 0, inverse_ = 0;  // of the row that was measured last
+  Scale now_, next_;
 };
 
 enum class Finish { plain, clamp, gelu, clamp_gelu };
@@ -373,8 +378,9 @@ void run_product(const MatmulQ8Shape& s, const MatmulQ8Args& a, int worker, int 
       const int64_t near_bytes = least(g.group_blocks(), last_block - first_block) * g.block_bytes;
       RowQuantizer quantize(s.k);
       quantize.start(src);
+      quantize.start(src + least(1, count - 1) * s.src_stride);
       for (int64_t r = 0; r < count; ++r)
-        scales[r] = quantize(src + r * s.src_stride, rows + r * g.pitch, src + (r + 1 < count ? r + 1 : r) * s.src_stride,
+        scales[r] = quantize(src + r * s.src_stride, rows + r * g.pitch, src + least(r + 2, count - 1) * s.src_stride,
                              (r + 1) * s.k <= near_bytes ? first + r * s.k : first);
     } else {
       for (int64_t r = 0; r < count; ++r) scales[r] = a.row_scale ? a.row_scale[row0 + r] : 1.0F;
