@@ -34,7 +34,7 @@ struct MatmulQ8Args {
   const float* bias = nullptr;  // or null
   float low = 0, high = 0;
   MatmulQ8Function function = MatmulQ8Function::none;
-  const float* residual = nullptr;  // or null; may be dst
+  const float* residual = nullptr;  // or null; may be dst, of equal strides
   float* dst = nullptr;
   void* workspace = nullptr;  // workspace_bytes, 64-byte aligned, one for all workers; contents don't matter
 };
