@@ -285,14 +285,12 @@ bool Lowering::integer_binary(const Node& node, const std::string& op, const std
 // A sum rides in the epilogue of the convolution that makes the later of its operands, if nobody else reads that.
 bool Lowering::add_to_convolution(const Node& node, const std::array<std::string, 2>& names, std::array<ValueId, 2> operands,
                                   const kernels::BinaryQ8& params, const std::string& operators, ValueId out) {
-  const auto root = [&](ValueId id) {
-    while (value(id).place == Place::alias) id = value(id).alias;
-    return id;
-  };
   const auto maker = [&](ValueId id) {  // of its bytes, by whatever name; -1: none
     for (auto step = static_cast<std::ptrdiff_t>(plan_.steps.size()); step-- > 0;) {
       const auto& outputs = plan_.steps[static_cast<std::size_t>(step)]->outputs;
-      if (std::any_of(outputs.begin(), outputs.end(), [&](ValueId output) { return root(output) == root(id); })) return step;
+      if (std::any_of(outputs.begin(), outputs.end(),
+                      [&](ValueId output) { return root_of(plan_, output) == root_of(plan_, id); }))
+        return step;
     }
     return std::ptrdiff_t{-1};
   };

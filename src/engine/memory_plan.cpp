@@ -13,23 +13,19 @@ struct Block {
   std::int64_t first, last;  // steps between which it is alive, both included
 };
 
-std::size_t find_root(const Plan& plan, std::size_t value) {
-  while (plan.values[value].place == Place::alias) value = static_cast<std::size_t>(plan.values[value].alias);
-  return value;
-}
+std::size_t find_root(const Plan& plan, ValueId value) { return static_cast<std::size_t>(root_of(plan, value)); }
 
 // The value whose memory the step's output could take, were it not needed any more; or kNoValue.
 ValueId overwritten(const Plan& plan, const Step& step, std::size_t input) {
   if (step.outputs.size() != 1 || step.inputs[input] == kNoValue || !step.overwrites(input)) return kNoValue;
-  const auto root_of = [&](ValueId value) { return find_root(plan, static_cast<std::size_t>(value)); };
-  const std::size_t root = root_of(step.inputs[input]);
+  const ValueId root = root_of(plan, step.inputs[input]);
+  const PlanValue& held = plan.values[static_cast<std::size_t>(root)];
   const PlanValue& output = plan.values[static_cast<std::size_t>(step.outputs[0])];
   // Whole values alone: the others of a part may be needed.
-  if (output.place != Place::arena || plan.values[root].place != Place::arena || plan.values[root].bytes != output.bytes)
-    return kNoValue;
+  if (output.place != Place::arena || held.place != Place::arena || held.bytes != output.bytes) return kNoValue;
   const auto readers = std::count_if(step.inputs.begin(), step.inputs.end(),
-                                     [&](ValueId each) { return each != kNoValue && root_of(each) == root; });
-  return readers == 1 ? static_cast<ValueId>(root) : kNoValue;
+                                     [&](ValueId each) { return each != kNoValue && root_of(plan, each) == root; });
+  return readers == 1 ? root : kNoValue;
 }
 
 // first, last: of each root the steps between which it is alive.
@@ -50,21 +46,26 @@ void share_dying_inputs(Plan& plan, const std::vector<std::int64_t>& first, std:
 
 }  // namespace
 
+ValueId root_of(const Plan& plan, ValueId value) {
+  while (plan.values[static_cast<std::size_t>(value)].place == Place::alias)
+    value = plan.values[static_cast<std::size_t>(value)].alias;
+  return value;
+}
+
 void plan_memory(Plan& plan) {
   constexpr std::size_t kLine = 64;
   constexpr std::int64_t kNever = -1;
   std::vector<std::int64_t> first(plan.values.size(), kNever), last(plan.values.size(), kNever);
   const auto touch = [&](ValueId value, std::int64_t step) {
     if (value == kNoValue) return;
-    const std::size_t root = find_root(plan, static_cast<std::size_t>(value));
+    const std::size_t root = find_root(plan, value);
     if (first[root] == kNever) first[root] = step;
     last[root] = std::max(last[root], step);
   };
   for (std::size_t step = 0; step < plan.steps.size(); ++step) {
     for (const ValueId value : plan.steps[step]->inputs) {
       if (value != kNoValue)
-        if (const std::size_t root = find_root(plan, static_cast<std::size_t>(value));
-            plan.values[root].place == Place::arena && first[root] == kNever)
+        if (const std::size_t root = find_root(plan, value); plan.values[root].place == Place::arena && first[root] == kNever)
           throw Error(ErrorCode::kInternal, plan.steps[step]->info.name,
                       "reads '" + plan.values[root].name + "' before it is made");
       touch(value, static_cast<std::int64_t>(step));

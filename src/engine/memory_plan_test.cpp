@@ -211,11 +211,7 @@ TEST(MemoryPlan, EverybodyReadsWhatWasWritten) {
     plan_memory(plan);
 
     std::vector<ValueId> arena(plan.arena_bytes, kNoValue);
-    const auto place = [&](ValueId value) {
-      while (plan.values[static_cast<std::size_t>(value)].place == Place::alias)
-        value = plan.values[static_cast<std::size_t>(value)].alias;
-      return plan.values[static_cast<std::size_t>(value)].slot;
-    };
+    const auto place = [&](ValueId value) { return plan.values[static_cast<std::size_t>(root_of(plan, value))].slot; };
     const auto expect = [&](ValueId value) {
       for (std::size_t i = 0; i < plan.values[static_cast<std::size_t>(value)].bytes; ++i)
         ASSERT_EQ(arena[place(value) + i], written_as[static_cast<std::size_t>(value)]) << value;

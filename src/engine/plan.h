@@ -81,6 +81,9 @@ struct Plan {
   std::int64_t integer_macs = 0, total_macs = 0;
 };
 
+// The value whose bytes these are: itself, or what it is an alias of in the end.
+ValueId root_of(const Plan& plan, ValueId value);
+
 // Outputs take the memory of inputs that die, where steps can overwrite them: stores hit lines just read, and the arena
 // shrinks. Then offsets for all arena values such that values alive at the same time never overlap; fills slot and arena_bytes.
 // Greedy by size, lowest gap that fits (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",

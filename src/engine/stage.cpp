@@ -258,14 +258,13 @@ void Stage::execute(Ready& ready, const Observe* observe) {
   const auto show = [&](std::int64_t step) {
     for (; tap != plan.taps.end() && tap->after <= step; ++tap) {
       const PlanValue& value = plan.values[static_cast<std::size_t>(tap->value)];
-      const PlanValue* root = &value;
-      while (root->place == Place::alias) root = &plan.values[static_cast<std::size_t>(root->alias)];
+      const PlanValue& root = plan.values[static_cast<std::size_t>(root_of(plan, tap->value))];
       const auto* data = reinterpret_cast<const float*>(ready.pointers[static_cast<std::size_t>(tap->value)]);
       (*observe)({.index = tap->index,
                   .values = {data, value.bytes / sizeof(float)},
                   .dims = value.dims,
                   .channel_last = value.layout == Layout::channel_last,
-                  .constant = root->place == Place::constant});
+                  .constant = root.place == Place::constant});
     }
   };
   if (observe != nullptr) show(-1);

@@ -174,7 +174,18 @@ def test_report_files_are_told_apart_by_their_names(folder):
         (["report", ROOT / "bench/workloads.json", "-o", "x.html"], "is no report"),
         (["report", MODEL, folder / "int8.onnx", "-o", "x.html"], "give --data"),
         (
-            ["report", MODEL, MODEL, "--data", folder / "images.npz", "--sensitivity", "--seconds", "0", "-o", "x.html"],
+            [
+                "report",
+                MODEL,
+                MODEL,
+                "--data",
+                folder / "images.npz",
+                "--sensitivity",
+                "--seconds",
+                "0",
+                "-o",
+                "x.html",
+            ],
             "holds no recipe",
         ),
     ]:
@@ -262,7 +273,10 @@ def test_tables_sort_by_loss_and_time(browser, full_page):
     assert numbers(browser.run(COLUMN, "SQNR")) == sorted(before, reverse=True)
     browser.run(f"{HEAD}.click()", "Time")
     unit = {"µs": 1, "ms": 1e3, "s": 1e6}
-    times = [float(text.split()[0]) * unit[text.split()[1]] for text in browser.run(COLUMN, "Time") if text.endswith("s")]
+    times = [
+        float(text.split()[0]) * unit[text.split()[1]] for text in browser.run(COLUMN, "Time") if text.endswith("s")
+    ]
+    assert len(times) >= 17  # of the 19, all but sums that convolutions compute
     assert times == sorted(times, reverse=True)
 
 
